@@ -1,0 +1,239 @@
+//! Cipher block chaining (NIST SP 800-38A §6.2) with the chaining value in the caller's hands.
+
+use std::any::type_name;
+use std::fmt;
+
+use ::cbc::{Decryptor, Encryptor};
+use cipher::zeroize::ZeroizeOnDrop;
+use cipher::{
+    Array, Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt,
+    BlockSizeUser, InnerIvInit, IvState, KeyInit,
+};
+
+use crate::{KeySizes, SuiteError};
+
+/// A keyed cipher that encrypts in CBC mode.
+///
+/// It keeps no state but the key: each call is given the chaining value and leaves the next one in
+/// its place. So a caller may chain from message to message, or give each record an IV of its own,
+/// without keying again.
+pub trait CbcEncryptor: Send {
+    /// Encrypts whole blocks in place and leaves the next chaining value in `iv`.
+    ///
+    /// No blocks at all are fine, and leave `iv` as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`SuiteError::IvLength`] unless `iv` is one block long, [`SuiteError::Misaligned`] unless
+    /// `blocks` is a whole number of blocks; neither buffer is touched then.
+    fn encrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError>;
+
+    /// Encrypts independent lanes, each as [`encrypt`](Self::encrypt) would.
+    ///
+    /// One chain cannot be encrypted in parallel, several can: an implementation may interleave
+    /// lanes and be faster than one call for each.
+    ///
+    /// # Errors
+    ///
+    /// Those of `encrypt` for the first lane at fault, which is not touched; the others are either
+    /// encrypted or not touched.
+    fn encrypt_lanes(&self, lanes: &mut [Lane<'_>]) -> Result<(), SuiteError> {
+        lanes.iter_mut().try_for_each(|lane| self.encrypt(lane.iv, lane.blocks))
+    }
+}
+
+/// A keyed cipher that decrypts in CBC mode, [`CbcEncryptor`]'s counterpart.
+///
+/// Decrypt only what was authenticated before: what CBC makes of altered blocks is an oracle.
+pub trait CbcDecryptor: Send {
+    /// Decrypts whole blocks in place and leaves the next chaining value in `iv`.
+    ///
+    /// No blocks at all are fine, and leave `iv` as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`SuiteError::IvLength`] unless `iv` is one block long, [`SuiteError::Misaligned`] unless
+    /// `blocks` is a whole number of blocks; neither buffer is touched then.
+    fn decrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError>;
+
+    /// Decrypts independent lanes, each as [`decrypt`](Self::decrypt) would.
+    ///
+    /// # Errors
+    ///
+    /// Those of `decrypt` for the first lane at fault, which is not touched; the others are either
+    /// decrypted or not touched.
+    fn decrypt_lanes(&self, lanes: &mut [Lane<'_>]) -> Result<(), SuiteError> {
+        lanes.iter_mut().try_for_each(|lane| self.decrypt(lane.iv, lane.blocks))
+    }
+}
+
+/// Both directions in one, so that a suite picks its block cipher by key length in one place.
+///
+/// A `Box<dyn CbcCipher>` coerces to a box of either direction.
+pub trait CbcCipher: CbcEncryptor + CbcDecryptor {}
+
+impl<T: CbcEncryptor + CbcDecryptor> CbcCipher for T {}
+
+/// One of several independent pieces of work: a chaining value and the blocks that go with it.
+pub struct Lane<'a> {
+    /// The chaining value, one block; replaced by the next one.
+    pub iv: &'a mut [u8],
+    /// Whole blocks, worked on in place.
+    pub blocks: &'a mut [u8],
+}
+
+/// Any RustCrypto block cipher as a [`CbcEncryptor`] and [`CbcDecryptor`].
+///
+/// The cipher is keyed once and wiped on drop: [`ZeroizeOnDrop`] is required, in RustCrypto's
+/// crates the feature `zeroize`.
+pub struct Cbc<C> {
+    cipher: C,
+}
+
+impl<C> Cbc<C>
+where
+    C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + ZeroizeOnDrop,
+{
+    /// Keys the cipher.
+    ///
+    /// # Errors
+    ///
+    /// [`SuiteError::KeyLength`] if the cipher cannot take a key of this length. The error names
+    /// the cipher's type and usual key size; call [`check_key_length`](crate::check_key_length)
+    /// first to have it name the suite and all its sizes.
+    pub fn new(key: &[u8]) -> Result<Self, SuiteError> {
+        let cipher = C::new_from_slice(key).map_err(|_| {
+            let bits = u32::try_from(C::key_size().saturating_mul(8)).unwrap_or(u32::MAX);
+            SuiteError::KeyLength {
+                suite: short_type_name::<C>(),
+                got: key.len(),
+                expected: KeySizes::Range { min: bits, max: bits, step: 8 },
+            }
+        })?;
+        Ok(Self { cipher })
+    }
+}
+
+impl<C> CbcEncryptor for Cbc<C>
+where
+    C: BlockCipherEncrypt + Send,
+{
+    fn encrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError> {
+        let (iv, blocks) = as_blocks::<C>(iv, blocks)?;
+        let mut mode = Encryptor::inner_iv_init(&self.cipher, iv);
+        mode.encrypt_blocks(blocks);
+        *iv = mode.iv_state();
+        Ok(())
+    }
+}
+
+impl<C> CbcDecryptor for Cbc<C>
+where
+    C: BlockCipherDecrypt + Send,
+{
+    fn decrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError> {
+        let (iv, blocks) = as_blocks::<C>(iv, blocks)?;
+        let mut mode = Decryptor::inner_iv_init(&self.cipher, iv);
+        mode.decrypt_blocks(blocks);
+        *iv = mode.iv_state();
+        Ok(())
+    }
+}
+
+/// Shows the cipher's type, never the key.
+impl<C> fmt::Debug for Cbc<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cbc<{}>", short_type_name::<C>())
+    }
+}
+
+/// Shows lengths, never the data.
+impl fmt::Debug for Lane<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane")
+            .field("iv", &self.iv.len())
+            .field("blocks", &self.blocks.len())
+            .finish()
+    }
+}
+
+/// Shows the direction, never the key.
+impl fmt::Debug for dyn CbcEncryptor + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CbcEncryptor")
+    }
+}
+
+/// Shows the direction, never the key.
+impl fmt::Debug for dyn CbcDecryptor + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CbcDecryptor")
+    }
+}
+
+/// Checks both lengths and sees the same bytes as blocks.
+fn as_blocks<'a, C: BlockSizeUser>(
+    iv: &'a mut [u8],
+    blocks: &'a mut [u8],
+) -> Result<(&'a mut Block<C>, &'a mut [Block<C>]), SuiteError> {
+    let (block_size, got, len) = (C::block_size(), iv.len(), blocks.len());
+    let iv = Array::slice_as_mut_array(iv).ok_or(SuiteError::IvLength { got, block_size })?;
+    match Array::slice_as_chunks_mut(blocks) {
+        (blocks, []) => Ok((iv, blocks)),
+        _ => Err(SuiteError::Misaligned { len, block_size }),
+    }
+}
+
+/// `Blowfish` for `blowfish::Blowfish<byteorder::BigEndian>`.
+fn short_type_name<C>() -> &'static str {
+    let path = type_name::<C>();
+    let path = path.split_once('<').map_or(path, |(head, _)| head);
+    path.rsplit_once("::").map_or(path, |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Toy = Cbc<aes::Aes128>;
+
+    #[test]
+    fn wrong_key_length_is_refused_without_asking_a_suite() {
+        let expected = KeySizes::Range { min: 128, max: 128, step: 8 };
+        let error = SuiteError::KeyLength { suite: "Aes128", got: 17, expected };
+        assert_eq!(Toy::new(&[0; 17]).unwrap_err(), error);
+    }
+
+    #[test]
+    fn debug_shows_neither_key_nor_data() {
+        let cipher = Toy::new(&[0x41; 16]).unwrap();
+        assert_eq!(format!("{cipher:?}"), "Cbc<Aes128>");
+        assert_eq!(format!("{:?}", &cipher as &dyn CbcEncryptor), "CbcEncryptor");
+        assert_eq!(format!("{:?}", &cipher as &dyn CbcDecryptor), "CbcDecryptor");
+        let lane = Lane { iv: &mut [0x41; 16], blocks: &mut [0x41; 32] };
+        assert_eq!(format!("{lane:?}"), "Lane { iv: 16, blocks: 32 }");
+    }
+
+    #[test]
+    fn lane_at_fault_leaves_itself_alone() {
+        let cipher = Toy::new(&[1; 16]).unwrap();
+        let (mut iv, mut blocks) = ([2; 16], [3; 32]);
+        let (mut bad_iv, mut bad_blocks) = ([2; 16], [3; 33]);
+        let mut lanes = [
+            Lane { iv: &mut iv, blocks: &mut blocks },
+            Lane { iv: &mut bad_iv, blocks: &mut bad_blocks },
+        ];
+        let error = SuiteError::Misaligned { len: 33, block_size: 16 };
+        assert_eq!(cipher.encrypt_lanes(&mut lanes), Err(error));
+        assert_eq!((bad_iv, bad_blocks), ([2; 16], [3; 33]));
+        cipher.decrypt(&mut [2; 16], &mut blocks).unwrap();
+        assert_eq!(blocks, [3; 32]);
+    }
+
+    #[test]
+    fn type_names_are_short() {
+        assert_eq!(short_type_name::<aes::Aes128>(), "Aes128");
+        assert_eq!(short_type_name::<Option<aes::Aes128>>(), "Option");
+        assert_eq!(short_type_name::<u8>(), "u8");
+    }
+}

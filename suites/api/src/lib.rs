@@ -1,0 +1,69 @@
+//! What a cipher is to this workspace: [`CipherSuite`], the [`Registry`] that finds every linked
+//! one, and [`Cbc`], which turns any RustCrypto block cipher into one.
+//!
+//! A suite offers cipher block chaining over whole blocks and nothing else. Padding, authentication
+//! and randomness belong to the record layer, once, for all suites: CBC by itself detects no
+//! tampering, so never decrypt what was not authenticated first.
+//!
+//! # Examples
+//!
+//! A suite is a type that implements the trait, and one line that registers it:
+//!
+//! ```
+//! use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, Registry, SuiteError};
+//!
+//! struct Null;
+//!
+//! impl CipherSuite for Null {
+//!     fn name(&self) -> &'static str {
+//!         "NULL"
+//!     }
+//!     fn key_sizes(&self) -> KeySizes {
+//!         KeySizes::List(&[128])
+//!     }
+//!     fn block_size(&self) -> usize {
+//!         16
+//!     }
+//!     fn is_constant_time(&self) -> bool {
+//!         true
+//!     }
+//!     fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
+//!         vpn_suite::check_key_length(self, key)?;
+//!         todo!("Ok(Box::new(Cbc::<SomeBlockCipher>::new(key)?))")
+//!     }
+//!     fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
+//!         vpn_suite::check_key_length(self, key)?;
+//!         todo!("the same")
+//!     }
+//! }
+//!
+//! vpn_suite::register!(&Null);
+//!
+//! # fn main() -> Result<(), vpn_suite::RegistryError> {
+//! assert!(Registry::linked()?.find("NULL").is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! rustc links only crates that are *named*: a program that wants a suite writes
+//! `use that_suite as _;` besides the line in its manifest.
+
+#![forbid(unsafe_code)]
+
+mod cbc;
+mod error;
+mod key_size;
+mod registry;
+mod suite;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
+pub use crate::cbc::{Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, Lane};
+pub use crate::error::{RegistryError, SuiteError};
+pub use crate::key_size::{KeySize, KeySizes};
+pub use crate::registry::{Registration, Registry};
+pub use crate::suite::{CipherSuite, check_key_length};
+
+// `register!` expands in crates that do not depend on inventory themselves.
+#[doc(hidden)]
+pub use inventory;

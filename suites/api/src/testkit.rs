@@ -1,0 +1,302 @@
+//! Tests that every suite owes its users; a suite's own `tests/` folder calls them in one line each.
+//!
+//! Being test helpers, these functions panic, with a message that names the suite and the finding.
+//! Randomness is pseudo and fixed, so a failure repeats itself.
+
+use crate::{CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, SuiteError};
+
+/// Checks everything a suite promises by implementing [`CipherSuite`], except its ciphertexts.
+///
+/// It accepts the keys it declares and no others, refuses bad buffers and leaves them alone,
+/// decrypts what it encrypted, hands over the chaining value, treats lanes as it treats single
+/// calls, depends on the key, satisfies the registry, and is registered.
+///
+/// # Panics
+///
+/// If any of that does not hold.
+pub fn check(suite: &'static dyn CipherSuite) {
+    check_registered(suite);
+    check_key_lengths(suite);
+    for size in suite.key_sizes().iter() {
+        let case = Case::new(suite, size);
+        case.check_refusals();
+        case.check_round_trip();
+        case.check_chaining();
+        case.check_lanes();
+        case.check_key_matters();
+    }
+}
+
+/// Checks one published CBC vector in both directions, all four texts in hexadecimal.
+///
+/// # Panics
+///
+/// If a text is not hexadecimal, the suite refuses the call, or a result differs.
+pub fn check_vector(
+    suite: &dyn CipherSuite,
+    key: &str,
+    iv: &str,
+    plaintext: &str,
+    ciphertext: &str,
+) {
+    let [key, iv, plaintext, ciphertext] = [key, iv, plaintext, ciphertext].map(unhex);
+    let vector = format!("{suite:?}, published vector with ciphertext {ciphertext:02x?}");
+    assert!(!ciphertext.is_empty(), "{vector}: it is empty");
+
+    let (mut chain, mut blocks) = (iv.clone(), plaintext.clone());
+    let encryptor = suite.encryptor(&key).unwrap_or_else(|e| panic!("{vector}: {e}"));
+    encryptor.encrypt(&mut chain, &mut blocks).unwrap_or_else(|e| panic!("{vector}: {e}"));
+    assert_eq!(blocks, ciphertext, "{vector}: encryption");
+
+    let (mut chain, mut blocks) = (iv, ciphertext);
+    let decryptor = suite.decryptor(&key).unwrap_or_else(|e| panic!("{vector}: {e}"));
+    decryptor.decrypt(&mut chain, &mut blocks).unwrap_or_else(|e| panic!("{vector}: {e}"));
+    assert_eq!(blocks, plaintext, "{vector}: decryption");
+}
+
+/// Decodes hexadecimal text; blanks and line ends are skipped.
+///
+/// # Panics
+///
+/// If anything else is in it, or half a byte.
+pub fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let byte = |pair: &[char]| {
+        let pair: String = pair.iter().collect();
+        assert_eq!(pair.len(), 2, "half a byte in {text:?}");
+        u8::from_str_radix(&pair, 16).unwrap_or_else(|e| panic!("{pair:?} in {text:?}: {e}"))
+    };
+    digits.chunks(2).map(byte).collect()
+}
+
+fn check_registered(suite: &'static dyn CipherSuite) {
+    let name = suite.name();
+    if let Err(error) = Registry::new([suite]) {
+        panic!("a registry of {name} alone is refused: {error}");
+    }
+    let linked = Registry::linked().unwrap_or_else(|e| panic!("the linked suites: {e}"));
+    for known_as in [name].iter().chain(suite.aliases()) {
+        let found = linked.find(known_as).map(CipherSuite::name);
+        assert_eq!(found, Some(name), "{name} is not registered as {known_as}");
+    }
+}
+
+/// Checks that the declared key lengths are accepted and all others up to 128 bytes refused.
+fn check_key_lengths(suite: &dyn CipherSuite) {
+    let name = suite.name();
+    let declared: Vec<usize> = suite.key_sizes().iter().map(KeySize::bytes).collect();
+    let mut rng = Rng(1);
+    for bytes in (0..=MAX_REFUSED_BYTES).chain(declared.iter().copied()) {
+        let key = rng.bytes(bytes);
+        let encryptor = suite.encryptor(&key).err();
+        let decryptor = suite.decryptor(&key).err();
+        assert_eq!(encryptor, decryptor, "{name}: {bytes} byte key, encryptor against decryptor");
+        if declared.contains(&bytes) {
+            assert_eq!(encryptor, None, "{name}: {bytes} byte key, declared");
+        } else {
+            let (got, expected) = (bytes, suite.key_sizes());
+            let error = SuiteError::KeyLength { suite: name, got, expected };
+            assert_eq!(encryptor, Some(error), "{name}: {bytes} byte key, not declared");
+        }
+    }
+}
+
+/// A suite, keyed.
+struct Case {
+    label: String,
+    suite: &'static dyn CipherSuite,
+    size: KeySize,
+    block_size: usize,
+    encryptor: Box<dyn CbcEncryptor>,
+    decryptor: Box<dyn CbcDecryptor>,
+}
+
+impl Case {
+    fn new(suite: &'static dyn CipherSuite, size: KeySize) -> Self {
+        let label = format!("{suite:?} with {size} bits");
+        let key = Rng(2).bytes(size.bytes());
+        let encryptor = suite.encryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
+        let decryptor = suite.decryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
+        Self { label, suite, size, block_size: suite.block_size(), encryptor, decryptor }
+    }
+
+    /// Random IV and so many random blocks.
+    fn data(&self, rng: &mut Rng, blocks: usize) -> (Vec<u8>, Vec<u8>) {
+        (rng.bytes(self.block_size), rng.bytes(blocks * self.block_size))
+    }
+
+    fn encrypt(&self, iv: &mut [u8], blocks: &mut [u8]) {
+        self.encryptor.encrypt(iv, blocks).unwrap_or_else(|e| panic!("{}: {e}", self.label));
+    }
+
+    fn decrypt(&self, iv: &mut [u8], blocks: &mut [u8]) {
+        self.decryptor.decrypt(iv, blocks).unwrap_or_else(|e| panic!("{}: {e}", self.label));
+    }
+
+    fn check_refusals(&self) {
+        let block_size = self.block_size;
+        for len in 0..4 * block_size {
+            if len.is_multiple_of(block_size) {
+                continue;
+            }
+            self.check_refusal(block_size, len, &SuiteError::Misaligned { len, block_size });
+        }
+        for got in (0..=4 * block_size).filter(|&got| got != block_size) {
+            self.check_refusal(got, 2 * block_size, &SuiteError::IvLength { got, block_size });
+        }
+    }
+
+    /// Checks that buffers of these lengths are refused with this error and left alone.
+    fn check_refusal(&self, iv_len: usize, len: usize, error: &SuiteError) {
+        let lengths = format!("{}: IV of {iv_len} bytes, {len} bytes", self.label);
+        let mut rng = Rng(3);
+        let given = (rng.bytes(iv_len), rng.bytes(len));
+
+        for does in ["encrypt", "decrypt", "encrypt_lanes", "decrypt_lanes"] {
+            let mut buffers = given.clone();
+            let (iv, blocks) = &mut buffers;
+            let result = match does {
+                "encrypt" => self.encryptor.encrypt(iv, blocks),
+                "decrypt" => self.decryptor.decrypt(iv, blocks),
+                "encrypt_lanes" => self.encryptor.encrypt_lanes(&mut [Lane { iv, blocks }]),
+                _ => self.decryptor.decrypt_lanes(&mut [Lane { iv, blocks }]),
+            };
+            assert_eq!(result.as_ref(), Err(error), "{lengths}: {does}");
+            assert_eq!(buffers, given, "{lengths}: {does} refused, but touched them");
+        }
+    }
+
+    fn check_round_trip(&self) {
+        for blocks in BLOCK_COUNTS {
+            let at = format!("{}: {blocks} blocks", self.label);
+            let (iv, plaintext) = self.data(&mut Rng(4), blocks);
+            let (mut chain, mut text) = (iv.clone(), plaintext.clone());
+            self.encrypt(&mut chain, &mut text);
+            let last = text.chunks(self.block_size).next_back().unwrap_or(&iv);
+            assert_eq!(chain, last, "{at}: the next chaining value is not the last block");
+            for (before, after) in
+                plaintext.chunks(self.block_size).zip(text.chunks(self.block_size))
+            {
+                assert_ne!(before, after, "{at}: a block is not encrypted");
+            }
+            let mut back = iv.clone();
+            self.decrypt(&mut back, &mut text);
+            assert_eq!(text, plaintext, "{at}: decryption does not invert encryption");
+            assert_eq!(back, chain, "{at}: the two directions leave different chaining values");
+        }
+    }
+
+    fn check_chaining(&self) {
+        let label = &self.label;
+        let (iv, plaintext) = self.data(&mut Rng(5), 9);
+        let (mut chain, mut at_once) = (iv.clone(), plaintext.clone());
+        self.encrypt(&mut chain, &mut at_once);
+        for step in [1, 2, 4].map(|blocks| blocks * self.block_size) {
+            let (mut chain, mut text) = (iv.clone(), plaintext.clone());
+            text.chunks_mut(step).for_each(|part| self.encrypt(&mut chain, part));
+            assert_eq!(text, at_once, "{label}: {step} bytes at a time, encryption");
+            let mut chain = iv.clone();
+            text.chunks_mut(step).for_each(|part| self.decrypt(&mut chain, part));
+            assert_eq!(text, plaintext, "{label}: {step} bytes at a time, decryption");
+        }
+    }
+
+    fn check_lanes(&self) {
+        let label = &self.label;
+        let mut rng = Rng(6);
+        let plain: Vec<_> = LANE_BLOCKS.iter().map(|&n| self.data(&mut rng, n)).collect();
+        let mut serial = plain.clone();
+        serial.iter_mut().for_each(|(iv, blocks)| self.encrypt(iv, blocks));
+        for count in 0..=plain.len() {
+            let mut buffers = plain[..count].to_vec();
+            let done = self.encryptor.encrypt_lanes(&mut lanes(&mut buffers));
+            assert_eq!(done, Ok(()), "{label}: encryption of {count} lanes");
+            assert_eq!(buffers, serial[..count], "{label}: {count} lanes against one by one");
+
+            for ((iv, _), (first_iv, _)) in buffers.iter_mut().zip(&plain) {
+                iv.clone_from(first_iv);
+            }
+            let done = self.decryptor.decrypt_lanes(&mut lanes(&mut buffers));
+            assert_eq!(done, Ok(()), "{label}: decryption of {count} lanes");
+            let texts = |buffers: &[(Vec<u8>, Vec<u8>)]| -> Vec<Vec<u8>> {
+                buffers.iter().map(|(_, blocks)| blocks.clone()).collect()
+            };
+            assert_eq!(texts(&buffers), texts(&plain[..count]), "{label}: {count} lanes, back");
+            for ((iv, _), (next_iv, _)) in buffers.iter().zip(&serial) {
+                assert_eq!(iv, next_iv, "{label}: chaining value after decrypting {count} lanes");
+            }
+        }
+    }
+
+    fn check_key_matters(&self) {
+        let label = &self.label;
+        let (iv, plaintext) = self.data(&mut Rng(7), 2);
+        let (mut chain, mut text) = (iv.clone(), plaintext.clone());
+        self.encrypt(&mut chain, &mut text);
+        let key = Rng(8).bytes(self.size.bytes());
+        let other = self.suite.encryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
+        let (mut chain, mut other_text) = (iv, plaintext);
+        other.encrypt(&mut chain, &mut other_text).unwrap_or_else(|e| panic!("{label}: {e}"));
+        assert_ne!(text, other_text, "{label}: two keys, one ciphertext");
+    }
+}
+
+fn lanes(buffers: &mut [(Vec<u8>, Vec<u8>)]) -> Vec<Lane<'_>> {
+    buffers.iter_mut().map(|(iv, blocks)| Lane { iv, blocks }).collect()
+}
+
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): fixed, and good enough to hit no weak key.
+struct Rng(u64);
+
+impl Rng {
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(count + 8);
+        while bytes.len() < count {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = self.0;
+            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bytes.extend((word ^ (word >> 31)).to_le_bytes());
+        }
+        bytes.truncate(count);
+        bytes
+    }
+}
+
+/// Every undeclared key length up to here must be refused.
+const MAX_REFUSED_BYTES: usize = 128;
+
+/// Around the widths at which ciphers work on several blocks in parallel.
+const BLOCK_COUNTS: [usize; 11] = [0, 1, 2, 3, 7, 8, 9, 16, 17, 64, 65];
+
+/// Lanes of unlike lengths, empty ones among them, more of them than any interleaving takes.
+const LANE_BLOCKS: [usize; 19] = [3, 0, 1, 8, 2, 2, 0, 17, 5, 1, 1, 9, 4, 4, 4, 4, 33, 0, 6];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_is_decoded_with_blanks_between() {
+        assert_eq!(unhex(" 00ff\n 7E "), [0x00, 0xff, 0x7e]);
+        assert_eq!(unhex(""), []);
+    }
+
+    #[test]
+    #[should_panic = "half a byte"]
+    fn half_a_byte_is_refused() {
+        unhex("abc");
+    }
+
+    #[test]
+    #[should_panic = "invalid digit"]
+    fn other_text_is_refused() {
+        unhex("0x");
+    }
+
+    #[test]
+    fn random_bytes_repeat_themselves() {
+        assert_eq!(Rng(1).bytes(8), 0x910a_2dec_8902_5cc1_u64.to_le_bytes());
+        assert_ne!(Rng(1).bytes(9), Rng(2).bytes(9));
+    }
+}
