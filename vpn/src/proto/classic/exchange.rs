@@ -1,0 +1,209 @@
+//! The key exchange of the classic profile, the same for both roles but for who speaks first
+//! (PROTOCOL.md §3.3).
+
+use std::time::Instant;
+
+use num_bigint::BigUint;
+
+use super::super::dh::{DhOutcome, DhTask, KeyPair, PublicValue, ends_itself};
+use super::super::error::HandshakeError;
+use super::super::negotiate::SuiteId;
+use super::dialect::{Dialect, LineEnd};
+use super::handshake::{Event, Io, Timing, refused};
+use super::keys::{SessionKeys, SharedKey};
+
+/// The word that opens a public value.
+pub(super) const SHARE_HEAD: &str = "DHMKE:";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Client,
+    Server,
+}
+
+/// Sends our public value, takes and checks the peer's, and derives the keys.
+///
+/// Our value goes out before the secret is computed, so that both sides compute at once; the
+/// server's goes out only after the client's was checked.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    role: Role,
+    id: SuiteId,
+    dialect: Dialect,
+    timing: Timing,
+    own: Option<KeyPair>,
+    is_sent: bool,
+    peer: PeerShare,
+}
+
+#[derive(Debug)]
+enum PeerShare {
+    Awaited,
+    Checking,
+    Checked(PublicValue),
+    /// Used up in the computation of the secret.
+    Agreeing,
+}
+
+impl Exchange {
+    pub(super) fn new(role: Role, id: SuiteId, dialect: Dialect, timing: Timing) -> Self {
+        Self { role, id, dialect, timing, own: None, is_sent: false, peer: PeerShare::Awaited }
+    }
+
+    pub(super) fn id(&self) -> SuiteId {
+        self.id
+    }
+
+    pub(super) fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    /// Reads the peer's `DHMKE:` as far as it has come.
+    pub(super) fn read_share(
+        &mut self,
+        io: &mut Io,
+        now: Instant,
+        is_over: bool,
+    ) -> Result<(), HandshakeError> {
+        if !matches!(self.peer, PeerShare::Awaited) {
+            // Bytes behind the value: a line end that came late, or the first message of a client
+            // that was quicker than our computation. Nothing else is due, so bound it.
+            return if io.input.len() > super::handshake::HANDSHAKE_LIMIT {
+                Err(HandshakeError::TooLong { limit: super::handshake::HANDSHAKE_LIMIT })
+            } else {
+                Ok(())
+            };
+        }
+        io.skip_line_end();
+        match self.scan(&io.input, is_over)? {
+            Scan::Unfinished => {
+                if !io.input.is_empty() {
+                    io.timer = Some(now + self.timing.stall);
+                }
+            }
+            Scan::MayBeWhole => io.timer = Some(now + self.timing.quiet),
+            Scan::Whole { value, used } => {
+                io.timer = None;
+                io.input.drain(..used);
+                self.peer = PeerShare::Checking;
+                io.events.push_back(Event::Compute(DhTask::Check(self.dialect.group, value)));
+            }
+        }
+        Ok(())
+    }
+
+    fn scan(&self, input: &[u8], is_over: bool) -> Result<Scan, HandshakeError> {
+        let head = SHARE_HEAD.as_bytes();
+        let compared = input.len().min(head.len());
+        if input[..compared] != head[..compared] {
+            // A server that gives up says so in words; let it finish.
+            return match self.role {
+                Role::Server => Err(HandshakeError::KeyShare { got: input.to_vec() }),
+                Role::Client if is_over || input.contains(&b'\n') => Err(refused(input)),
+                Role::Client if input.len() > super::handshake::HANDSHAKE_LIMIT => {
+                    Err(HandshakeError::TooLong { limit: super::handshake::HANDSHAKE_LIMIT })
+                }
+                Role::Client => Ok(Scan::MayBeWhole),
+            };
+        }
+        let blanks = input[compared..].iter().take_while(|b| **b == b' ').count();
+        let start = compared + blanks;
+        let count = input[start..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let digits = &input[start..start + count];
+        let end = match &input[start + count..] {
+            [] | [b'\r'] => None,
+            [b'\n', ..] => Some(1),
+            [b'\r', b'\n', ..] => Some(2),
+            // Bytes right behind a number that ended itself belong to what comes next.
+            _ if self.ends_here(digits) => Some(0),
+            _ => {
+                return Err(HandshakeError::KeyShare { got: input.to_vec() });
+            }
+        };
+        let most = self.dialect.group.digits();
+        if count > most || blanks > most {
+            return Err(HandshakeError::KeyShareTooLong { limit: most });
+        }
+        let is_whole = end.is_some()
+            || is_over
+            || (self.dialect.line_end == LineEnd::None && self.ends_here(digits));
+        match (digits, is_whole) {
+            ([], true) => Err(HandshakeError::KeyShare { got: input.to_vec() }),
+            ([], false) => Ok(Scan::Unfinished),
+            (_, false) => Ok(Scan::MayBeWhole),
+            (_, true) => {
+                let value = BigUint::parse_bytes(digits, 10).ok_or(HandshakeError::Internal)?;
+                Ok(Scan::Whole { value, used: start + count + end.unwrap_or(0) })
+            }
+        }
+    }
+
+    fn ends_here(&self, digits: &[u8]) -> bool {
+        let group = self.dialect.group;
+        digits.len() + 1 >= group.digits()
+            && BigUint::parse_bytes(digits, 10).is_some_and(|value| ends_itself(group, &value))
+    }
+
+    /// Takes the outcome of a computation; the keys, once the secret is there.
+    pub(super) fn take_outcome(
+        &mut self,
+        outcome: DhOutcome,
+        io: &mut Io,
+    ) -> Result<Option<SessionKeys>, HandshakeError> {
+        match (outcome, &self.peer) {
+            (DhOutcome::Generated(pair), _) => self.own = Some(pair),
+            (DhOutcome::Checked(value), PeerShare::Checking) => {
+                self.peer = PeerShare::Checked(value.map_err(HandshakeError::PublicValue)?);
+            }
+            (DhOutcome::Agreed(secret), PeerShare::Agreeing) => {
+                let shared = SharedKey::derive(&secret);
+                let keys = shared.cut(self.id).ok_or_else(|| HandshakeError::KeyTooLong {
+                    suite: self.id.suite.name(),
+                    bits: self.id.size.bits(),
+                })?;
+                return Ok(Some(keys));
+            }
+            (DhOutcome::Agreed(_) | DhOutcome::Checked(_), _) => {
+                return Err(HandshakeError::Internal);
+            }
+        }
+        self.go_on(io);
+        Ok(None)
+    }
+
+    fn go_on(&mut self, io: &mut Io) {
+        let is_checked = matches!(self.peer, PeerShare::Checked(_));
+        if let Some(own) = &self.own
+            && !self.is_sent
+            && (self.role == Role::Client || is_checked)
+        {
+            // What the client sent until here can only be a late line end: it has no key yet.
+            if self.role == Role::Server {
+                io.skip_line_end();
+            }
+            io.send(&format!("{SHARE_HEAD}{}", own.public_text()), &self.dialect);
+            self.is_sent = true;
+        }
+        if self.is_sent && is_checked {
+            let peer = std::mem::replace(&mut self.peer, PeerShare::Agreeing);
+            if let (PeerShare::Checked(peer), Some(own)) = (peer, self.own.take()) {
+                io.events.push_back(Event::Compute(DhTask::Agree(own, peer)));
+            }
+        }
+    }
+
+    /// What the end of the server's stream means to a client.
+    pub(super) fn on_eof(&self, io: &Io) -> HandshakeError {
+        let is_share = io.input.starts_with(SHARE_HEAD.as_bytes());
+        match self.peer {
+            PeerShare::Awaited if !io.input.is_empty() && !is_share => refused(&io.input),
+            _ => HandshakeError::Closed { awaited: "the key exchange" },
+        }
+    }
+}
+
+enum Scan {
+    Unfinished,
+    MayBeWhole,
+    Whole { value: BigUint, used: usize },
+}

@@ -1,0 +1,430 @@
+//! Diffie-Hellman over the MODP groups of RFC 3526: key pairs, checks, shared secrets.
+//!
+//! Public values are num-bigint numbers (parsed, printed and checked in variable time: everybody
+//! may know them); exponents and shared secrets go through crypto-bigint in constant time and are
+//! wiped on drop.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use crypto_bigint::BoxedUint;
+use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
+use num_bigint::BigUint;
+use num_traits::{One, Zero};
+use rand::CryptoRng;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::primes;
+
+/// A MODP group of RFC 3526 with generator 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Group 14, 2048 bits.
+    Modp2048,
+    /// Group 15, 3072 bits.
+    Modp3072,
+    /// Group 16, 4096 bits.
+    Modp4096,
+    /// Group 17, 6144 bits.
+    Modp6144,
+    /// Group 18, 8192 bits: the group of the classic profile.
+    Modp8192,
+}
+
+/// What is derived from a prime once per process.
+struct Constants {
+    prime: BigUint,
+    digits: usize,
+    params: BoxedMontyParams,
+}
+
+impl Group {
+    /// All groups, smallest first.
+    pub const ALL: [Self; 5] =
+        [Self::Modp2048, Self::Modp3072, Self::Modp4096, Self::Modp6144, Self::Modp8192];
+
+    /// The number that RFC 3526 gives the group, 14 to 18.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Modp2048 => 14,
+            Self::Modp3072 => 15,
+            Self::Modp4096 => 16,
+            Self::Modp6144 => 17,
+            Self::Modp8192 => 18,
+        }
+    }
+
+    /// The group with this RFC 3526 number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|g| g.number() == number)
+    }
+
+    /// The size of the prime in bits.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Modp2048 => 2048,
+            Self::Modp3072 => 3072,
+            Self::Modp4096 => 4096,
+            Self::Modp6144 => 6144,
+            Self::Modp8192 => 8192,
+        }
+    }
+
+    /// The length of our exponents in bits (RFC 7919 Appendix A, for primes of the same size).
+    pub const fn exponent_bits(self) -> u32 {
+        match self {
+            Self::Modp2048 => 225,
+            Self::Modp3072 => 275,
+            Self::Modp4096 => 325,
+            Self::Modp6144 => 375,
+            Self::Modp8192 => 400,
+        }
+    }
+
+    /// The prime.
+    pub fn prime(self) -> &'static BigUint {
+        &self.constants().prime
+    }
+
+    /// How many decimal digits the prime has: no public value has more.
+    pub fn digits(self) -> usize {
+        self.constants().digits
+    }
+
+    fn constants(self) -> &'static Constants {
+        static TABLE: [OnceLock<Constants>; 5] = [const { OnceLock::new() }; 5];
+        let (slot, hex) = match self {
+            Self::Modp2048 => (0, primes::MODP_2048),
+            Self::Modp3072 => (1, primes::MODP_3072),
+            Self::Modp4096 => (2, primes::MODP_4096),
+            Self::Modp6144 => (3, primes::MODP_6144),
+            Self::Modp8192 => (4, primes::MODP_8192),
+        };
+        TABLE[slot].get_or_init(|| {
+            let prime = BigUint::parse_bytes(hex.as_bytes(), 16)
+                .expect("the table of primes is hexadecimal; a test parses all of it");
+            let odd = from_public(&prime, self.bits())
+                .into_odd()
+                .into_option()
+                .expect("primes of this size are odd; a test checks all of them");
+            Constants {
+                digits: prime.to_string().len(),
+                prime,
+                params: BoxedMontyParams::new_vartime(odd),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {} ({} bits)", self.number(), self.bits())
+    }
+}
+
+/// Why a public value is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublicValueError {
+    /// It is no square modulo p, so it would tell whether the other side's exponent is odd.
+    #[error("the public value is not a quadratic residue")]
+    NotAResidue,
+    /// Not 2 < y < p-1: such a value forces the shared secret.
+    #[error("the public value is not between 3 and p-2")]
+    OutOfRange,
+}
+
+/// A peer's public value that has passed the checks of its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicValue {
+    group: Group,
+    value: BigUint,
+}
+
+impl PublicValue {
+    /// Checks 2 < y < p-1 and that y is a quadratic residue (Jacobi symbol 1).
+    ///
+    /// The residue test takes about 2 ms for group 18; run it off the network threads.
+    ///
+    /// # Errors
+    ///
+    /// [`PublicValueError`] says which check failed.
+    pub fn check(group: Group, value: BigUint) -> Result<Self, PublicValueError> {
+        let prime = group.prime();
+        if value <= BigUint::from(2u8) || value >= prime - 1u8 {
+            return Err(PublicValueError::OutOfRange);
+        }
+        if !is_residue(&value, prime) {
+            return Err(PublicValueError::NotAResidue);
+        }
+        Ok(Self { group, value })
+    }
+}
+
+/// The secret number of one key pair, drawn but not yet used.
+///
+/// Several candidates are drawn at once so that [`KeyPair::generate`] needs no randomness of its
+/// own and can run on another thread.
+pub struct ExponentSeed {
+    group: Group,
+    candidates: Zeroizing<Vec<Vec<u8>>>,
+}
+
+impl ExponentSeed {
+    /// How many exponents are drawn; the chance that none of them gives a number that ends itself
+    /// is 10^-8, and then only time is lost.
+    const CANDIDATES: usize = 8;
+
+    /// Draws exponents of [`Group::exponent_bits`] bits.
+    pub fn draw(group: Group, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
+        let bits = group.exponent_bits() as usize;
+        let candidates = (0..Self::CANDIDATES)
+            .map(|_| {
+                let mut bytes = vec![0; bits.div_ceil(8)];
+                rng.fill_bytes(&mut bytes);
+                bytes[0] &= 0xff >> (bytes.len() * 8 - bits);
+                bytes
+            })
+            .collect();
+        Self { group, candidates: Zeroizing::new(candidates) }
+    }
+
+    /// Uses exactly this exponent, big-endian: for replaying recorded sessions.
+    pub fn danger_from_exponent(group: Group, exponent: &[u8]) -> Self {
+        Self { group, candidates: Zeroizing::new(vec![exponent.to_vec()]) }
+    }
+}
+
+impl fmt::Debug for ExponentSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExponentSeed").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// A secret exponent and its public value, for one exchange.
+pub struct KeyPair {
+    group: Group,
+    exponent: Zeroizing<BoxedUint>,
+    public: BigUint,
+}
+
+impl KeyPair {
+    /// Computes the public value; takes tens of milliseconds for group 18.
+    ///
+    /// Of the candidates the first is taken whose decimal number *ends itself*: no further digit
+    /// could follow without exceeding the prime, so a peer need not wait for silence to know that
+    /// it is complete (PROTOCOL.md §3.3). Nine in ten are like that.
+    pub fn generate(seed: &ExponentSeed) -> Self {
+        let group = seed.group;
+        let mut last = None;
+        for candidate in seed.candidates.iter() {
+            let pair = Self::from_exponent(group, candidate);
+            if ends_itself(group, &pair.public) {
+                return pair;
+            }
+            last = Some(pair);
+        }
+        // A seed is never empty, so this default is never computed.
+        last.unwrap_or_else(|| Self::from_exponent(group, &[]))
+    }
+
+    fn from_exponent(group: Group, exponent: &[u8]) -> Self {
+        let bits = u32::try_from(exponent.len() * 8).unwrap_or(u32::MAX).max(8);
+        let exponent = Zeroizing::new(BoxedUint::from_be_slice_truncated(exponent, bits));
+        let generator = BigUint::from(2u8);
+        let public = BigUint::from_bytes_be(&power(group, &generator, &exponent));
+        Self { group, exponent, public }
+    }
+
+    /// Our public value in decimal.
+    pub fn public_text(&self) -> String {
+        self.public.to_string()
+    }
+
+    /// Raises the peer's value to our exponent; takes tens of milliseconds for group 18.
+    ///
+    /// # Panics
+    ///
+    /// If the value was checked for another group.
+    pub fn agree(self, peer: &PublicValue) -> SharedSecret {
+        assert_eq!(self.group, peer.group, "a public value belongs to one group");
+        SharedSecret(power(self.group, &peer.value, &self.exponent))
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPair").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// The result of an exchange: as many bytes as the prime has, big-endian. Wiped on drop.
+pub struct SharedSecret(Zeroizing<Vec<u8>>);
+
+impl SharedSecret {
+    /// Takes the big-endian bytes of a shared secret.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, big-endian, with leading zeros up to the size of the prime.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedSecret(..)")
+    }
+}
+
+/// Whether the decimal text of `value` cannot be the beginning of a longer number below the prime.
+pub fn ends_itself(group: Group, value: &BigUint) -> bool {
+    value * 10u8 >= *group.prime()
+}
+
+/// A piece of Diffie-Hellman work, to be run wherever there is time for it.
+///
+/// A handshake hands these out and goes on when [`DhTask::run`]'s outcome comes back, so the core
+/// never computes for long inside a network task.
+#[derive(Debug)]
+pub enum DhTask {
+    /// Raise the peer's value to our exponent.
+    Agree(KeyPair, PublicValue),
+    /// Check a value that the peer sent.
+    Check(Group, BigUint),
+    /// Make a key pair.
+    Generate(ExponentSeed),
+}
+
+impl DhTask {
+    /// Does the work on the calling thread.
+    pub fn run(self) -> DhOutcome {
+        match self {
+            Self::Agree(pair, peer) => DhOutcome::Agreed(pair.agree(&peer)),
+            Self::Check(group, value) => DhOutcome::Checked(PublicValue::check(group, value)),
+            Self::Generate(seed) => DhOutcome::Generated(KeyPair::generate(&seed)),
+        }
+    }
+}
+
+/// What came of a [`DhTask`].
+#[derive(Debug)]
+pub enum DhOutcome {
+    /// The shared secret.
+    Agreed(SharedSecret),
+    /// The peer's value, or why it is refused.
+    Checked(Result<PublicValue, PublicValueError>),
+    /// Our key pair.
+    Generated(KeyPair),
+}
+
+/// `base^exponent mod p` in constant time, as many bytes as the prime has.
+fn power(group: Group, base: &BigUint, exponent: &BoxedUint) -> Zeroizing<Vec<u8>> {
+    let base = BoxedMontyForm::new(from_public(base, group.bits()), &group.constants().params);
+    let mut power = base.pow(exponent);
+    let result = Zeroizing::new(power.retrieve());
+    power.zeroize();
+    Zeroizing::new(Vec::from(result.to_be_bytes()))
+}
+
+/// Widens a public number to `bits`, which must be enough for it.
+fn from_public(value: &BigUint, bits: u32) -> BoxedUint {
+    BoxedUint::from_be_slice_truncated(&value.to_bytes_be(), bits)
+}
+
+/// Whether the Jacobi symbol (value/prime) is 1, by the binary reciprocity law.
+///
+/// crypto-bigint's `jacobi_symbol_vartime` does the same six times slower at 8192 bits.
+fn is_residue(value: &BigUint, prime: &BigUint) -> bool {
+    let low = |n: &BigUint| n.iter_u32_digits().next().unwrap_or(0);
+    let (mut top, mut bottom) = (value % prime, prime.clone());
+    let mut negative = false;
+    while !top.is_zero() {
+        let twos = top.trailing_zeros().unwrap_or(0);
+        top >>= twos;
+        // (2/n) is -1 for n = 3, 5 modulo 8.
+        if twos % 2 == 1 && matches!(low(&bottom) % 8, 3 | 5) {
+            negative = !negative;
+        }
+        // Quadratic reciprocity.
+        if low(&top) % 4 == 3 && low(&bottom) % 4 == 3 {
+            negative = !negative;
+        }
+        std::mem::swap(&mut top, &mut bottom);
+        top %= &bottom;
+    }
+    bottom.is_one() && !negative
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_has_its_size_and_a_prime_of_the_right_shape() {
+        for group in Group::ALL {
+            assert_eq!(group.prime().bits(), u64::from(group.bits()));
+            assert_eq!(Group::from_number(group.number()), Some(group));
+            // All of these primes begin and end with 64 one bits.
+            let bytes = group.prime().to_bytes_be();
+            assert!(bytes.starts_with(&[0xff; 8]) && bytes.ends_with(&[0xff; 8]));
+            // 2 generates the squares, so p = 7 modulo 8.
+            assert!(is_residue(&BigUint::from(2u8), group.prime()));
+        }
+        assert_eq!(Group::from_number(13), None);
+        assert_eq!(Group::Modp8192.digits(), 2467);
+    }
+
+    #[test]
+    fn both_sides_arrive_at_the_same_secret() {
+        let group = Group::Modp2048;
+        let mut rng = rand::rng();
+        let a = KeyPair::generate(&ExponentSeed::draw(group, &mut rng));
+        let b = KeyPair::generate(&ExponentSeed::draw(group, &mut rng));
+        let y_a = PublicValue::check(group, a.public.clone()).unwrap();
+        let y_b = PublicValue::check(group, b.public.clone()).unwrap();
+        let (s_a, s_b) = (a.agree(&y_b), b.agree(&y_a));
+        assert_eq!(s_a.as_bytes(), s_b.as_bytes());
+        assert_eq!(s_a.as_bytes().len(), 256);
+    }
+
+    #[test]
+    fn constant_time_power_equals_num_bigint() {
+        for group in [Group::Modp2048, Group::Modp8192] {
+            let exponent = [0x5a; 29];
+            let base = BigUint::from(123_456_789u32);
+            let expected = base.modpow(&BigUint::from_bytes_be(&exponent), group.prime());
+            let got = power(group, &base, &BoxedUint::from_be_slice_truncated(&exponent, 232));
+            assert_eq!(BigUint::from_bytes_be(&got), expected);
+        }
+    }
+
+    #[test]
+    fn fresh_exponents_differ_and_have_the_right_length() {
+        let seed = ExponentSeed::draw(Group::Modp2048, &mut rand::rng());
+        assert!(seed.candidates.iter().all(|c| c.len() == 29 && c[0] <= 1));
+        assert!(seed.candidates.windows(2).all(|w| w[0] != w[1]));
+    }
+
+    #[test]
+    fn the_first_number_that_ends_itself_is_taken() {
+        let group = Group::Modp2048;
+        // 2^1 is short of the prime by far; 2^2047 is not.
+        let mut long = vec![0; 256];
+        long[0] = 0x07;
+        long[1] = 0xff;
+        let candidates = vec![vec![1], vec![0x07, 0xff], long];
+        let seed = ExponentSeed { group, candidates: Zeroizing::new(candidates) };
+        let pair = KeyPair::generate(&seed);
+        assert_eq!(pair.public, BigUint::one() << 2047u32);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let seed = ExponentSeed::draw(Group::Modp2048, &mut rand::rng());
+        assert_eq!(format!("{seed:?}"), "ExponentSeed { group: Modp2048, .. }");
+        assert_eq!(format!("{:?}", SharedSecret::new(vec![1, 2, 3])), "SharedSecret(..)");
+    }
+}

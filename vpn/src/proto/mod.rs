@@ -1,0 +1,21 @@
+//! The protocol core: no sockets, files, clock, threads or standard streams.
+//!
+//! Bytes, time and randomness are arguments; bytes, events and deadlines are results.
+
+pub mod classic;
+mod dh;
+mod error;
+mod negotiate;
+mod primes;
+mod text;
+
+pub use dh::{
+    DhOutcome, DhTask, ExponentSeed, Group, KeyPair, PublicValue, PublicValueError, SharedSecret,
+    ends_itself,
+};
+pub use error::{HandshakeError, SessionError};
+pub use negotiate::{
+    CHOICE_HEAD, Choice, ChoiceError, EnabledSuite, Offer, OfferEntry, OfferError, PROPOSAL_HEAD,
+    Selection, Separator, SuiteId, accept, describe, select,
+};
+pub use text::Printable;
