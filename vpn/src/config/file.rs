@@ -1,0 +1,56 @@
+//! The shape of `server_cipher.toml` as it is written, before anything is checked.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) supported_cipher: Vec<Spanned<SupportedCipher>>,
+    #[serde(default)]
+    pub(super) classic: Classic,
+    #[serde(default)]
+    pub(super) server: Server,
+    #[serde(default)]
+    pub(super) limits: Limits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SupportedCipher {
+    pub(super) name: Spanned<String>,
+    pub(super) keys: Spanned<Vec<Spanned<i64>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Classic {
+    pub(super) dialect: Option<Spanned<String>>,
+    pub(super) line_end: Option<Spanned<String>>,
+    pub(super) separator: Option<Spanned<String>>,
+    pub(super) mac: Option<Spanned<String>>,
+    pub(super) reply: Option<Spanned<String>>,
+    pub(super) cbc: Option<Spanned<String>>,
+    pub(super) strip: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<i64>>,
+    pub(super) quiet_ms: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub(super) host: Option<String>,
+    pub(super) port: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) handshake_seconds: Option<Spanned<i64>>,
+    pub(super) message_seconds: Option<Spanned<i64>>,
+    pub(super) idle_seconds: Option<Spanned<i64>>,
+    pub(super) sessions: Option<Spanned<i64>>,
+    pub(super) message_bytes: Option<Spanned<i64>>,
+    pub(super) dh_workers: Option<Spanned<i64>>,
+}
