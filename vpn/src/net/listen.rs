@@ -1,0 +1,95 @@
+//! Listening sockets.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Binds every address that `host` means, or all interfaces, IPv4 and IPv6, if there is none.
+///
+/// With port 0 the system chooses one; all addresses get the same.
+///
+/// # Errors
+///
+/// [`ListenError`] names the address.
+pub fn bind(host: Option<&str>, port: u16) -> Result<Vec<TcpListener>, ListenError> {
+    let Some(host) = host else {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let listener = listen(any).or_else(|error| match error.kind() {
+            // A machine without IPv6.
+            io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable => {
+                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+            }
+            _ => Err(error),
+        });
+        let at = || endpoint("0.0.0.0", port);
+        return listener.map(|l| vec![l]).map_err(|source| ListenError { at: at(), source });
+    };
+    let failed = |source| ListenError { at: endpoint(host, port), source };
+    let addresses = (unbracketed(host), port).to_socket_addrs().map_err(failed)?;
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for mut address in addresses {
+        if let Some(first) = listeners.first() {
+            address.set_port(first.local_addr().map_err(failed)?.port());
+        }
+        listeners.push(listen(address).map_err(failed)?);
+    }
+    if listeners.is_empty() {
+        return Err(failed(io::ErrorKind::AddrNotAvailable.into()));
+    }
+    Ok(listeners)
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub fn endpoint(host: &str, port: u16) -> String {
+    match unbracketed(host).parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, port).to_string(),
+        Err(_) => format!("{host}:{port}"),
+    }
+}
+
+/// An address as users write it, with or without the brackets of a URL.
+pub(super) fn unbracketed(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A server that is started again need not wait for connections of its last life.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {at}")]
+pub struct ListenError {
+    /// The address as asked for.
+    pub at: String,
+    /// Why.
+    pub source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_written_with_brackets_where_needed() {
+        assert_eq!(endpoint("localhost", 4600), "localhost:4600");
+        assert_eq!(endpoint("127.0.0.1", 1), "127.0.0.1:1");
+        assert_eq!(endpoint("::1", 4600), "[::1]:4600");
+        assert_eq!(endpoint("[::1]", 4600), "[::1]:4600");
+    }
+}

@@ -1,0 +1,14 @@
+//! Sockets: listening, dialling, and moving bytes between a socket and the protocol core.
+
+mod dial;
+pub mod limits;
+mod listen;
+mod pool;
+mod pump;
+mod server;
+
+pub use dial::{DialError, connect};
+pub use listen::{ListenError, bind, endpoint};
+pub use pool::DhPool;
+pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
+pub use server::{Server, Shutdown};
