@@ -1,0 +1,250 @@
+//! The client's side of the message service.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
+
+use super::console::{Console, ConsoleClosed};
+use crate::net::limits::{Limits, REPLY};
+use crate::net::{
+    DhPool, DialError, Driver, Input, Progress, PumpError, connect, endpoint, farewell, read_some,
+    send,
+};
+use crate::proto::classic::{ClassicParams, ClientHandshake, ClientSession};
+use crate::proto::{Printable, SessionError};
+
+/// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
+const WARN_ABOVE: usize = 960;
+
+/// What a client is to do.
+#[derive(Debug)]
+pub struct ClientOptions {
+    /// Where to connect to.
+    pub host: String,
+    /// The port there.
+    pub port: u16,
+    /// Print nothing but replies.
+    pub is_quiet: bool,
+    /// Somebody sits at a prompt and can try again.
+    pub is_interactive: bool,
+}
+
+/// A source of texts to send, asked for one at a time.
+#[derive(Debug)]
+pub struct Texts {
+    requests: mpsc::Sender<oneshot::Sender<Said>>,
+    /// Whether the connection is watched while the source thinks; not behind a line editor, which
+    /// has to leave the terminal as it found it.
+    is_interruptible: bool,
+}
+
+/// What a source of texts has to say.
+#[derive(Debug)]
+pub enum Said {
+    /// There is no more.
+    End,
+    /// The source failed.
+    Failed(io::Error),
+    /// The user wants out, now.
+    Interrupted,
+    /// Send this.
+    Text(String),
+}
+
+impl Texts {
+    /// Asks `next` on a thread of its own whenever a text is wanted.
+    pub fn new(is_interruptible: bool, mut next: impl FnMut() -> Said + Send + 'static) -> Self {
+        let (requests, mut wanted) = mpsc::channel::<oneshot::Sender<Said>>(1);
+        std::thread::spawn(move || {
+            while let Some(answer) = wanted.blocking_recv() {
+                // The session may have ended in the meantime.
+                let _ = answer.send(next());
+            }
+        });
+        Self { requests, is_interruptible }
+    }
+
+    async fn request(&self) -> oneshot::Receiver<Said> {
+        let (answer, said) = oneshot::channel();
+        // If the thread is gone the receiver says so.
+        let _ = self.requests.send(answer).await;
+        said
+    }
+}
+
+/// Connects, shakes hands, and sends texts until there are no more.
+///
+/// # Errors
+///
+/// [`ClientError`] says what ended the session before its time.
+pub async fn run_client(
+    options: &ClientOptions,
+    params: ClassicParams,
+    limits: Limits,
+    texts: Texts,
+    console: Console,
+) -> Result<(), ClientError> {
+    let out =
+        Output { console, is_quiet: options.is_quiet, is_interactive: options.is_interactive };
+    let mut stream = connect(&options.host, options.port).await?;
+    out.note(format!("Connected to {}", endpoint(&options.host, options.port))).await?;
+    out.note("Negotiating the cipher").await?;
+    let started = Instant::now();
+    let handshake = ClientHandshake::new(params, &mut rand::rng(), started);
+    let pool = DhPool::new(limits.dh_workers);
+    let mut driver = Driver::new(&mut stream, handshake, &pool, started + limits.handshake);
+    let mut session = loop {
+        match driver.next().await.map_err(ClientError::Handshake)? {
+            Progress::Chosen(id) => {
+                out.note(format!("We are going to use {id}")).await?;
+                out.note("Negotiating the key").await?;
+            }
+            Progress::Done(session) => break session,
+        }
+    };
+    drop(driver);
+    out.note("The key has been established").await?;
+    log::info!("{} established in {:?}", session.suite(), started.elapsed());
+    loop {
+        out.console.flush().await?;
+        match next_text(&texts, &mut session, &mut stream).await? {
+            Said::Text(text) if text == r"\quit" => break,
+            Said::Text(text) => converse(&mut stream, &mut session, &text, &out).await?,
+            Said::End => break,
+            Said::Interrupted => return Err(ClientError::Interrupted),
+            Said::Failed(error) => return Err(ClientError::Input(error)),
+        }
+    }
+    farewell(stream).await;
+    Ok(())
+}
+
+/// Waits for a text, and on the side for a server that gives up in the meantime.
+async fn next_text(
+    texts: &Texts,
+    session: &mut ClientSession,
+    stream: &mut TcpStream,
+) -> Result<Said, ClientError> {
+    let mut said = texts.request().await;
+    loop {
+        tokio::select! {
+            said = &mut said => return Ok(said.unwrap_or(Said::End)),
+            ready = stream.readable(), if texts.is_interruptible => {
+                ready?;
+                match read_some(stream)? {
+                    Input::Bytes(bytes) => session.handle_input(&bytes, Instant::now()),
+                    Input::Nothing => {}
+                    Input::End => return Err(session.on_unasked_end().into()),
+                }
+            }
+        }
+    }
+}
+
+/// Sends one text and prints the reply.
+async fn converse(
+    stream: &mut TcpStream,
+    session: &mut ClientSession,
+    text: &str,
+    out: &Output,
+) -> Result<(), ClientError> {
+    let message = match session.send(text, Instant::now()) {
+        Ok(message) => message,
+        Err(error @ SessionError::TextTooLong { .. }) if out.is_interactive => {
+            // At a prompt the user can send something else instead.
+            out.console.line(format!("Not sent: {error}")).await?;
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if session.dialect().peer_reads.is_some() && text.len() > WARN_ABOVE {
+        log::warn!("{} bytes: some peers cut messages of more than {WARN_ABOVE}", text.len());
+    }
+    let deadline = Instant::now() + REPLY;
+    if let Err(error) = send(stream, &message, REPLY).await {
+        // A server that gave up may have said why before it closed.
+        return Err(last_words(stream, session).await.unwrap_or_else(|| error.into()));
+    }
+    let reply = loop {
+        if let Some(reply) = session.next_reply(Instant::now())? {
+            break reply;
+        }
+        let due = session.poll_timeout().map_or(deadline, |t| t.min(deadline));
+        tokio::select! {
+            ready = stream.readable() => {
+                ready?;
+                match read_some(stream)? {
+                    Input::Bytes(bytes) => session.handle_input(&bytes, Instant::now()),
+                    Input::Nothing => {}
+                    Input::End => session.handle_eof(),
+                }
+            }
+            () = sleep_until(due.into()) => {
+                if Instant::now() >= deadline {
+                    return Err(ClientError::NoReply(REPLY));
+                }
+            }
+        }
+    };
+    let shown = Printable(&reply);
+    if out.is_quiet {
+        out.console.line(shown.to_string()).await?;
+    } else {
+        out.console.line(format!("Server says: {shown}")).await?;
+    }
+    Ok(())
+}
+
+async fn last_words(stream: &mut TcpStream, session: &mut ClientSession) -> Option<ClientError> {
+    stream.readable().await.ok()?;
+    if let Ok(Input::Bytes(bytes)) = read_some(stream) {
+        session.handle_input(&bytes, Instant::now());
+    }
+    session.handle_eof();
+    session.next_reply(Instant::now()).err().map(ClientError::Session)
+}
+
+struct Output {
+    console: Console,
+    is_quiet: bool,
+    is_interactive: bool,
+}
+
+impl Output {
+    async fn note(&self, line: impl std::fmt::Display + Send) -> Result<(), ConsoleClosed> {
+        if self.is_quiet { Ok(()) } else { self.console.line(line).await }
+    }
+}
+
+/// Why a client ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Standard output is closed.
+    #[error(transparent)]
+    Console(#[from] ConsoleClosed),
+    /// There is no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// There is no session.
+    #[error(transparent)]
+    Handshake(PumpError),
+    /// The texts cannot be read.
+    #[error("cannot read the next text: {0}")]
+    Input(io::Error),
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// The server stays silent.
+    #[error("no reply within {} seconds", .0.as_secs())]
+    NoReply(Duration),
+    /// The session is over.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
