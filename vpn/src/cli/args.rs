@@ -1,0 +1,109 @@
+//! The arguments as clap sees them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{DEFAULT_PORT, Overrides};
+
+/// Agree on a cipher, exchange a key, and talk.
+#[derive(Debug, Parser)]
+#[command(name = "vpn", version, about, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// Log to standard error: -v what happens, -vv more, -vvv everything (or set RUST_LOG)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(super) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Wait for clients; print their messages and answer with the text reversed
+    Server(ServerArgs),
+    /// Connect to a server and send it messages
+    Client(ClientArgs),
+    /// Run a server and a client against each other in this terminal
+    Demo(DemoArgs),
+    /// List the ciphers linked into this program and what the configuration enables
+    Suites(SuitesArgs),
+}
+
+/// What every command that speaks the protocol takes.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// The ciphers to use [default: server_cipher.toml here, else a built-in list]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// How the peer speaks, where it differs from what auto finds out
+    #[arg(long, value_name = "NAME", value_parser = ["auto", "spec", "capture", "lines"])]
+    pub(super) dialect: Option<String>,
+    /// The Diffie-Hellman group, for peers told otherwise: 14 to 18 of RFC 3526
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(14..=18))]
+    pub(super) group: Option<u8>,
+}
+
+impl Common {
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides { dialect: self.dialect.clone(), group: self.group }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// The address to listen on [default: all interfaces, IPv4 and IPv6]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) host: Option<String>,
+    /// The port to listen on; 0 lets the system choose [default: 4600]
+    #[arg(long)]
+    pub(super) port: Option<u16>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClientArgs {
+    /// The server's name or address
+    #[arg(long, default_value = "localhost")]
+    pub(super) host: String,
+    /// The server's port
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    pub(super) port: u16,
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) texts: TextArgs,
+}
+
+/// Where texts come from and what is shown.
+#[derive(Debug, Args)]
+pub(super) struct TextArgs {
+    /// Send this and ask for nothing more; may be given several times
+    #[arg(long = "message", short, value_name = "TEXT")]
+    pub(super) messages: Vec<String>,
+    /// Print the replies' text and nothing else, one reply a line
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Send this and ask for nothing more; may be given several times
+    #[arg(long = "message", short, value_name = "TEXT")]
+    pub(super) messages: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SuitesArgs {
+    /// The configuration whose choice to show [default: as for server and client]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print the built-in configuration instead, as a start for one's own
+    #[arg(long, conflicts_with_all = ["config", "json"])]
+    pub(super) show_config: bool,
+}

@@ -1,0 +1,67 @@
+//! `vpn demo`: a server and a client in one process and one terminal.
+
+use vpn_suite::Registry;
+
+use super::args::DemoArgs;
+use super::failure::Failure;
+use super::{finish, input, runtime, server, wants_colour};
+use crate::config::Settings;
+use crate::net::{Shutdown, bind};
+use crate::service::{ClientError, ClientOptions, Console, Label, run_client};
+
+/// Nobody but this machine is to reach the demonstration.
+const HOST: &str = "127.0.0.1";
+
+pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
+    let settings =
+        Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
+    let (cyan, green) = if wants_colour() { ("36", "32") } else { ("", "") };
+    let server_label = Label { text: "server | ", colour: cyan };
+    let client_label = Label { text: "client | ", colour: green };
+    let source = input::source(args.messages.clone(), client_label, settings.limits.message)?;
+    let runtime = runtime()?;
+    let (console, printer) = Console::start(std::io::stdout(), client_label);
+    let result: Result<Result<(), ClientError>, Failure> = runtime.block_on(async {
+        let listeners = bind(Some(HOST), 0)?;
+        let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
+        let (stop, shutdown) = Shutdown::new();
+        let (served, server_settings) = (console.labelled(server_label), settings.clone());
+        let (ready, announced) = tokio::sync::oneshot::channel();
+        let serving = tokio::spawn(async move {
+            let serving =
+                server::serve(listeners, Some(HOST), &server_settings, served.clone(), shutdown);
+            tokio::pin!(serving);
+            tokio::select! {
+                biased;
+                result = &mut serving => return result,
+                // Queued behind the announcement, so the client's lines come after it.
+                _ = served.flush() => {}
+            }
+            // The client waits for this and nothing else.
+            let _ = ready.send(());
+            drop(served);
+            serving.await
+        });
+        let _ = announced.await;
+        let options = ClientOptions {
+            host: HOST.to_owned(),
+            port,
+            is_quiet: false,
+            is_interactive: source.is_interactive,
+        };
+        let client =
+            run_client(&options, settings.classic(), settings.limits, source.texts, console).await;
+        // The server may have ended by itself.
+        let _ = stop.send(true);
+        if let Ok(result) = serving.await {
+            result?;
+        }
+        Ok(client)
+    });
+    runtime.shutdown_background();
+    let printed = finish(printer);
+    match result? {
+        Err(ClientError::Console(_)) => printed,
+        client => client.map_err(Failure::from).and(printed),
+    }
+}

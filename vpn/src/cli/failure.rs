@@ -1,0 +1,183 @@
+//! What went wrong, for the person at the terminal: one line, maybe a hint, and an exit code.
+
+use std::error::Error;
+use std::fmt;
+use std::process::ExitCode;
+
+use vpn_suite::RegistryError;
+
+use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH};
+use crate::net::{DialError, ListenError, PumpError};
+use crate::proto::{HandshakeError, SessionError};
+use crate::service::ClientError;
+
+/// The exit codes of the program, as README lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Exit {
+    /// Usage or configuration.
+    Usage = 2,
+    /// The network.
+    Network = 3,
+    /// The negotiation of cipher or key.
+    Negotiation = 4,
+    /// A message was cut or rejected.
+    Rejected = 7,
+    /// Something on this machine: standard output, descriptors, memory.
+    Local = 9,
+    /// Ctrl-C at the prompt, as shells count it.
+    Interrupted = 130,
+}
+
+/// A reason to end with an exit code other than 0.
+#[derive(Debug)]
+pub(super) struct Failure {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string(), hint: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Tells standard error; an interruption needs no words.
+    pub(super) fn report(&self) -> ExitCode {
+        if self.exit != Exit::Interrupted {
+            eprintln!("vpn: {}", self.message);
+        }
+        if let Some(hint) = &self.hint {
+            eprintln!("vpn: hint: {hint}");
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+/// An error with its causes, joined by colons.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {}", lower_first(&next.to_string()));
+        cause = next.source();
+    }
+    text
+}
+
+/// The system's messages start with a capital and may end with `(os error N)`.
+fn lower_first(text: &str) -> String {
+    let text = text.find(" (os error").map_or(text, |at| &text[..at]);
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            first.to_lowercase().chain([second]).chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        Self::new(Exit::Usage, chain(&error))
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let failure = Self::new(Exit::Usage, chain(&error));
+        match error {
+            ConfigError::Missing { .. } => failure.hint(format!(
+                "without --config, {DEFAULT_PATH} in the current folder is read, or else a \
+                 built-in default; `vpn suites --show-config` prints that default as a start"
+            )),
+            _ => failure,
+        }
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        use std::io::ErrorKind;
+        let failure = Self::new(Exit::Network, chain(&error));
+        match error.source.kind() {
+            ErrorKind::AddrInUse => {
+                failure.hint("another server may be running; choose a port with --port")
+            }
+            ErrorKind::PermissionDenied => failure.hint("choose a port above 1023 with --port"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Console(_) | ClientError::Input(_) => Exit::Local,
+            ClientError::Interrupted => Exit::Interrupted,
+            ClientError::Handshake(PumpError::Handshake(_)) => Exit::Negotiation,
+            ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
+            ClientError::Session(_) => Exit::Rejected,
+            ClientError::Dial(_)
+            | ClientError::Handshake(_)
+            | ClientError::Io(_)
+            | ClientError::NoReply(_) => Exit::Network,
+        };
+        let failure = Self::new(exit, chain(&error));
+        match hint_for(&error) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn hint_for(error: &ClientError) -> Option<String> {
+    use std::io::ErrorKind;
+    Some(match error {
+        ClientError::Dial(DialError { to, source }) => match source.kind() {
+            ErrorKind::ConnectionRefused => format!("is a server listening on {to}?"),
+            _ => return None,
+        },
+        ClientError::Handshake(PumpError::Handshake(error)) => match error {
+            HandshakeError::Closed { awaited } if awaited.contains("choice") => {
+                "many servers close without a word when they support none of the ciphers offered, \
+                 or cannot read the proposal; -v tells more"
+                    .to_owned()
+            }
+            HandshakeError::Refused { text } if text.starts_with(b"Could not agree") => {
+                "list a cipher that the server supports in the configuration (--config)".to_owned()
+            }
+            _ => return None,
+        },
+        ClientError::Handshake(PumpError::TimedOut) => {
+            "the server may speak another dialect; see --dialect".to_owned()
+        }
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Checked here so that the hint above cannot promise what does not exist.
+const _: () = assert!(!BUILT_IN.is_empty());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_read_like_ours() {
+        let error = std::io::Error::from_raw_os_error(98);
+        assert_eq!(lower_first(&error.to_string()), "address already in use");
+        assert_eq!(lower_first("IPv6 is off"), "IPv6 is off");
+    }
+}

@@ -1,0 +1,105 @@
+//! `vpn server`.
+
+use gethostname::gethostname;
+use tokio::net::TcpListener;
+use vpn_suite::Registry;
+
+use super::args::ServerArgs;
+use super::failure::{Exit, Failure};
+use super::{finish, runtime};
+use crate::config::{DEFAULT_PORT, Settings};
+use crate::net::{Server, Shutdown, bind, endpoint};
+use crate::service::{Console, ConsoleClosed, Label, MessageServer};
+
+pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
+    let settings =
+        Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
+    let host = args.host.as_deref().or(settings.host.as_deref());
+    let port = args.port.or(settings.port).unwrap_or(DEFAULT_PORT);
+    let runtime = runtime()?;
+    let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
+    let result = runtime.block_on(async {
+        let listeners = bind(host, port)?;
+        let (stop, shutdown) = Shutdown::new();
+        let signals = Signals::install()?;
+        let watched = console.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = signals.wait() => log::info!("stopping"),
+                () = watched.closed() => log::info!("standard output is closed: stopping"),
+            }
+            // The server may be gone already.
+            let _ = stop.send(true);
+        });
+        serve(listeners, host, &settings, console, shutdown).await
+    });
+    runtime.shutdown_background();
+    let printed = finish(printer);
+    result.and(printed)
+}
+
+/// Announces the listening address and serves until the signal comes.
+pub(super) async fn serve(
+    listeners: Vec<TcpListener>,
+    host: Option<&str>,
+    settings: &Settings,
+    console: Console,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
+    let name = host.map_or_else(|| gethostname().to_string_lossy().into_owned(), str::to_owned);
+    let announced = async {
+        console.line(format!("Listening on {}", endpoint(&name, port))).await?;
+        console.flush().await
+    };
+    if announced.await == Err(ConsoleClosed) {
+        // The printer says why, if that is worth saying.
+        return Ok(());
+    }
+    let service =
+        MessageServer::new(settings.classic(), settings.limits, console, shutdown.clone());
+    let server = Server::new(listeners, settings.limits.sessions);
+    server.run(shutdown, move |stream, peer| service.clone().serve(stream, peer)).await;
+    Ok(())
+}
+
+/// The signals that end a server: the first one politely, the second one at once.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Failure> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let terminate = signal(SignalKind::terminate()).map_err(|error| {
+                Failure::new(Exit::Local, format_args!("cannot watch for signals: {error}"))
+            })?;
+            Ok(Self { terminate })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has a second signal"))]
+    async fn wait(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(Exit::Interrupted as i32);
+        });
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        // Without signals the server runs until it is killed.
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,16 @@
+//! A cipher-agile secure channel: agree on a block cipher, exchange a key, talk.
+//!
+//! * [`proto`] is the protocol core, without sockets, clock or threads.
+//! * [`config`] reads `server_cipher.toml`.
+//! * [`net`] has sockets, and limits on what a peer may use up.
+//! * [`service`] says what a session is for.
+//! * [`cli`] is the program; call [`cli::main`] from a binary that links suites of your own.
+//!
+//! The library knows no cipher. Suites register themselves with `vpn-suite`; a program offers
+//! those that it links *and* that its configuration lists.
+
+pub mod cli;
+pub mod config;
+pub mod net;
+pub mod proto;
+pub mod service;
