@@ -1,0 +1,91 @@
+//! A cipher from outside the workspace's `suites/` is listed, offered and chosen.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use vpn_plugin_example::Xor;
+
+/// A configuration file that goes away with the test.
+struct Config(PathBuf);
+
+impl Config {
+    fn new(name: &str, text: &str) -> Self {
+        let file = format!("vpn-plugin-{}-{name}.toml", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        fs::write(&path, text).expect("the temporary folder is writable");
+        Self(path)
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn run(args: &[&str], config: &Config, input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vpn-with-xor"))
+        .args(args)
+        .arg("--config")
+        .arg(&config.0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    stdin.write_all(input.as_bytes()).expect("the program reads or ignores its input");
+    drop(stdin);
+    // The program's own limits (20 s for a handshake, 30 s for a reply) bound this wait.
+    child.wait_with_output().expect("the program ends")
+}
+
+const WITH_XOR: &str = "
+[[supported_cipher]]
+name = 'AES'
+keys = [128, 256]
+[[supported_cipher]]
+name = 'XOR'
+keys = [512]
+";
+
+#[test]
+fn the_toy_keeps_the_rules_of_a_suite() {
+    vpn_suite::testkit::check(&Xor);
+}
+
+#[test]
+fn it_is_listed_beside_the_suites_of_the_bundle() {
+    let config = Config::new("listed", WITH_XOR);
+    let output = run(&["suites", "--json"], &config, "");
+    let json = String::from_utf8(output.stdout).unwrap();
+    for name in ["AES", "Blowfish", "DES3", "XOR"] {
+        assert!(json.contains(&format!("\"name\": \"{name}\"")), "{name} is not in {json}");
+    }
+}
+
+#[test]
+fn it_is_offered_chosen_and_spoken() {
+    let config = Config::new("chosen", WITH_XOR);
+    let output = run(&["demo"], &config, "hello\n");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for line in [
+        "server | We are going to use XOR512",
+        "client | We are going to use XOR512",
+        "server | Received: hello",
+        "client | Server says: olleh",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no '{line}' in\n{text}");
+    }
+}
+
+#[test]
+fn linked_but_not_listed_is_not_offered() {
+    let config = Config::new("unlisted", "[[supported_cipher]]\nname = 'AES'\nkeys = [128]\n");
+    let output = run(&["demo"], &config, "hello\n");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().any(|l| l == "server | We are going to use AES128"), "{text}");
+}
