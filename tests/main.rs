@@ -1,0 +1,14 @@
+//! Integration tests of the program and its library, one binary (see `[[test]]` in vpn/Cargo.toml).
+
+// rustc links only crates that are named; without this line the registry is empty.
+use vpn_suites as _;
+
+mod bad_input;
+mod cli;
+mod config;
+mod e2e;
+mod interop;
+mod pair;
+mod registry;
+mod support;
+mod vectors;

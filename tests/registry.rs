@@ -1,0 +1,19 @@
+//! Linking is part of correctness: a suite that is not named is not there.
+
+use vpn_suite::{CipherSuite, Registry};
+
+#[test]
+fn every_suite_of_the_bundle_is_linked() {
+    let registry = Registry::linked().unwrap();
+    assert_eq!(registry.names().collect::<Vec<_>>(), ["AES", "Blowfish", "DES3"]);
+}
+
+#[test]
+fn aliases_lead_to_the_same_suite() {
+    let registry = Registry::linked().unwrap();
+    for alias in ["3DES", "TDES", "DES3"] {
+        assert_eq!(registry.find(alias).map(CipherSuite::name), Some("DES3"));
+    }
+    assert!(registry.find("3des").is_none(), "names on the wire are compared as they are");
+    assert_eq!(registry.find_ignoring_case("3des").map(CipherSuite::name), Some("DES3"));
+}
