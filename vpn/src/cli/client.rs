@@ -23,10 +23,10 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     let client = run_client(&options, settings.classic(), settings.limits, source.texts, console);
     let result = runtime.block_on(client);
     runtime.shutdown_background();
-    let printed = finish(printer);
+    // Why standard output is closed is the printer's to say.
+    finish(printer)?;
     match result {
-        // Why standard output is closed is the printer's to say.
-        Err(ClientError::Console(_)) => printed,
-        result => result.map_err(Failure::from).and(printed),
+        Err(ClientError::Console(_)) => Ok(()),
+        result => result.map_err(Failure::from),
     }
 }

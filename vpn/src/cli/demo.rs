@@ -59,9 +59,10 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         Ok(client)
     });
     runtime.shutdown_background();
-    let printed = finish(printer);
+    // What cannot be printed makes the client fail too, but not for its own reasons.
+    finish(printer)?;
     match result? {
-        Err(ClientError::Console(_)) => printed,
-        client => client.map_err(Failure::from).and(printed),
+        Err(ClientError::Console(_)) => Ok(()),
+        client => client.map_err(Failure::from),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use vpn_suite::RegistryError;
@@ -103,7 +104,6 @@ impl From<ConfigError> for Failure {
 
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
-        use std::io::ErrorKind;
         let failure = Self::new(Exit::Network, chain(&error));
         match error.source.kind() {
             ErrorKind::AddrInUse => {
@@ -118,6 +118,8 @@ impl From<ListenError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
+            // A line that no message can carry is the user's to change.
+            ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Exit::Usage,
             ClientError::Console(_) | ClientError::Input(_) => Exit::Local,
             ClientError::Interrupted => Exit::Interrupted,
             ClientError::Handshake(PumpError::Handshake(_)) => Exit::Negotiation,
@@ -137,7 +139,6 @@ impl From<ClientError> for Failure {
 }
 
 fn hint_for(error: &ClientError) -> Option<String> {
-    use std::io::ErrorKind;
     Some(match error {
         ClientError::Dial(DialError { to, source }) => match source.kind() {
             ErrorKind::ConnectionRefused => format!("is a server listening on {to}?"),

@@ -34,8 +34,8 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         serve(listeners, host, &settings, console, shutdown).await
     });
     runtime.shutdown_background();
-    let printed = finish(printer);
-    result.and(printed)
+    finish(printer)?;
+    result
 }
 
 /// Announces the listening address and serves until the signal comes.

@@ -70,7 +70,7 @@ impl<'a, H: Handshake> Driver<'a, H> {
                     Ok(Some(outcome)) => self.handshake.handle_outcome(outcome),
                     _ => return Err(PumpError::Io(io::ErrorKind::Interrupted.into())),
                 },
-                ready = self.stream.readable() => {
+                ready = self.stream.readable(), if self.handshake.wants_input() => {
                     ready?;
                     match read_some(self.stream)? {
                         Input::Bytes(bytes) => {

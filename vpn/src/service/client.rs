@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use super::console::{Console, ConsoleClosed};
 use crate::net::limits::{Limits, REPLY};
@@ -18,6 +18,11 @@ use crate::proto::{Printable, SessionError};
 
 /// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
 const WARN_ABOVE: usize = 960;
+
+/// The text that ends a session instead of being sent.
+const QUIT: &str = r"\quit";
+/// How long a source of texts may take to end after the server did.
+const LAST_TEXT: Duration = Duration::from_millis(200);
 
 /// What a client is to do.
 #[derive(Debug)]
@@ -111,7 +116,7 @@ pub async fn run_client(
     loop {
         out.console.flush().await?;
         match next_text(&texts, &mut session, &mut stream).await? {
-            Said::Text(text) if text == r"\quit" => break,
+            Said::Text(text) if text == QUIT => break,
             Said::Text(text) => converse(&mut stream, &mut session, &text, &out).await?,
             Said::End => break,
             Said::Interrupted => return Err(ClientError::Interrupted),
@@ -137,7 +142,14 @@ async fn next_text(
                 match read_some(stream)? {
                     Input::Bytes(bytes) => session.handle_input(&bytes, Instant::now()),
                     Input::Nothing => {}
-                    Input::End => return Err(session.on_unasked_end().into()),
+                    Input::End => {
+                        // Both may end at once, and then all is well.
+                        return match timeout(LAST_TEXT, said).await {
+                            Ok(Ok(Said::End) | Err(_)) => Ok(Said::End),
+                            Ok(Ok(Said::Text(text))) if text == QUIT => Ok(Said::End),
+                            _ => Err(session.on_unasked_end().into()),
+                        };
+                    }
                 }
             }
         }

@@ -58,6 +58,11 @@ impl Exchange {
         &self.dialect
     }
 
+    /// Whether the peer has sent all that it owes to the handshake.
+    pub(super) fn has_share(&self) -> bool {
+        !matches!(self.peer, PeerShare::Awaited)
+    }
+
     /// Reads the peer's `DHMKE:` as far as it has come.
     pub(super) fn read_share(
         &mut self,
@@ -67,12 +72,9 @@ impl Exchange {
     ) -> Result<(), HandshakeError> {
         if !matches!(self.peer, PeerShare::Awaited) {
             // Bytes behind the value: a line end that came late, or the first message of a client
-            // that was quicker than our computation. Nothing else is due, so bound it.
-            return if io.input.len() > super::handshake::HANDSHAKE_LIMIT {
-                Err(HandshakeError::TooLong { limit: super::handshake::HANDSHAKE_LIMIT })
-            } else {
-                Ok(())
-            };
+            // that was quicker than our computation. They are the session's; a driver that asks
+            // `wants_input` brings no more of them.
+            return Ok(());
         }
         io.skip_line_end();
         match self.scan(&io.input, is_over)? {
@@ -82,12 +84,7 @@ impl Exchange {
                 }
             }
             Scan::MayBeWhole => io.timer = Some(now + self.timing.quiet),
-            Scan::Whole { value, used } => {
-                io.timer = None;
-                io.input.drain(..used);
-                self.peer = PeerShare::Checking;
-                io.events.push_back(Event::Compute(DhTask::Check(self.dialect.group, value)));
-            }
+            Scan::Whole { value, used } => self.take_share(value, used, io),
         }
         Ok(())
     }
@@ -192,13 +189,26 @@ impl Exchange {
         }
     }
 
-    /// What the end of the server's stream means to a client.
-    pub(super) fn on_eof(&self, io: &Io) -> HandshakeError {
-        let is_share = io.input.starts_with(SHARE_HEAD.as_bytes());
-        match self.peer {
-            PeerShare::Awaited if !io.input.is_empty() && !is_share => refused(&io.input),
-            _ => HandshakeError::Closed { awaited: "the key exchange" },
+    /// Takes the end of the peer's stream: a public value before it is whole now.
+    pub(super) fn read_eof(&mut self, io: &mut Io) -> Result<(), HandshakeError> {
+        if self.has_share() {
+            return Ok(());
         }
+        io.skip_line_end();
+        if !io.input.is_empty()
+            && let Scan::Whole { value, used } = self.scan(&io.input, true)?
+        {
+            self.take_share(value, used, io);
+            return Ok(());
+        }
+        Err(HandshakeError::Closed { awaited: "the key exchange" })
+    }
+
+    fn take_share(&mut self, value: BigUint, used: usize, io: &mut Io) {
+        io.timer = None;
+        io.input.drain(..used);
+        self.peer = PeerShare::Checking;
+        io.events.push_back(Event::Compute(DhTask::Check(self.dialect.group, value)));
     }
 }
 

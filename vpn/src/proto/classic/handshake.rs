@@ -80,6 +80,9 @@ pub trait Handshake {
     /// What a finished handshake becomes.
     type Session;
 
+    /// Whether bytes from the peer can be of use now; what comes later is better left unread.
+    fn wants_input(&self) -> bool;
+
     /// Takes bytes from the peer.
     ///
     /// # Errors
@@ -92,7 +95,7 @@ pub trait Handshake {
     ///
     /// # Errors
     ///
-    /// Always one unless the handshake is finished: it needs the peer.
+    /// One unless nothing more is to come from the peer until the handshake is finished.
     fn handle_eof(&mut self) -> Result<(), HandshakeError>;
 
     /// Call this when the instant of [`Handshake::poll_timeout`] has come.
@@ -286,6 +289,14 @@ impl ServerHandshake {
 impl Handshake for ServerHandshake {
     type Session = ServerSession;
 
+    fn wants_input(&self) -> bool {
+        match &self.state {
+            ServerState::AwaitProposal => true,
+            ServerState::Exchange(exchange) => !exchange.has_share(),
+            ServerState::Done(_) | ServerState::Failed(_) => false,
+        }
+    }
+
     fn handle_input(&mut self, bytes: &[u8], now: Instant) -> Result<(), HandshakeError> {
         self.io.input.extend_from_slice(bytes);
         self.io.timer = None;
@@ -294,7 +305,7 @@ impl Handshake for ServerHandshake {
     }
 
     fn handle_eof(&mut self) -> Result<(), HandshakeError> {
-        let result = match &self.state {
+        let result = match &mut self.state {
             ServerState::Done(_) => Ok(()),
             ServerState::Failed(error) => Err(error.clone()),
             ServerState::AwaitProposal if self.io.input.is_empty() => {
@@ -304,7 +315,8 @@ impl Handshake for ServerHandshake {
             ServerState::AwaitProposal => Err(parse_offer(&self.io.input)
                 .err()
                 .unwrap_or(HandshakeError::Closed { awaited: "our choice" })),
-            ServerState::Exchange(_) => Err(HandshakeError::Closed { awaited: "the key exchange" }),
+            // A client may say all it has to say and half-close; the session will see that.
+            ServerState::Exchange(exchange) => exchange.read_eof(&mut self.io),
         };
         self.settle(result)
     }
@@ -490,6 +502,14 @@ impl ClientHandshake {
 impl Handshake for ClientHandshake {
     type Session = ClientSession;
 
+    fn wants_input(&self) -> bool {
+        match &self.state {
+            ClientState::AwaitChoice { .. } => true,
+            ClientState::Exchange(exchange) => !exchange.has_share(),
+            ClientState::Done(_) | ClientState::Failed(_) => false,
+        }
+    }
+
     fn handle_input(&mut self, bytes: &[u8], now: Instant) -> Result<(), HandshakeError> {
         self.io.input.extend_from_slice(bytes);
         self.io.timer = None;
@@ -503,12 +523,16 @@ impl Handshake for ClientHandshake {
     }
 
     fn handle_eof(&mut self) -> Result<(), HandshakeError> {
-        let result = match &self.state {
+        let result = match &mut self.state {
             ClientState::AwaitChoice { .. } if self.io.input.is_empty() => {
                 Err(HandshakeError::Closed { awaited: "the server's choice" })
             }
-            ClientState::AwaitChoice { .. } => Err(refused(&self.io.input)),
-            ClientState::Exchange(exchange) => Err(exchange.on_eof(&self.io)),
+            ClientState::AwaitChoice { .. } => {
+                let text = std::mem::take(&mut self.io.input);
+                self.choose(&text, LineEnd::None)
+                    .and(Err(HandshakeError::Closed { awaited: "the key exchange" }))
+            }
+            ClientState::Exchange(exchange) => exchange.read_eof(&mut self.io),
             ClientState::Done(_) => Ok(()),
             ClientState::Failed(error) => Err(error.clone()),
         };

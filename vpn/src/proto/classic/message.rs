@@ -21,6 +21,9 @@ pub const TAG_DIGITS: usize = 64;
 /// Text is padded with zero bytes to a multiple of this, whatever the block size.
 pub const PAD_TO: usize = 16;
 
+/// So many hexadecimal digits among 64 bytes are no accident: ciphertext has five or six.
+const MANY_DIGITS: usize = 48;
+
 type HmacSha256 = Hmac<Sha256>;
 
 /// Encrypts and authenticates the messages of one direction, in order.
@@ -169,13 +172,14 @@ impl Opener {
         let Some(ciphertext) = self.buffer.len().checked_sub(TAG_DIGITS) else {
             return if self.buffer.is_empty() { Rest::Nothing } else { Rest::Unfinished };
         };
-        let ends_in_hex = self.buffer[ciphertext..].iter().all(u8::is_ascii_hexdigit);
-        match (ciphertext % self.block == 0, ends_in_hex) {
+        let digits = self.buffer[ciphertext..].iter().filter(|b| b.is_ascii_hexdigit()).count();
+        match (ciphertext % self.block == 0, digits) {
             _ if self.tag_failed => Rest::BadTag,
-            (true, true) => Rest::BadTag,
-            (true, false) => Rest::NoTag,
-            (false, true) => Rest::Misaligned { ciphertext },
-            (false, false) => Rest::Unfinished,
+            (true, TAG_DIGITS) => Rest::BadTag,
+            (true, MANY_DIGITS..) => Rest::DamagedTag,
+            (true, _) => Rest::NoTag,
+            (false, TAG_DIGITS) => Rest::Misaligned { ciphertext },
+            (false, _) => Rest::Unfinished,
         }
     }
 
@@ -242,6 +246,8 @@ impl fmt::Debug for Opener {
 pub enum Rest {
     /// Hexadecimal digits where a tag belongs, but the tag of something else.
     BadTag,
+    /// Mostly hexadecimal digits where a tag belongs.
+    DamagedTag,
     /// A tag behind ciphertext that is no multiple of the block size.
     Misaligned {
         /// The length of that ciphertext in bytes.

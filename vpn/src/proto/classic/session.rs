@@ -26,6 +26,20 @@ pub struct ServerSession {
 }
 
 impl ServerSession {
+    /// Takes up a session whose keys are known: for recorded sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the suite refuses the key.
+    pub fn resume(
+        id: SuiteId,
+        keys: &SessionKeys,
+        dialect: Dialect,
+        params: &ClassicParams,
+    ) -> Result<Self, HandshakeError> {
+        Self::new(id, keys, dialect, params, &[])
+    }
+
     pub(super) fn new(
         id: SuiteId,
         keys: &SessionKeys,
@@ -89,6 +103,10 @@ impl ServerSession {
                 Ok(Some(text))
             }
             Ok(None) => {
+                // Bytes may have come before there was a session to take them.
+                if self.opener.pending() > 0 {
+                    self.since.get_or_insert(now);
+                }
                 self.timer = self.next_timer(now);
                 Ok(None)
             }
@@ -129,7 +147,7 @@ impl ServerSession {
         let pending = self.opener.pending();
         match self.opener.rest() {
             Rest::Nothing => Ok(()),
-            Rest::BadTag => self.fail(SessionError::BadHmac { pending }),
+            Rest::BadTag | Rest::DamagedTag => self.fail(SessionError::BadHmac { pending }),
             Rest::Misaligned { ciphertext } => {
                 let block = self.id.suite.block_size();
                 self.fail(SessionError::Misaligned { ciphertext, block })
@@ -150,7 +168,9 @@ impl ServerSession {
         let pending = self.opener.pending();
         match self.opener.rest() {
             Rest::Nothing => Ok(()),
-            Rest::BadTag | Rest::NoTag => self.fail(SessionError::BadHmac { pending }),
+            Rest::BadTag | Rest::DamagedTag | Rest::NoTag => {
+                self.fail(SessionError::BadHmac { pending })
+            }
             Rest::Misaligned { .. } | Rest::Unfinished => {
                 self.fail(SessionError::Truncated { pending })
             }
@@ -162,7 +182,7 @@ impl ServerSession {
         let wait = match self.opener.rest() {
             Rest::Nothing => return None,
             Rest::BadTag => self.timing.quiet,
-            Rest::Misaligned { .. } => self.timing.stall,
+            Rest::DamagedTag | Rest::Misaligned { .. } => self.timing.stall,
             Rest::NoTag | Rest::Unfinished => Duration::MAX,
         };
         let deadline = since + self.timing.message;
@@ -198,6 +218,20 @@ struct Awaited {
 }
 
 impl ClientSession {
+    /// Takes up a session whose keys are known: for recorded sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the suite refuses the key.
+    pub fn resume(
+        id: SuiteId,
+        keys: &SessionKeys,
+        dialect: Dialect,
+        params: &ClassicParams,
+    ) -> Result<Self, HandshakeError> {
+        Self::new(id, keys, dialect, params)
+    }
+
     pub(super) fn new(
         id: SuiteId,
         keys: &SessionKeys,
@@ -255,6 +289,15 @@ impl ClientSession {
         self.timer = may_be_nothing.then(|| now + self.timing.quiet);
         self.awaited = Some(Awaited { reversed: reversed.into_bytes(), may_be_nothing });
         Ok(self.sealer.seal(text.as_bytes())?)
+    }
+
+    /// Seals bytes that need not be text, and waits for no reply: for testing servers.
+    ///
+    /// # Errors
+    ///
+    /// If the suite fails.
+    pub fn danger_send_bytes(&mut self, bytes: &[u8]) -> Result<Vec<u8>, SessionError> {
+        Ok(self.sealer.seal(bytes)?)
     }
 
     /// Takes bytes from the server.
