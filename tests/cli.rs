@@ -1,1 +1,127 @@
-//! To come.
+//! Arguments, exit codes and the form of messages, through the binary.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use crate::support::{Server, finish, run, vpn};
+
+/// Ends with this code and one `vpn: …` line, with at most one hint behind it.
+fn assert_fails(args: &[&str], code: i32, part: &str) {
+    let ended = run(args, b"");
+    assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert!(lines[0].starts_with("vpn: ") && lines[0].contains(part), "{args:?}: {lines:?}");
+    match &lines[1..] {
+        [] => {}
+        [hint] => assert!(hint.starts_with("vpn: hint: "), "{lines:?}"),
+        _ => panic!("{args:?}: more than a line and a hint: {lines:?}"),
+    }
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for args in [
+        &["--help"][..],
+        &["server", "--help"],
+        &["client", "--help"],
+        &["demo", "--help"],
+        &["suites", "--help"],
+        &["--version"],
+    ] {
+        let ended = run(args, b"");
+        assert_eq!(ended.code, Some(0));
+        assert!(ended.stdout.contains("vpn") && ended.stderr.is_empty());
+    }
+}
+
+#[test]
+fn wrong_usage_is_two() {
+    assert_fails(&[], 2, "a command is missing");
+    assert_fails(&["dance"], 2, "dance");
+    assert_fails(&["client", "--prt", "1"], 2, "--prt");
+    assert_fails(&["client", "--port", "65536"], 2, "65536");
+    assert_fails(&["server", "--port", "x"], 2, "x");
+    assert_fails(&["server", "--dialect", "klingon"], 2, "klingon");
+    assert_fails(&["client", "--group", "13"], 2, "13");
+    assert_fails(&["suites", "--json", "--show-config"], 2, "--show-config");
+}
+
+#[test]
+fn no_server_is_three() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port.to_string();
+    let args = ["client", "--host", "127.0.0.1", "--port", &port];
+    assert_fails(&args, 3, &format!("cannot connect to 127.0.0.1:{port}: connection refused"));
+    assert_fails(&["client", "--host", "no.such.host.invalid"], 3, "no.such.host.invalid:4600");
+    assert_fails(
+        &["server", "--host", "192.0.2.1", "--port", "0"],
+        3,
+        "cannot listen on 192.0.2.1:0",
+    );
+}
+
+#[test]
+fn suites_are_listed_as_a_table() {
+    let ended = run(&["suites"], b"");
+    let lines = ended.lines();
+    assert_eq!(lines.len(), 4, "{}", ended.stdout);
+    let column = lines[0].find("ENABLED").unwrap();
+    assert!(lines[1].starts_with("AES ") && lines[1][column..].starts_with("128, 192, 256"));
+    assert!(lines[2].contains("32..=448 step 8") && lines[2].contains("64-bit block"));
+    assert!(lines[3].contains("3DES, TDES") && lines[3].contains("not constant-time"));
+}
+
+#[test]
+fn suites_are_listed_as_json() {
+    let ended = run(&["suites", "--json"], b"");
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let des3 = json.as_array().unwrap().iter().find(|s| s["name"] == "DES3").unwrap();
+    assert_eq!(des3["aliases"], serde_json::json!(["3DES", "TDES"]));
+    assert_eq!(des3["key_sizes"], serde_json::json!([128, 192]));
+    assert_eq!(des3["enabled"], serde_json::json!([192]));
+    assert_eq!((&des3["block_size"], &des3["constant_time"]), (&8.into(), &false.into()));
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_and_what_came_before_is_answered() {
+    let server = Server::start(&[]);
+    let ended = server.client(&["-q"], b"one\na\xff\nthree\n");
+    assert_eq!((ended.stdout.as_str(), ended.code), ("eno\n", Some(2)));
+    assert!(ended.stderr.contains("line 2 is not UTF-8"), "{}", ended.stderr);
+
+    let long = "x".repeat(65_537);
+    let ended = server.client(&["-q"], format!("one\n{long}\n").as_bytes());
+    assert_eq!((ended.stdout.as_str(), ended.code), ("eno\n", Some(2)));
+    assert!(ended.stderr.contains("line 2 is longer than 65536 bytes"), "{}", ended.stderr);
+
+    let ended = server.client(&["-q", "-m", "one", "-m", &long], b"");
+    assert_eq!((ended.stdout.as_str(), ended.code), ("eno\n", Some(2)));
+    assert!(ended.stderr.contains("65537 bytes is too long"), "{}", ended.stderr);
+
+    let longest = "x".repeat(65_536);
+    let ended = server.client(&["-q", "-m", &longest], b"");
+    assert_eq!(ended.stdout.trim_end(), longest);
+}
+
+#[test]
+fn dialects_of_short_readers_refuse_what_would_be_cut() {
+    let server = Server::start(&["--dialect", "capture"]);
+    let text = "x".repeat(4033);
+    let ended = server.client(&["-q", "--dialect", "capture", "-m", &text[1..], "-m", &text], b"");
+    assert_eq!(ended.stdout.trim_end(), &text[1..]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("the peer takes 4032"), "{}", ended.stderr);
+}
+
+#[test]
+fn logs_are_off_unless_asked_for() {
+    let server = Server::start(&[]);
+    let ended = server.client(&["-q", "-m", "x"], b"");
+    assert_eq!(ended.stderr, "");
+    let ended = server.client(&["-q", "-m", "x", "-v"], b"");
+    assert!(ended.stderr.contains("AES256 established"), "{}", ended.stderr);
+    let mut command = vpn();
+    command.args(["suites"]).env("RUST_LOG", "vpn=debug");
+    assert!(finish(command, b"").stderr.contains("built-in default"));
+}
