@@ -156,10 +156,10 @@ fn talk(client: &mut ClientSession, server: &mut ServerSession, slicing: Slicing
         let mut shown = None;
         for piece in slicing.cut(&reply) {
             client.handle_input(&piece, now);
-            shown = shown.or(client.next_reply(now).unwrap());
+            shown = shown.or_else(|| client.next_reply(now).unwrap());
         }
         now += Timing::default().quiet;
-        let shown = shown.or(client.next_reply(now).unwrap());
+        let shown = shown.or_else(|| client.next_reply(now).unwrap());
         assert_eq!(shown.unwrap(), reversed(text.as_bytes()), "{slicing:?}");
     }
 }
