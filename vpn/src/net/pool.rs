@@ -1,6 +1,7 @@
 //! A bounded pool for Diffie-Hellman, so that handshakes cannot starve sessions.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -24,7 +25,10 @@ impl DhPool {
         let work = move || {
             // Held until the computation is over, also when nobody waits for it any more.
             let _turn = turn;
-            task.run()
+            let (name, started) = (task.name(), Instant::now());
+            let outcome = task.run();
+            log::debug!("key exchange: {name} took {:?}", started.elapsed());
+            outcome
         };
         tokio::task::spawn_blocking(work).await.ok()
     }

@@ -299,6 +299,15 @@ pub enum DhTask {
 }
 
 impl DhTask {
+    /// What it is, for logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Agree(..) => "agree",
+            Self::Check(..) => "check",
+            Self::Generate(_) => "generate",
+        }
+    }
+
     /// Does the work on the calling thread.
     pub fn run(self) -> DhOutcome {
         match self {
