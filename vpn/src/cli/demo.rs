@@ -1,5 +1,8 @@
 //! `vpn demo`: a server and a client in one process and one terminal.
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
 use vpn_suite::Registry;
 
 use super::args::DemoArgs;
@@ -7,7 +10,7 @@ use super::failure::Failure;
 use super::{finish, input, runtime, server, wants_colour};
 use crate::config::Settings;
 use crate::net::{Shutdown, bind};
-use crate::service::{ClientError, ClientOptions, Console, Label, run_client};
+use crate::service::{ClientError, ClientOptions, Console, Label, MessageServer, run_client};
 
 /// Nobody but this machine is to reach the demonstration.
 const HOST: &str = "127.0.0.1";
@@ -25,11 +28,20 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         let listeners = bind(Some(HOST), 0)?;
         let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
         let (stop, shutdown) = Shutdown::new();
-        let (served, server_settings) = (console.labelled(server_label), settings.clone());
+        let served = console.labelled(server_label);
+        let established = Arc::new(Notify::new());
+        let service = MessageServer::new(
+            settings.classic(),
+            settings.limits,
+            served.clone(),
+            shutdown.clone(),
+        )
+        .notifying(established.clone());
+        let sessions = settings.limits.sessions;
         let (ready, announced) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(async move {
             let serving =
-                server::serve(listeners, Some(HOST), &server_settings, served.clone(), shutdown);
+                server::serve(listeners, Some(HOST), sessions, service, served.clone(), shutdown);
             tokio::pin!(serving);
             tokio::select! {
                 biased;
@@ -49,8 +61,10 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
             is_quiet: false,
             is_interactive: source.is_interactive,
         };
+        // The prompt comes when both sides have said what they have to say.
+        let texts = source.texts.after(established);
         let client =
-            run_client(&options, settings.classic(), settings.limits, source.texts, console).await;
+            run_client(&options, settings.classic(), settings.limits, texts, console).await;
         // The server may have ended by itself.
         let _ = stop.send(true);
         if let Ok(result) = serving.await {

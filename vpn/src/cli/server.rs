@@ -31,7 +31,13 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             // The server may be gone already.
             let _ = stop.send(true);
         });
-        serve(listeners, host, &settings, console, shutdown).await
+        let service = MessageServer::new(
+            settings.classic(),
+            settings.limits,
+            console.clone(),
+            shutdown.clone(),
+        );
+        serve(listeners, host, settings.limits.sessions, service, console, shutdown).await
     });
     runtime.shutdown_background();
     finish(printer)?;
@@ -42,7 +48,8 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
 pub(super) async fn serve(
     listeners: Vec<TcpListener>,
     host: Option<&str>,
-    settings: &Settings,
+    sessions: usize,
+    service: MessageServer,
     console: Console,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
@@ -56,9 +63,8 @@ pub(super) async fn serve(
         // The printer says why, if that is worth saying.
         return Ok(());
     }
-    let service =
-        MessageServer::new(settings.classic(), settings.limits, console, shutdown.clone());
-    let server = Server::new(listeners, settings.limits.sessions);
+    drop(console);
+    let server = Server::new(listeners, sessions);
     server.run(shutdown, move |stream, peer| service.clone().serve(stream, peer)).await;
     Ok(())
 }

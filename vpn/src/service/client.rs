@@ -1,14 +1,15 @@
 //! The client's side of the message service.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use super::console::{Console, ConsoleClosed};
-use crate::net::limits::{Limits, REPLY};
+use crate::net::limits::{HANDSHAKE, Limits, REPLY};
 use crate::net::{
     DhPool, DialError, Driver, Input, Progress, PumpError, connect, endpoint, farewell, read_some,
     send,
@@ -44,6 +45,8 @@ pub struct Texts {
     /// Whether the connection is watched while the source thinks; not behind a line editor, which
     /// has to leave the terminal as it found it.
     is_interruptible: bool,
+    /// What to wait for before the first request.
+    gate: Option<Arc<Notify>>,
 }
 
 /// What a source of texts has to say.
@@ -69,10 +72,21 @@ impl Texts {
                 let _ = answer.send(next());
             }
         });
-        Self { requests, is_interruptible }
+        Self { requests, is_interruptible, gate: None }
     }
 
-    async fn request(&self) -> oneshot::Receiver<Said> {
+    /// Asks for the first text only when notified, so that a prompt follows what is printed first.
+    #[must_use]
+    pub fn after(mut self, gate: Arc<Notify>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    async fn request(&mut self) -> oneshot::Receiver<Said> {
+        if let Some(gate) = self.gate.take() {
+            // If the other side never gets there, its failure shows soon enough.
+            let _ = timeout(HANDSHAKE, gate.notified()).await;
+        }
         let (answer, said) = oneshot::channel();
         // If the thread is gone the receiver says so.
         let _ = self.requests.send(answer).await;
@@ -89,7 +103,7 @@ pub async fn run_client(
     options: &ClientOptions,
     params: ClassicParams,
     limits: Limits,
-    texts: Texts,
+    mut texts: Texts,
     console: Console,
 ) -> Result<(), ClientError> {
     let out =
@@ -115,7 +129,7 @@ pub async fn run_client(
     log::info!("{} established in {:?}", session.suite(), started.elapsed());
     loop {
         out.console.flush().await?;
-        match next_text(&texts, &mut session, &mut stream).await? {
+        match next_text(&mut texts, &mut session, &mut stream).await? {
             Said::Text(text) if text == QUIT => break,
             Said::Text(text) => converse(&mut stream, &mut session, &text, &out).await?,
             Said::End => break,
@@ -129,7 +143,7 @@ pub async fn run_client(
 
 /// Waits for a text, and on the side for a server that gives up in the meantime.
 async fn next_text(
-    texts: &Texts,
+    texts: &mut Texts,
     session: &mut ClientSession,
     stream: &mut TcpStream,
 ) -> Result<Said, ClientError> {

@@ -1,9 +1,11 @@
 //! The server's side of the message service, one connection at a time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::console::{Console, ConsoleClosed};
@@ -21,6 +23,7 @@ pub struct MessageServer {
     pool: DhPool,
     console: Console,
     shutdown: Shutdown,
+    established: Option<Arc<Notify>>,
 }
 
 impl MessageServer {
@@ -32,7 +35,14 @@ impl MessageServer {
         shutdown: Shutdown,
     ) -> Self {
         let pool = DhPool::new(limits.dh_workers);
-        Self { params, limits, pool, console, shutdown }
+        Self { params, limits, pool, console, shutdown, established: None }
+    }
+
+    /// Also notifies whenever a key has been established and the line that says so is printed.
+    #[must_use]
+    pub fn notifying(mut self, established: Arc<Notify>) -> Self {
+        self.established = Some(established);
+        self
     }
 
     /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
@@ -70,6 +80,10 @@ impl MessageServer {
         };
         drop(driver);
         self.console.line("The key has been established").await?;
+        if let Some(established) = &self.established {
+            self.console.flush().await?;
+            established.notify_one();
+        }
         log::info!("{peer}: {} established in {:?}", session.suite(), started.elapsed());
         let ended = self.exchange(&mut stream, session, peer).await;
         if let Err(Ended::Session(error)) = &ended {
