@@ -19,6 +19,8 @@ use super::{ClassicParams, Event, HANDSHAKE_LIMIT, Handshake, Io};
 pub struct ServerHandshake {
     params: ClassicParams,
     seed: Option<ExponentSeed>,
+    /// Our key pair, if it is there before the exchange that it is for.
+    own: Option<DhOutcome>,
     io: Io,
     state: ServerState,
 }
@@ -40,7 +42,13 @@ impl ServerHandshake {
 
     /// Starts with a given exponent: for replaying recorded sessions.
     pub fn with_seed(params: ClassicParams, seed: ExponentSeed) -> Self {
-        Self { params, seed: Some(seed), io: Io::default(), state: ServerState::AwaitProposal }
+        Self {
+            params,
+            seed: Some(seed),
+            own: None,
+            io: Io::default(),
+            state: ServerState::AwaitProposal,
+        }
     }
 
     fn advance(&mut self, now: Instant) -> Result<(), HandshakeError> {
@@ -67,13 +75,18 @@ impl ServerHandshake {
         }
         if is_over || input.ends_with(b"]") {
             let offer = parse_offer(input)?;
-            let is_best = select(&self.params.enabled, &offer).is_some_and(|s| s.is_best);
+            let selection = select(&self.params.enabled, &offer);
+            let is_best = selection.as_ref().is_some_and(|s| s.is_best);
             // A dialect without line ends need not wait for one.
             let at_once = !self.params.plan.follow_line_end
                 && self.params.plan.base.line_end == LineEnd::None;
             if is_over || (is_best && at_once) {
                 self.io.input.clear();
                 return self.choose(&offer, LineEnd::None);
+            }
+            if selection.is_some() {
+                // There will be an exchange, whatever follows: use the silence to prepare it.
+                self.generate();
             }
             let timing = &self.params.timing;
             self.io.timer = Some(now + if is_best { timing.settled } else { timing.quiet });
@@ -95,21 +108,30 @@ impl ServerHandshake {
         };
         self.io.send(&choice.to_wire(dialect.separator), &dialect);
         self.io.events.push_back(Event::Chosen(id));
+        self.generate();
+        let mut exchange = Exchange::new(Role::Server, id, dialect, self.params.timing);
+        if let Some(own) = self.own.take() {
+            exchange.take_outcome(own, &mut self.io)?;
+        }
+        self.state = ServerState::Exchange(Box::new(exchange));
+        Ok(())
+    }
+
+    fn generate(&mut self) {
         if let Some(seed) = self.seed.take() {
             self.io.events.push_back(Event::Compute(DhTask::Generate(seed)));
         }
-        let exchange = Exchange::new(Role::Server, id, dialect, self.params.timing);
-        self.state = ServerState::Exchange(Box::new(exchange));
-        Ok(())
     }
 
     fn take_outcome(&mut self, outcome: DhOutcome) -> Result<(), HandshakeError> {
         let exchange = match &mut self.state {
             ServerState::Exchange(exchange) => exchange,
             ServerState::Failed(error) => return Err(error.clone()),
-            ServerState::AwaitProposal | ServerState::Done(_) => {
-                return Err(HandshakeError::Internal);
+            ServerState::AwaitProposal => {
+                self.own = Some(outcome);
+                return Ok(());
             }
+            ServerState::Done(_) => return Err(HandshakeError::Internal),
         };
         let Some(keys) = exchange.take_outcome(outcome, &mut self.io)? else {
             return Ok(());
