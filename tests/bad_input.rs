@@ -113,7 +113,7 @@ fn bad_public_values_are_told_what_was_expected() {
 
 #[test]
 fn silent_and_slow_peers_are_cut_off() {
-    let config = format!("{SHIPPED}\n[limits]\nhandshake_seconds = 1\n");
+    let config = format!("{SHIPPED}\n[limits]\nhandshake_seconds = 3\n");
     let server = Server::with_config(&config, &[]);
     let mut silent = server.connect();
     assert_eq!(read_to_end(&mut silent), b"");
