@@ -10,13 +10,13 @@
 //! A suite is a type that implements the trait, and one line that registers it:
 //!
 //! ```
-//! use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, Registry, SuiteError};
+//! use vpn_suite::{Cbc, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, Registry, SuiteError};
 //!
-//! struct Null;
+//! struct Example;
 //!
-//! impl CipherSuite for Null {
+//! impl CipherSuite for Example {
 //!     fn name(&self) -> &'static str {
-//!         "NULL"
+//!         "EXAMPLE"
 //!     }
 //!     fn key_sizes(&self) -> KeySizes {
 //!         KeySizes::List(&[128])
@@ -29,18 +29,18 @@
 //!     }
 //!     fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
 //!         vpn_suite::check_key_length(self, key)?;
-//!         todo!("Ok(Box::new(Cbc::<SomeBlockCipher>::new(key)?))")
+//!         Ok(Box::new(Cbc::<aes::Aes128>::new(key)?))
 //!     }
 //!     fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
 //!         vpn_suite::check_key_length(self, key)?;
-//!         todo!("the same")
+//!         Ok(Box::new(Cbc::<aes::Aes128>::new(key)?))
 //!     }
 //! }
 //!
-//! vpn_suite::register!(&Null);
+//! vpn_suite::register!(&Example);
 //!
 //! # fn main() -> Result<(), vpn_suite::RegistryError> {
-//! assert!(Registry::linked()?.find("NULL").is_some());
+//! assert!(Registry::linked()?.find("EXAMPLE").is_some());
 //! # Ok(())
 //! # }
 //! ```
