@@ -2,4 +2,5 @@
 
 use vpn_suite_aes as _;
 use vpn_suite_blowfish as _;
+use vpn_suite_des as _;
 use vpn_suite_tdes as _;

@@ -1,0 +1,56 @@
+//! Single DES (FIPS 46-3) as the cipher suite `DES`, with keys of 56 bits.
+//!
+//! **Hazard**: 56 bits are searched through in hours. The suite exists because some servers know
+//! nothing else; the shipped configuration does not enable it.
+
+#![forbid(unsafe_code)]
+
+use vpn_suite::{
+    Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, SuiteError, check_key_length,
+};
+use zeroize::Zeroizing;
+
+/// The suite `DES`: seven key bytes, to which a zero byte is added.
+///
+/// DES takes eight bytes and ignores the lowest bit of each, so of the 56 bits handed in 49 count.
+/// The peers that this is for do just that.
+#[derive(Clone, Copy, Debug)]
+pub struct Des;
+
+impl Des {
+    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+        check_key_length(self, key)?;
+        let mut padded = Zeroizing::new([0; 8]);
+        padded[..key.len()].copy_from_slice(key);
+        Ok(Box::new(Cbc::<des::Des>::new(padded.as_slice())?))
+    }
+}
+
+impl CipherSuite for Des {
+    fn name(&self) -> &'static str {
+        "DES"
+    }
+
+    fn key_sizes(&self) -> KeySizes {
+        KeySizes::List(&[56])
+    }
+
+    fn block_size(&self) -> usize {
+        8
+    }
+
+    // S-boxes are tables, looked up with secret indices.
+    fn is_constant_time(&self) -> bool {
+        false
+    }
+
+    fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
+        Ok(self.keyed(key)?)
+    }
+
+    fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
+        Ok(self.keyed(key)?)
+    }
+}
+
+vpn_suite::register!(&Des);
