@@ -7,7 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use vpn::proto::classic::{
-    ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, Timing,
+    ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, Telling,
+    Timing,
 };
 use vpn::proto::{EnabledSuite, Group};
 use vpn_suite::{KeySize, Registry};
@@ -141,6 +142,7 @@ fn params() -> ClassicParams {
         plan: DialectPlan::fixed(Dialect::SPEC),
         timing: Timing::default(),
         message_limit: 1 << 20,
+        telling: Telling::Nothing,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vpn::proto::classic::{
     ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, LineEnd,
-    MacRule, ReplyForm, ServerHandshake, ServerSession, Timing,
+    MacRule, ReplyForm, ServerHandshake, ServerSession, Telling, Timing,
 };
 use vpn::proto::{EnabledSuite, Group, HandshakeError, SessionError};
 use vpn::service::reversed;
@@ -61,8 +61,9 @@ fn suites(list: &[(&str, u32)]) -> Vec<EnabledSuite> {
 /// A small group keeps these tests quick; the vectors use the real one.
 fn params(list: &[(&str, u32)], mut plan: DialectPlan) -> ClassicParams {
     plan.base.group = Group::Modp2048;
-    let timing = Timing::default();
-    ClassicParams { enabled: suites(list).into(), plan, timing, message_limit: 64 * 1024 }
+    let (timing, telling) = (Timing::default(), Telling::Nothing);
+    let enabled = suites(list).into();
+    ClassicParams { enabled, plan, timing, message_limit: 64 * 1024, telling }
 }
 
 /// The two ends of a connection.
@@ -130,7 +131,7 @@ fn compute(handshake: &mut impl Handshake) -> Result<Vec<u8>, HandshakeError> {
         }
         match handshake.poll_event() {
             Some(Event::Compute(task)) => handshake.handle_outcome(task.run())?,
-            Some(Event::Chosen(_)) => {}
+            Some(Event::Chosen(_) | Event::Note(_)) => {}
             None => return Ok(sent),
         }
     }

@@ -10,7 +10,7 @@ use num_bigint::BigUint;
 use serde_json::Value;
 use vpn::proto::classic::{
     Chaining, ClassicParams, ClientHandshake, Dialect, DialectPlan, Event, Handshake, MacRule,
-    Opener, ReplyForm, Sealer, ServerHandshake, SessionKeys, SharedKey, Strip, Timing,
+    Opener, ReplyForm, Sealer, ServerHandshake, SessionKeys, SharedKey, Strip, Telling, Timing,
 };
 use vpn::proto::{
     Choice, DhTask, EnabledSuite, ExponentSeed, Group, Offer, OfferEntry, PublicValue, Separator,
@@ -105,8 +105,8 @@ fn dialect(name: &str) -> Option<Dialect> {
 }
 
 fn params(enabled: Vec<EnabledSuite>, plan: DialectPlan) -> ClassicParams {
-    let timing = Timing::default();
-    ClassicParams { enabled: enabled.into(), plan, timing, message_limit: 64 * 1024 }
+    let (timing, telling) = (Timing::default(), Telling::Nothing);
+    ClassicParams { enabled: enabled.into(), plan, timing, message_limit: 64 * 1024, telling }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::file;
 use crate::net::limits::Limits;
 use crate::proto::classic::{
     Chaining, ClassicParams, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, SHARED_KEY_LEN,
-    Strip, Timing,
+    Strip, Telling, Timing,
 };
 use crate::proto::{EnabledSuite, Group, Separator};
 
@@ -185,6 +185,7 @@ impl Settings {
             plan: self.plan,
             timing: self.timing,
             message_limit: self.limits.message,
+            telling: Telling::Nothing,
         }
     }
 }

@@ -15,7 +15,7 @@ pub use dh::{
 };
 pub use error::{HandshakeError, SessionError};
 pub use negotiate::{
-    CHOICE_HEAD, Choice, ChoiceError, EnabledSuite, Offer, OfferEntry, OfferError, PROPOSAL_HEAD,
-    Selection, Separator, SuiteId, accept, describe, select,
+    CHOICE_HEAD, Candidate, Choice, ChoiceError, EnabledSuite, Having, Offer, OfferEntry,
+    OfferError, PROPOSAL_HEAD, Selection, Separator, SuiteId, accept, candidates, describe, select,
 };
 pub use text::Printable;

@@ -163,6 +163,11 @@ impl Choice {
         format!("{CHOICE_HEAD}{}{}{}", self.name, separator.as_char(), self.bits)
     }
 
+    /// The choice as the one entry of an offer.
+    pub(super) fn to_entry(&self) -> OfferEntry {
+        OfferEntry { name: self.name.clone(), sizes: vec![self.bits] }
+    }
+
     /// Reads a whole choice, without its line end, and tells which separator it used.
     ///
     /// # Errors
@@ -280,6 +285,55 @@ pub fn select(enabled: &[EnabledSuite], offer: &Offer) -> Option<Selection> {
         }
     }
     best
+}
+
+/// A cipher with a key size that at least one side has, for messages that explain a selection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The name, as the side that has it writes it.
+    pub name: String,
+    /// The key size in bits.
+    pub bits: u32,
+    /// Who has it.
+    pub has: Having,
+}
+
+/// Which side has a [`Candidate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Having {
+    /// Both sides.
+    Both,
+    /// It is enabled here, and nothing is known of the peer having it.
+    Ours,
+    /// The peer alone.
+    Theirs,
+}
+
+/// What there is to choose from: what is enabled, in its order, then what only the peer has.
+///
+/// A server passes the client's offer; a client, which knows no more, the server's choice.
+pub fn candidates(enabled: &[EnabledSuite], offer: &Offer) -> Vec<Candidate> {
+    let mut list = Vec::new();
+    for entry in enabled {
+        for size in &entry.sizes {
+            let bits = size.bits();
+            let offered = offer
+                .entries
+                .iter()
+                .any(|o| answers_to(entry.suite, &o.name) && o.sizes.contains(&bits));
+            let has = if offered { Having::Both } else { Having::Ours };
+            list.push(Candidate { name: entry.wire_name.to_owned(), bits, has });
+        }
+    }
+    for entry in &offer.entries {
+        for &bits in &entry.sizes {
+            let choice = Choice { name: entry.name.clone(), bits };
+            if accept(enabled, &choice).is_none() {
+                list.push(Candidate { name: choice.name, bits, has: Having::Theirs });
+            }
+        }
+    }
+    list
 }
 
 /// Finds what a peer's choice means on this side; `None` if it was not on offer.

@@ -11,15 +11,10 @@ use super::super::negotiate::SuiteId;
 use super::dialect::{Dialect, LineEnd};
 use super::handshake::{Event, Io, Timing, refused};
 use super::keys::{SessionKeys, SharedKey};
+use super::note::{End, Established, Role, Telling, What};
 
 /// The word that opens a public value.
 pub(super) const SHARE_HEAD: &str = "DHMKE:";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Client,
-    Server,
-}
 
 /// Sends our public value, takes and checks the peer's, and derives the keys.
 ///
@@ -34,6 +29,8 @@ pub(super) struct Exchange {
     own: Option<KeyPair>,
     is_sent: bool,
     peer: PeerShare,
+    /// Both public values in decimal, ours first, if somebody is to be told.
+    shares: [String; 2],
 }
 
 #[derive(Debug)]
@@ -47,7 +44,16 @@ enum PeerShare {
 
 impl Exchange {
     pub(super) fn new(role: Role, id: SuiteId, dialect: Dialect, timing: Timing) -> Self {
-        Self { role, id, dialect, timing, own: None, is_sent: false, peer: PeerShare::Awaited }
+        Self {
+            role,
+            id,
+            dialect,
+            timing,
+            own: None,
+            is_sent: false,
+            peer: PeerShare::Awaited,
+            shares: [const { String::new() }; 2],
+        }
     }
 
     pub(super) fn id(&self) -> SuiteId {
@@ -84,7 +90,10 @@ impl Exchange {
                 }
             }
             Scan::MayBeWhole => io.timer = Some(now + self.timing.quiet),
-            Scan::Whole { value, used } => self.take_share(value, used, io),
+            Scan::Whole { value, text, used } => {
+                let by_silence = if is_over { End::Silence } else { End::Itself };
+                self.take_share(value, text, used, by_silence, io);
+            }
         }
         Ok(())
     }
@@ -130,7 +139,8 @@ impl Exchange {
             (_, false) => Ok(Scan::MayBeWhole),
             (_, true) => {
                 let value = BigUint::parse_bytes(digits, 10).ok_or(HandshakeError::Internal)?;
-                Ok(Scan::Whole { value, used: start + count + end.unwrap_or(0) })
+                let text = start + count;
+                Ok(Scan::Whole { value, text, used: text + end.unwrap_or(0) })
             }
         }
     }
@@ -158,6 +168,15 @@ impl Exchange {
                     suite: self.id.suite.name(),
                     bits: self.id.size.bits(),
                 })?;
+                io.tell_keys(|| {
+                    let [ours, theirs] = std::mem::take(&mut self.shares);
+                    let (client_share, server_share) = match self.role {
+                        Role::Client => (ours, theirs),
+                        Role::Server => (theirs, ours),
+                    };
+                    let (id, dialect, keys) = (self.id, self.dialect, keys.clone());
+                    Established { id, dialect, keys, client_share, server_share }
+                });
                 return Ok(Some(keys));
             }
             (DhOutcome::Agreed(_) | DhOutcome::Checked(_), _) => {
@@ -178,7 +197,12 @@ impl Exchange {
             if self.role == Role::Server {
                 io.skip_line_end();
             }
-            io.send(&format!("{SHARE_HEAD}{}", own.public_text()), &self.dialect);
+            let number = own.public_text();
+            let text = format!("{SHARE_HEAD}{number}");
+            io.send(self.role, What::Share, &text, self.dialect.line_end);
+            if io.telling > Telling::Nothing {
+                self.shares[0] = number;
+            }
             self.is_sent = true;
         }
         if self.is_sent && is_checked {
@@ -196,17 +220,28 @@ impl Exchange {
         }
         io.skip_line_end();
         if !io.input.is_empty()
-            && let Scan::Whole { value, used } = self.scan(&io.input, true)?
+            && let Scan::Whole { value, text, used } = self.scan(&io.input, true)?
         {
-            self.take_share(value, used, io);
+            self.take_share(value, text, used, End::Silence, io);
             return Ok(());
         }
         Err(HandshakeError::Closed { awaited: "the key exchange" })
     }
 
-    fn take_share(&mut self, value: BigUint, used: usize, io: &mut Io) {
+    /// Takes a number: the first `text` bytes of the input, and a line end up to `used`.
+    fn take_share(&mut self, value: BigUint, text: usize, used: usize, end: End, io: &mut Io) {
         io.timer = None;
-        io.input.drain(..used);
+        let bytes: Vec<u8> = io.input.drain(..used).collect();
+        let end = match &bytes[text..] {
+            b"\r\n" => End::Line(LineEnd::CrLf),
+            b"\n" => End::Line(LineEnd::Lf),
+            _ => end,
+        };
+        io.tell_received(self.role.peer(), What::Share, &bytes[..text], end);
+        if io.telling > Telling::Nothing {
+            let digits = bytes[..text].iter().filter(|b| b.is_ascii_digit());
+            self.shares[1] = digits.copied().map(char::from).collect();
+        }
         self.peer = PeerShare::Checking;
         io.events.push_back(Event::Compute(DhTask::Check(self.dialect.group, value)));
     }
@@ -215,5 +250,10 @@ impl Exchange {
 enum Scan {
     Unfinished,
     MayBeWhole,
-    Whole { value: BigUint, used: usize },
+    /// The number, where its text ends, and where its line end does.
+    Whole {
+        value: BigUint,
+        text: usize,
+        used: usize,
+    },
 }

@@ -104,6 +104,27 @@ pub struct Opener {
     scanned: usize,
     /// Hexadecimal digits stood where a tag may stand, and were none.
     tag_failed: bool,
+    /// What is kept for a commentary, if there is one.
+    record: Option<Box<Record>>,
+}
+
+/// What an [`Opener`] keeps for those who explain a session.
+#[derive(Debug, Default)]
+struct Record {
+    last: Option<Opened>,
+    /// The HMAC by the rule that was ruled out beforehand.
+    other_rule: Option<RunningMac>,
+    /// That one matched where the right one did not.
+    other_rule_fits: Option<MacRule>,
+}
+
+/// The message opened last, as it was on the wire.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) ciphertext: Vec<u8>,
+    pub(super) tag: Vec<u8>,
+    /// The text is no UTF-8, and would be by this rule.
+    pub(super) garbled_unless: Option<Chaining>,
 }
 
 impl Opener {
@@ -134,7 +155,30 @@ impl Opener {
             buffer: Vec::new(),
             scanned: 0,
             tag_failed: false,
+            record: None,
         })
+    }
+
+    /// Keeps what a commentary needs from here on.
+    pub(super) fn keep_record(&mut self, keys: &SessionKeys) {
+        let other_rule = self.mac_rule().map(|rule| {
+            let other = match rule {
+                MacRule::Cumulative => MacRule::PerMessage,
+                MacRule::PerMessage => MacRule::Cumulative,
+            };
+            RunningMac::new(other, &keys.key)
+        });
+        self.record = Some(Box::new(Record { other_rule, ..Record::default() }));
+    }
+
+    /// What was opened last, if a record is kept.
+    pub(super) fn take_record(&mut self) -> Option<Opened> {
+        self.record.as_mut()?.last.take()
+    }
+
+    /// The rule by which an HMAC that was refused would have been right.
+    pub(super) fn other_rule_fits(&self) -> Option<MacRule> {
+        self.record.as_ref()?.other_rule_fits
     }
 
     /// Takes bytes from the peer; call [`Opener::next_message`] until it has nothing more.
@@ -154,6 +198,11 @@ impl Opener {
                     return self.take_message().map(Some);
                 }
                 self.tag_failed = true;
+                if let Some(record) = &mut self.record
+                    && let Some(other) = record.other_rule.as_ref().filter(|o| o.verify(&tag))
+                {
+                    record.other_rule_fits = Some(other.rule);
+                }
             }
             if self.scanned + self.block > self.limit {
                 return Err(OpenError::TooLong { limit: self.limit });
@@ -161,6 +210,9 @@ impl Opener {
             let block = &self.buffer[self.scanned..self.scanned + self.block];
             for mac in &mut self.macs {
                 mac.update(block);
+            }
+            if let Some(other) = self.record.as_mut().and_then(|r| r.other_rule.as_mut()) {
+                other.update(block);
             }
             self.scanned += self.block;
         }
@@ -211,6 +263,14 @@ impl Opener {
             mac.end_message();
         }
         let mut text: Vec<u8> = self.buffer.drain(..self.scanned + TAG_DIGITS).collect();
+        let mut opened = self.record.as_mut().map(|record| {
+            if let Some(other) = &mut record.other_rule {
+                other.end_message();
+            }
+            let (ciphertext, tag) = text.split_at(self.scanned);
+            let (ciphertext, tag) = (ciphertext.to_vec(), tag.to_vec());
+            Opened { ciphertext, tag, garbled_unless: None }
+        });
         text.truncate(self.scanned);
         if self.buffer.is_empty() {
             // An idle session holds no buffer.
@@ -218,10 +278,17 @@ impl Opener {
         }
         self.scanned = 0;
         self.tag_failed = false;
+        let chained = self.record.is_some().then(|| self.iv.clone());
         if self.chaining == Chaining::Restart {
             self.iv.clone_from(&self.first_iv);
         }
         self.cipher.decrypt(&mut self.iv, &mut text).map_err(OpenError::Suite)?;
+        if let (Some(opened), Some(chained)) = (&mut opened, chained) {
+            opened.garbled_unless = self.other_chaining(&text, &chained);
+        }
+        if let Some(record) = &mut self.record {
+            record.last = opened;
+        }
         let end = text.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
         text.truncate(end);
         if self.strip == Strip::Both {
@@ -229,6 +296,24 @@ impl Opener {
             text.drain(..start);
         }
         Ok(text)
+    }
+
+    /// The other chaining, if that makes UTF-8 of a text that is none.
+    ///
+    /// The two differ in what the first block is combined with: the first chaining value, or the
+    /// one that the message before left behind.
+    fn other_chaining(&self, padded: &[u8], chained: &[u8]) -> Option<Chaining> {
+        if str::from_utf8(padded).is_ok() {
+            return None;
+        }
+        let mut again = Zeroizing::new(padded.to_vec());
+        for ((byte, a), b) in again.iter_mut().zip(chained).zip(self.first_iv.iter()) {
+            *byte ^= a ^ b;
+        }
+        str::from_utf8(&again).is_ok().then_some(match self.chaining {
+            Chaining::Chain => Chaining::Restart,
+            Chaining::Restart => Chaining::Chain,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! An established session of the classic profile, for both roles (PROTOCOL.md §3.5).
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::error::{HandshakeError, SessionError};
@@ -7,7 +8,8 @@ use super::super::negotiate::SuiteId;
 use super::dialect::{Dialect, MacRule, ReplyForm};
 use super::handshake::{ClassicParams, Timing};
 use super::keys::SessionKeys;
-use super::message::{Opener, PAD_TO, Rest, Sealer};
+use super::message::{Opener, PAD_TO, Rest, Sealer, TAG_DIGITS};
+use super::note::{Message, Note, Reply, Telling};
 
 /// What servers of the 2020 family put before a reply.
 pub const REPLY_PREFIX: &str = "Server says: ";
@@ -23,6 +25,21 @@ pub struct ServerSession {
     since: Option<Instant>,
     timer: Option<Instant>,
     failed: Option<SessionError>,
+    /// What happened, if somebody is told.
+    notes: Option<Notes>,
+}
+
+/// Notes that wait to be told, and the number of the message that they are about.
+#[derive(Debug, Default)]
+struct Notes {
+    waiting: VecDeque<Note>,
+    number: u64,
+}
+
+impl Notes {
+    fn wanted(telling: Telling) -> Option<Self> {
+        (telling == Telling::Everything).then(Self::default)
+    }
 }
 
 impl ServerSession {
@@ -51,6 +68,10 @@ impl ServerSession {
         let limit = params.message_limit;
         let mut opener = Opener::new(id, keys, &rules, dialect.chaining, dialect.strip, limit)?;
         opener.push(early);
+        let notes = Notes::wanted(params.telling);
+        if notes.is_some() {
+            opener.keep_record(keys);
+        }
         Ok(Self {
             id,
             dialect,
@@ -59,6 +80,7 @@ impl ServerSession {
             since: None,
             timer: None,
             failed: None,
+            notes,
         })
     }
 
@@ -100,6 +122,7 @@ impl ServerSession {
         match self.opener.next_message() {
             Ok(Some(text)) => {
                 self.since = (self.opener.pending() > 0).then_some(now);
+                self.note_message(&text);
                 Ok(Some(text))
             }
             Ok(None) => {
@@ -127,6 +150,36 @@ impl ServerSession {
             reply.resize(REPLY_PREFIX.len() + text.len().next_multiple_of(PAD_TO), 0);
         }
         reply
+    }
+
+    /// Call this when a reply was sent, so that it can be told.
+    pub fn replied(&mut self, reply: &[u8], text: &[u8]) {
+        if let Some(notes) = &mut self.notes {
+            let (bytes, text) = (reply.to_vec(), text.to_vec());
+            let note = Reply { number: notes.number, bytes, text, is_expected: true };
+            notes.waiting.push_back(Note::Reply(note));
+        }
+    }
+
+    /// The next thing that happened, see [`Telling`].
+    pub fn poll_note(&mut self) -> Option<Note> {
+        self.notes.as_mut()?.waiting.pop_front()
+    }
+
+    fn note_message(&mut self, text: &[u8]) {
+        let (Some(notes), Some(opened)) = (&mut self.notes, self.opener.take_record()) else {
+            return;
+        };
+        notes.number += 1;
+        notes.waiting.push_back(Note::Message(Message {
+            number: notes.number,
+            ciphertext: opened.ciphertext,
+            tag: opened.tag,
+            rule: self.opener.mac_rule(),
+            chaining: self.dialect.chaining,
+            text: text.to_vec(),
+            garbled_unless: opened.garbled_unless,
+        }));
     }
 
     /// When [`ServerSession::handle_timeout`] is due.
@@ -190,6 +243,9 @@ impl ServerSession {
     }
 
     fn fail<T>(&mut self, error: SessionError) -> Result<T, SessionError> {
+        if let (Some(notes), Some(rule)) = (&mut self.notes, self.opener.other_rule_fits()) {
+            notes.waiting.push_back(Note::OtherRuleFits(rule));
+        }
         self.failed = Some(error.clone());
         self.timer = None;
         Err(error)
@@ -208,6 +264,7 @@ pub struct ClientSession {
     awaited: Option<Awaited>,
     timer: Option<Instant>,
     is_over: bool,
+    notes: Option<Notes>,
 }
 
 /// What a reply to the text just sent would look like.
@@ -249,6 +306,7 @@ impl ClientSession {
             awaited: None,
             timer: None,
             is_over: false,
+            notes: Notes::wanted(params.telling),
         })
     }
 
@@ -288,7 +346,26 @@ impl ClientSession {
         let may_be_nothing = reversed.is_empty() && self.dialect.reply == ReplyForm::Plain;
         self.timer = may_be_nothing.then(|| now + self.timing.quiet);
         self.awaited = Some(Awaited { reversed: reversed.into_bytes(), may_be_nothing });
-        Ok(self.sealer.seal(text.as_bytes())?)
+        let message = self.sealer.seal(text.as_bytes())?;
+        if let Some(notes) = &mut self.notes {
+            notes.number += 1;
+            let (ciphertext, tag) = message.split_at(message.len() - TAG_DIGITS);
+            notes.waiting.push_back(Note::Message(Message {
+                number: notes.number,
+                ciphertext: ciphertext.to_vec(),
+                tag: tag.to_vec(),
+                rule: Some(self.dialect.mac),
+                chaining: self.dialect.chaining,
+                text: text.as_bytes().to_vec(),
+                garbled_unless: None,
+            }));
+        }
+        Ok(message)
+    }
+
+    /// The next thing that happened, see [`Telling`].
+    pub fn poll_note(&mut self) -> Option<Note> {
+        self.notes.as_mut()?.waiting.pop_front()
     }
 
     /// Seals bytes that need not be text, and waits for no reply: for testing servers.
@@ -357,6 +434,12 @@ impl ClientSession {
             return Err(SessionError::Refused { text: std::mem::take(&mut self.input) });
         }
         let shown = shown.to_vec();
+        if let Some(notes) = &mut self.notes {
+            let (number, bytes) = (notes.number, self.input.clone());
+            let is_expected = shown == expected;
+            let reply = Reply { number, bytes, text: shown.clone(), is_expected };
+            notes.waiting.push_back(Note::Reply(reply));
+        }
         self.input.clear();
         self.awaited = None;
         self.timer = None;

@@ -6,9 +6,12 @@ use rand::CryptoRng;
 
 use super::super::super::dh::{DhOutcome, DhTask, ExponentSeed};
 use super::super::super::error::HandshakeError;
-use super::super::super::negotiate::{CHOICE_HEAD, Choice, Offer, Separator, accept, describe};
+use super::super::super::negotiate::{
+    CHOICE_HEAD, Choice, Offer, Separator, accept, candidates, describe,
+};
 use super::super::dialect::LineEnd;
-use super::super::exchange::{Exchange, Role};
+use super::super::exchange::Exchange;
+use super::super::note::{End, Note, Role, What};
 use super::super::session::ClientSession;
 use super::{ClassicParams, Event, HANDSHAKE_LIMIT, Handshake, Io, refused};
 
@@ -37,8 +40,9 @@ impl ClientHandshake {
 
     /// Starts with a given exponent: for replaying recorded sessions.
     pub fn with_seed(params: ClassicParams, seed: ExponentSeed, now: Instant) -> Self {
-        let mut io = Io::default();
-        io.send(&Offer::from_enabled(&params.enabled).to_wire(), &params.plan.base);
+        let mut io = Io::new(params.telling);
+        let proposal = Offer::from_enabled(&params.enabled).to_wire();
+        io.send(Role::Client, What::Proposal, &proposal, params.plan.base.line_end);
         io.events.push_back(Event::Compute(DhTask::Generate(seed)));
         let probe = params.plan.follow_line_end.then(|| now + params.timing.probe);
         io.timer = probe;
@@ -48,14 +52,14 @@ impl ClientHandshake {
 
     fn read_choice(&mut self, now: Instant, is_over: bool) -> Result<(), HandshakeError> {
         if let Some((line, end)) = self.io.take_line() {
-            return self.choose(&line, end);
+            return self.choose(&line, End::Line(end));
         }
         if self.io.input.len() > HANDSHAKE_LIMIT {
             return Err(HandshakeError::TooLong { limit: HANDSHAKE_LIMIT });
         }
         if is_over || self.is_whole_choice() {
             let text = std::mem::take(&mut self.io.input);
-            return self.choose(&text, LineEnd::None);
+            return self.choose(&text, if is_over { End::Silence } else { End::Itself });
         }
         let input = &self.io.input;
         let compared = input.len().min(CHOICE_HEAD.len());
@@ -91,11 +95,14 @@ impl ClientHandshake {
         accept(&self.params.enabled, &choice).is_some() && !may_go_on && !awaits_line_end
     }
 
-    fn choose(&mut self, text: &[u8], end: LineEnd) -> Result<(), HandshakeError> {
+    fn choose(&mut self, text: &[u8], end: End) -> Result<(), HandshakeError> {
         self.io.timer = None;
+        let is_choice = text.starts_with(CHOICE_HEAD.as_bytes());
+        let what = if is_choice { What::Choice } else { What::Refusal };
+        self.io.tell_received(Role::Server, what, text, end);
         let parsed = str::from_utf8(text).ok().and_then(|t| Choice::parse(t).ok());
         let Some((choice, separator)) = parsed else {
-            return Err(if text.starts_with(CHOICE_HEAD.as_bytes()) {
+            return Err(if is_choice {
                 HandshakeError::Choice { got: text.to_vec() }
             } else {
                 refused(text)
@@ -107,7 +114,13 @@ impl ClientHandshake {
                 offered: describe(&self.params.enabled),
             });
         };
-        let dialect = self.params.plan.on_choice(separator, end);
+        self.io.tell(|| {
+            let list = candidates(&self.params.enabled, &Offer::new([choice.to_entry()]));
+            Note::Candidates { list, chosen: Some(choice.clone()) }
+        });
+        let line_end = if let End::Line(line_end) = end { line_end } else { LineEnd::None };
+        let dialect = self.params.plan.on_choice(separator, line_end);
+        self.io.tell(|| Note::Dialect(dialect));
         self.io.events.push_back(Event::Chosen(id));
         let ClientState::AwaitChoice { own, .. } = &mut self.state else {
             return Err(HandshakeError::Internal);
@@ -143,7 +156,7 @@ impl ClientHandshake {
     fn settle(&mut self, result: Result<(), HandshakeError>) -> Result<(), HandshakeError> {
         if let Err(error) = &result {
             self.io.timer = None;
-            self.io.events.clear();
+            self.io.keep_notes_only();
             self.io.transmit.clear();
             self.state = ClientState::Failed(error.clone());
         }
@@ -181,7 +194,7 @@ impl Handshake for ClientHandshake {
             }
             ClientState::AwaitChoice { .. } => {
                 let text = std::mem::take(&mut self.io.input);
-                self.choose(&text, LineEnd::None)
+                self.choose(&text, End::Silence)
                     .and(Err(HandshakeError::Closed { awaited: "the key exchange" }))
             }
             ClientState::Exchange(exchange) => exchange.read_eof(&mut self.io),
@@ -200,7 +213,7 @@ impl Handshake for ClientHandshake {
             ClientState::AwaitChoice { probe, .. } if probe.is_some_and(|due| now >= due) => {
                 // Servers of the 2025 family read a line, and wait for its end.
                 *probe = None;
-                self.io.transmit.push_back(b"\n".to_vec());
+                self.io.send(Role::Client, What::LineFeed, "", LineEnd::Lf);
                 Ok(())
             }
             ClientState::AwaitChoice { quiet: Some(_), .. } => self.read_choice(now, true),

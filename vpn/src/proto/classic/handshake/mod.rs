@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use super::super::dh::{DhOutcome, DhTask};
 use super::super::error::HandshakeError;
 use super::super::negotiate::{EnabledSuite, SuiteId};
-use super::dialect::{Dialect, DialectPlan, LineEnd};
+use super::dialect::{DialectPlan, LineEnd};
+use super::note::{End, Established, Note, Role, Spoken, Telling, What};
 
 pub use client::ClientHandshake;
 pub use server::ServerHandshake;
@@ -63,6 +64,8 @@ pub struct ClassicParams {
     pub timing: Timing,
     /// The longest ciphertext of a message in bytes.
     pub message_limit: usize,
+    /// How much of the session is told as [`Note`]s.
+    pub telling: Telling,
 }
 
 /// What a handshake wants its driver to know or to do.
@@ -72,6 +75,8 @@ pub enum Event {
     Chosen(SuiteId),
     /// Run this somewhere and hand the outcome to [`Handshake::handle_outcome`].
     Compute(DhTask),
+    /// Something to tell, see [`Telling`].
+    Note(Note),
 }
 
 /// What is common to both roles, for whoever moves the bytes.
@@ -131,11 +136,49 @@ pub(super) struct Io {
     pub(super) transmit: VecDeque<Vec<u8>>,
     pub(super) events: VecDeque<Event>,
     pub(super) timer: Option<Instant>,
+    pub(super) telling: Telling,
 }
 
 impl Io {
-    pub(super) fn send(&mut self, text: &str, dialect: &Dialect) {
-        self.transmit.push_back(format!("{text}{}", dialect.line_end.as_str()).into_bytes());
+    pub(super) fn new(telling: Telling) -> Self {
+        Self { telling, ..Self::default() }
+    }
+
+    pub(super) fn send(&mut self, from: Role, what: What, text: &str, line_end: LineEnd) {
+        let bytes = format!("{text}{}", line_end.as_str()).into_bytes();
+        self.tell(|| {
+            let end = if line_end == LineEnd::None { End::Itself } else { End::Line(line_end) };
+            Note::Handshake(Spoken { from, what, bytes: bytes.clone(), end })
+        });
+        self.transmit.push_back(bytes);
+    }
+
+    /// Notes what came in: a text and how its end was known.
+    pub(super) fn tell_received(&mut self, from: Role, what: What, text: &[u8], end: End) {
+        self.tell(|| {
+            let mut bytes = text.to_vec();
+            if let End::Line(line_end) = end {
+                bytes.extend_from_slice(line_end.as_str().as_bytes());
+            }
+            Note::Handshake(Spoken { from, what, bytes, end })
+        });
+    }
+
+    pub(super) fn tell(&mut self, note: impl FnOnce() -> Note) {
+        if self.telling == Telling::Everything {
+            self.events.push_back(Event::Note(note()));
+        }
+    }
+
+    pub(super) fn tell_keys(&mut self, established: impl FnOnce() -> Established) {
+        if self.telling >= Telling::Keys {
+            self.events.push_back(Event::Note(Note::Established(Box::new(established()))));
+        }
+    }
+
+    /// Forgets what is still to be computed, when nothing will come of it.
+    pub(super) fn keep_notes_only(&mut self) {
+        self.events.retain(|event| matches!(event, Event::Note(_)));
     }
 
     /// Takes a line off the input: its text without the end, and what the end was.

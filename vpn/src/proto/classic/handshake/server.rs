@@ -7,10 +7,11 @@ use rand::CryptoRng;
 use super::super::super::dh::{DhOutcome, DhTask, ExponentSeed};
 use super::super::super::error::HandshakeError;
 use super::super::super::negotiate::{
-    Offer, OfferError, PROPOSAL_HEAD, Selection, describe, select,
+    Offer, OfferError, PROPOSAL_HEAD, Selection, candidates, describe, select,
 };
 use super::super::dialect::LineEnd;
-use super::super::exchange::{Exchange, Role};
+use super::super::exchange::Exchange;
+use super::super::note::{End, Note, Role, What};
 use super::super::session::ServerSession;
 use super::{ClassicParams, Event, HANDSHAKE_LIMIT, Handshake, Io};
 
@@ -42,13 +43,8 @@ impl ServerHandshake {
 
     /// Starts with a given exponent: for replaying recorded sessions.
     pub fn with_seed(params: ClassicParams, seed: ExponentSeed) -> Self {
-        Self {
-            params,
-            seed: Some(seed),
-            own: None,
-            io: Io::default(),
-            state: ServerState::AwaitProposal,
-        }
+        let io = Io::new(params.telling);
+        Self { params, seed: Some(seed), own: None, io, state: ServerState::AwaitProposal }
     }
 
     fn advance(&mut self, now: Instant) -> Result<(), HandshakeError> {
@@ -62,6 +58,7 @@ impl ServerHandshake {
 
     fn read_proposal(&mut self, now: Instant, is_over: bool) -> Result<(), HandshakeError> {
         if let Some((line, end)) = self.io.take_line() {
+            self.io.tell_received(Role::Client, What::Proposal, &line, End::Line(end));
             let offer = parse_offer(&line)?;
             return self.choose(&offer, end);
         }
@@ -81,7 +78,9 @@ impl ServerHandshake {
             let at_once = !self.params.plan.follow_line_end
                 && self.params.plan.base.line_end == LineEnd::None;
             if is_over || (is_best && at_once) {
-                self.io.input.clear();
+                let text = std::mem::take(&mut self.io.input);
+                let end = if is_over { End::Silence } else { End::Itself };
+                self.io.tell_received(Role::Client, What::Proposal, &text, end);
                 return self.choose(&offer, LineEnd::None);
             }
             if selection.is_some() {
@@ -99,14 +98,21 @@ impl ServerHandshake {
     fn choose(&mut self, offer: &Offer, end: LineEnd) -> Result<(), HandshakeError> {
         self.io.timer = None;
         let dialect = self.params.plan.on_line_end(end);
-        let Some(Selection { id, choice, .. }) = select(&self.params.enabled, offer) else {
+        let selection = select(&self.params.enabled, offer);
+        self.io.tell(|| Note::Candidates {
+            list: candidates(&self.params.enabled, offer),
+            chosen: selection.as_ref().map(|s| s.choice.clone()),
+        });
+        let Some(Selection { id, choice, .. }) = selection else {
             return Err(HandshakeError::NoSuiteInCommon {
                 line_end: dialect.line_end,
                 offered: offer.to_string(),
                 enabled: describe(&self.params.enabled),
             });
         };
-        self.io.send(&choice.to_wire(dialect.separator), &dialect);
+        let text = choice.to_wire(dialect.separator);
+        self.io.send(Role::Server, What::Choice, &text, dialect.line_end);
+        self.io.tell(|| Note::Dialect(dialect));
         self.io.events.push_back(Event::Chosen(id));
         self.generate();
         let mut exchange = Exchange::new(Role::Server, id, dialect, self.params.timing);
@@ -148,16 +154,16 @@ impl ServerHandshake {
         if let Err(error) = &result
             && !matches!(self.state, ServerState::Failed(_))
         {
+            self.io.keep_notes_only();
             if let Some(text) = error.refusal() {
                 let end = match (&self.state, error) {
                     (ServerState::Exchange(exchange), _) => exchange.dialect().line_end,
                     (_, HandshakeError::NoSuiteInCommon { line_end, .. }) => *line_end,
                     _ => self.params.plan.base.line_end,
                 };
-                self.io.transmit.push_back(format!("{text}{}", end.as_str()).into_bytes());
+                self.io.send(Role::Server, What::Refusal, &text, end);
             }
             self.io.timer = None;
-            self.io.events.clear();
             self.state = ServerState::Failed(error.clone());
         }
         result
