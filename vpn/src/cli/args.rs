@@ -41,6 +41,14 @@ pub(super) struct Common {
     /// The Diffie-Hellman group, for peers told otherwise: 14 to 18 of RFC 3526
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(14..=18))]
     pub(super) group: Option<u8>,
+    /// Explain on standard error what happens and what an eavesdropper sees; with =secrets, the
+    /// keys too
+    #[arg(long, value_name = "secrets", num_args = 0..=1, require_equals = true,
+          default_missing_value = "all", value_parser = ["all", "secrets"], hide_possible_values = true)]
+    pub(super) explain: Option<String>,
+    /// Append the keys of every session to this file, for looking into captures
+    #[arg(long, value_name = "FILE")]
+    pub(super) keylog: Option<PathBuf>,
 }
 
 impl Common {

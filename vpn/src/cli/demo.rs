@@ -7,6 +7,7 @@ use vpn_suite::Registry;
 
 use super::args::DemoArgs;
 use super::failure::Failure;
+use super::watching::Watching;
 use super::{finish, input, runtime, server, wants_colour};
 use crate::config::Settings;
 use crate::net::{Shutdown, bind};
@@ -18,10 +19,11 @@ const HOST: &str = "127.0.0.1";
 pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
-    let (cyan, green) = if wants_colour() { ("36", "32") } else { ("", "") };
+    let (cyan, green) = if wants_colour(&std::io::stdout()) { ("36", "32") } else { ("", "") };
     let server_label = Label { text: "server | ", colour: cyan };
     let client_label = Label { text: "client | ", colour: green };
     let source = input::source(args.messages.clone(), client_label, settings.limits.message)?;
+    let watching = Watching::start(&args.common)?;
     let runtime = runtime()?;
     let (console, printer) = Console::start(std::io::stdout(), client_label);
     let result: Result<Result<(), ClientError>, Failure> = runtime.block_on(async {
@@ -36,7 +38,8 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
             served.clone(),
             shutdown.clone(),
         )
-        .notifying(established.clone());
+        .notifying(established.clone())
+        .observed_by(watching.observers.clone());
         let sessions = settings.limits.sessions;
         let (ready, announced) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(async move {
@@ -60,6 +63,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
             port,
             is_quiet: false,
             is_interactive: source.is_interactive,
+            observers: watching.observers.clone(),
         };
         // The prompt comes when both sides have said what they have to say.
         let texts = source.texts.after(established);
@@ -73,6 +77,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         Ok(client)
     });
     runtime.shutdown_background();
+    watching.finish();
     // What cannot be printed makes the client fail too, but not for its own reasons.
     finish(printer)?;
     match result? {

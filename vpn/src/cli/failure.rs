@@ -43,6 +43,11 @@ impl Failure {
         Self { exit, message: message.to_string(), hint: None }
     }
 
+    /// Something on this machine failed for the system's reason.
+    pub(super) fn local(what: &str, at: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self::new(Exit::Local, format_args!("{what} {at}: {}", lower_first(&error.to_string())))
+    }
+
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

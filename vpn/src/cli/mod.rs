@@ -7,6 +7,7 @@ mod failure;
 mod input;
 mod server;
 mod suites;
+mod watching;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -85,8 +86,8 @@ fn start_log(verbose: u8) {
 }
 
 /// Whether labels may be coloured: a terminal, and nobody who minds.
-fn wants_colour() -> bool {
-    std::io::stdout().is_terminal()
+fn wants_colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
         && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }

@@ -6,6 +6,7 @@ use vpn_suite::Registry;
 
 use super::args::ServerArgs;
 use super::failure::{Exit, Failure};
+use super::watching::Watching;
 use super::{finish, runtime};
 use crate::config::{DEFAULT_PORT, Settings};
 use crate::net::{Server, Shutdown, bind, endpoint};
@@ -16,6 +17,7 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
     let host = args.host.as_deref().or(settings.host.as_deref());
     let port = args.port.or(settings.port).unwrap_or(DEFAULT_PORT);
+    let watching = Watching::start(&args.common)?;
     let runtime = runtime()?;
     let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
     let result = runtime.block_on(async {
@@ -36,10 +38,12 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             settings.limits,
             console.clone(),
             shutdown.clone(),
-        );
+        )
+        .observed_by(watching.observers.clone());
         serve(listeners, host, settings.limits.sessions, service, console, shutdown).await
     });
     runtime.shutdown_background();
+    watching.finish();
     finish(printer)?;
     result
 }

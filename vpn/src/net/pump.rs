@@ -10,7 +10,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::limits::{FAREWELL, READ};
 use super::pool::DhPool;
-use crate::proto::classic::{Event, Handshake};
+use crate::proto::classic::{Event, Handshake, Note};
 use crate::proto::{DhOutcome, HandshakeError, SuiteId};
 
 /// How far a handshake has come.
@@ -20,6 +20,8 @@ pub enum Progress<S> {
     Chosen(SuiteId),
     /// The key is established.
     Done(S),
+    /// Something to tell; call again.
+    Note(Note),
 }
 
 /// Drives a handshake over a socket.
@@ -30,6 +32,8 @@ pub struct Driver<'a, H> {
     pool: &'a DhPool,
     work: JoinSet<Option<DhOutcome>>,
     deadline: Instant,
+    /// Why it is over, once what is to be told before that was told.
+    failed: Option<HandshakeError>,
 }
 
 impl<'a, H: Handshake> Driver<'a, H> {
@@ -40,7 +44,7 @@ impl<'a, H: Handshake> Driver<'a, H> {
         pool: &'a DhPool,
         deadline: Instant,
     ) -> Self {
-        Self { stream, handshake, pool, work: JoinSet::new(), deadline }
+        Self { stream, handshake, pool, work: JoinSet::new(), deadline, failed: None }
     }
 
     /// Goes on to the next thing worth telling.
@@ -51,15 +55,21 @@ impl<'a, H: Handshake> Driver<'a, H> {
     /// closes the connection, best with [`farewell`].
     pub async fn next(&mut self) -> Result<Progress<H::Session>, PumpError> {
         loop {
-            self.flush().await?;
+            if self.failed.is_none() {
+                self.flush().await?;
+            }
             match self.handshake.poll_event() {
                 Some(Event::Chosen(id)) => return Ok(Progress::Chosen(id)),
+                Some(Event::Note(note)) => return Ok(Progress::Note(note)),
                 Some(Event::Compute(task)) => {
                     let pool = self.pool.clone();
                     self.work.spawn(async move { pool.run(task).await });
                     continue;
                 }
                 None => {}
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(PumpError::Handshake(error));
             }
             if let Some(session) = self.handshake.take_session() {
                 return Ok(Progress::Done(session));
@@ -91,7 +101,7 @@ impl<'a, H: Handshake> Driver<'a, H> {
             if let Err(error) = result {
                 // Whether the last words arrive does not change why it is over.
                 let _ = timeout(FAREWELL, self.flush()).await;
-                return Err(PumpError::Handshake(error));
+                self.failed = Some(error);
             }
         }
     }

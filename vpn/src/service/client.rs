@@ -9,12 +9,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use super::console::{Console, ConsoleClosed};
+use super::observe::{Observers, Watch};
 use crate::net::limits::{HANDSHAKE, Limits, REPLY};
 use crate::net::{
     DhPool, DialError, Driver, Input, Progress, PumpError, connect, endpoint, farewell, read_some,
     send,
 };
-use crate::proto::classic::{ClassicParams, ClientHandshake, ClientSession};
+use crate::proto::classic::{ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
 use crate::proto::{Printable, SessionError};
 
 /// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
@@ -36,6 +37,8 @@ pub struct ClientOptions {
     pub is_quiet: bool,
     /// Somebody sits at a prompt and can try again.
     pub is_interactive: bool,
+    /// Who else is told what happens.
+    pub observers: Observers,
 }
 
 /// A source of texts to send, asked for one at a time.
@@ -101,7 +104,7 @@ impl Texts {
 /// [`ClientError`] says what ended the session before its time.
 pub async fn run_client(
     options: &ClientOptions,
-    params: ClassicParams,
+    mut params: ClassicParams,
     limits: Limits,
     mut texts: Texts,
     console: Console,
@@ -111,34 +114,70 @@ pub async fn run_client(
     let mut stream = connect(&options.host, options.port).await?;
     out.note(format!("Connected to {}", endpoint(&options.host, options.port))).await?;
     out.note("Negotiating the cipher").await?;
+    let at = endpoint(&options.host, options.port);
+    let mut watch = options.observers.watch(Role::Client, params.plan, at).await;
+    params.telling = options.observers.telling();
     let started = Instant::now();
     let handshake = ClientHandshake::new(params, &mut rand::rng(), started);
     let pool = DhPool::new(limits.dh_workers);
     let mut driver = Driver::new(&mut stream, handshake, &pool, started + limits.handshake);
     let mut session = loop {
-        match driver.next().await.map_err(ClientError::Handshake)? {
-            Progress::Chosen(id) => {
+        match driver.next().await {
+            Ok(Progress::Chosen(id)) => {
                 out.note(format!("We are going to use {id}")).await?;
                 out.note("Negotiating the key").await?;
             }
-            Progress::Done(session) => break session,
+            Ok(Progress::Note(note)) => watch.tell(note).await,
+            Ok(Progress::Done(session)) => break session,
+            Err(error) => {
+                watch.fail_handshake(&error).await;
+                return Err(ClientError::Handshake(error));
+            }
         }
     };
     drop(driver);
     out.note("The key has been established").await?;
     log::info!("{} established in {:?}", session.suite(), started.elapsed());
+    let result = talk(&mut stream, &mut session, &mut texts, &out, &mut watch).await;
+    tell_all(&mut session, &mut watch).await;
+    match &result {
+        Err(ClientError::Session(error)) => watch.fail_session(error).await,
+        Err(ClientError::Io(error)) => watch.fail(Trouble::Lost, &error.to_string()).await,
+        Err(error @ ClientError::NoReply(_)) => {
+            watch.fail(Trouble::Silence, &error.to_string()).await;
+        }
+        _ => {}
+    }
+    result?;
+    farewell(stream).await;
+    Ok(())
+}
+
+/// Sends texts until there are no more.
+async fn talk(
+    stream: &mut TcpStream,
+    session: &mut ClientSession,
+    texts: &mut Texts,
+    out: &Output,
+    watch: &mut Watch,
+) -> Result<(), ClientError> {
     loop {
         out.console.flush().await?;
-        match next_text(&mut texts, &mut session, &mut stream).await? {
-            Said::Text(text) if text == QUIT => break,
-            Said::Text(text) => converse(&mut stream, &mut session, &text, &out).await?,
-            Said::End => break,
+        watch.flush().await;
+        match next_text(texts, session, stream).await? {
+            Said::Text(text) if text == QUIT => return Ok(()),
+            Said::Text(text) => converse(stream, session, &text, out, watch).await?,
+            Said::End => return Ok(()),
             Said::Interrupted => return Err(ClientError::Interrupted),
             Said::Failed(error) => return Err(ClientError::Input(error)),
         }
     }
-    farewell(stream).await;
-    Ok(())
+}
+
+async fn tell_all(session: &mut ClientSession, watch: &mut Watch) {
+    while let Some(note) = session.poll_note() {
+        watch.tell(note).await;
+    }
 }
 
 /// Waits for a text, and on the side for a server that gives up in the meantime.
@@ -176,6 +215,7 @@ async fn converse(
     session: &mut ClientSession,
     text: &str,
     out: &Output,
+    watch: &mut Watch,
 ) -> Result<(), ClientError> {
     let message = match session.send(text, Instant::now()) {
         Ok(message) => message,
@@ -189,6 +229,7 @@ async fn converse(
     if session.dialect().peer_reads.is_some() && text.len() > WARN_ABOVE {
         log::warn!("{} bytes: some peers cut messages of more than {WARN_ABOVE}", text.len());
     }
+    tell_all(session, watch).await;
     let deadline = Instant::now() + REPLY;
     if let Err(error) = send(stream, &message, REPLY).await {
         // A server that gave up may have said why before it closed.
@@ -215,6 +256,7 @@ async fn converse(
             }
         }
     };
+    tell_all(session, watch).await;
     let shown = Printable(&reply);
     if out.is_quiet {
         out.console.line(shown.to_string()).await?;

@@ -2,10 +2,16 @@
 
 mod client;
 mod console;
+mod explain;
+mod keylog;
 mod message;
+mod observe;
 mod server;
 
 pub use client::{ClientError, ClientOptions, Said, Texts, run_client};
 pub use console::{Console, ConsoleClosed, Label, Printer};
+pub use explain::Explain;
+pub use keylog::KeyLog;
 pub use message::reversed;
+pub use observe::Observers;
 pub use server::MessageServer;

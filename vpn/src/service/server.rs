@@ -10,9 +10,12 @@ use tokio::time::sleep_until;
 
 use super::console::{Console, ConsoleClosed};
 use super::message::reversed;
+use super::observe::{Observers, Watch};
 use crate::net::limits::{FAREWELL, Limits, REPLY};
 use crate::net::{DhPool, Driver, Input, Progress, PumpError, Shutdown, farewell, read_some, send};
-use crate::proto::classic::{ClassicParams, MacRule, ServerHandshake, ServerSession};
+use crate::proto::classic::{
+    ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
+};
 use crate::proto::{Printable, SessionError};
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
@@ -24,6 +27,7 @@ pub struct MessageServer {
     console: Console,
     shutdown: Shutdown,
     established: Option<Arc<Notify>>,
+    observers: Observers,
 }
 
 impl MessageServer {
@@ -35,7 +39,16 @@ impl MessageServer {
         shutdown: Shutdown,
     ) -> Self {
         let pool = DhPool::new(limits.dh_workers);
-        Self { params, limits, pool, console, shutdown, established: None }
+        let observers = Observers::default();
+        Self { params, limits, pool, console, shutdown, established: None, observers }
+    }
+
+    /// Also tells these what happens.
+    #[must_use]
+    pub fn observed_by(mut self, observers: Observers) -> Self {
+        self.params.telling = observers.telling();
+        self.observers = observers;
+        self
     }
 
     /// Also notifies whenever a key has been established and the line that says so is printed.
@@ -60,6 +73,8 @@ impl MessageServer {
     ) -> Result<&'static str, Ended> {
         self.console.line(format!("New client: {peer}")).await?;
         self.console.line("Negotiating the cipher").await?;
+        let mut watch =
+            self.observers.watch(Role::Server, self.params.plan, peer.to_string()).await;
         let started = Instant::now();
         let handshake = ServerHandshake::new(self.params.clone(), &mut rand::rng());
         let deadline = started + self.limits.handshake;
@@ -71,8 +86,10 @@ impl MessageServer {
                     self.console.line("Negotiating the key").await?;
                 }
                 Ok(Progress::Done(session)) => break session,
+                Ok(Progress::Note(note)) => watch.tell(note).await,
                 Err(error) => {
                     drop(driver);
+                    watch.fail_handshake(&error).await;
                     farewell(stream).await;
                     return Err(Ended::Handshake(error));
                 }
@@ -85,7 +102,12 @@ impl MessageServer {
             established.notify_one();
         }
         log::info!("{peer}: {} established in {:?}", session.suite(), started.elapsed());
-        let ended = self.exchange(&mut stream, session, peer).await;
+        let ended = self.exchange(&mut stream, session, peer, &mut watch).await;
+        match &ended {
+            Err(Ended::Session(error)) => watch.fail_session(error).await,
+            Err(Ended::Io(error)) => watch.fail(Trouble::Lost, &error.to_string()).await,
+            _ => {}
+        }
         if let Err(Ended::Session(error)) = &ended {
             if let Some(text) = error.refusal() {
                 // If it cannot be told, closing says enough.
@@ -101,6 +123,19 @@ impl MessageServer {
         stream: &mut TcpStream,
         mut session: ServerSession,
         peer: SocketAddr,
+        watch: &mut Watch,
+    ) -> Result<&'static str, Ended> {
+        let result = self.converse(stream, &mut session, peer, watch).await;
+        tell_all(&mut session, watch).await;
+        result
+    }
+
+    async fn converse(
+        &mut self,
+        stream: &mut TcpStream,
+        session: &mut ServerSession,
+        peer: SocketAddr,
+        watch: &mut Watch,
     ) -> Result<&'static str, Ended> {
         let mut rule = session.mac_rule();
         let mut idle_since = Instant::now();
@@ -108,8 +143,11 @@ impl MessageServer {
         loop {
             while let Some(text) = session.next_text(Instant::now())? {
                 idle_since = Instant::now();
-                let reply = session.reply(&reversed(&text));
+                let answer = reversed(&text);
+                let reply = session.reply(&answer);
                 self.answer(stream, &text, &reply, peer).await?;
+                session.replied(&reply, &answer);
+                tell_all(session, watch).await;
                 if rule.is_none() && session.mac_rule().is_some() {
                     rule = session.mac_rule();
                     let name = match rule {
@@ -163,6 +201,12 @@ impl MessageServer {
             return Ok(());
         }
         send(stream, reply, REPLY).await.map_err(Ended::Io)
+    }
+}
+
+async fn tell_all(session: &mut ServerSession, watch: &mut Watch) {
+    while let Some(note) = session.poll_note() {
+        watch.tell(note).await;
     }
 }
 

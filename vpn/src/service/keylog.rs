@@ -1,0 +1,87 @@
+//! A file with the keys of sessions, for those who look into captures (PROTOCOL.md §3.11).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use crate::proto::classic::{Chaining, Established};
+
+/// How many digits of a public value tell sessions apart.
+const DIGITS: usize = 40;
+
+/// An open key log. Whoever reads it reads the sessions in it.
+#[derive(Clone, Debug)]
+pub struct KeyLog(Arc<Mutex<File>>);
+
+impl KeyLog {
+    /// Opens a file to append to, for its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened, or others could read it and that cannot be changed.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+            options.mode(0o600);
+            let file = options.open(path)?;
+            let meta = file.metadata()?;
+            // A file that was there already may be open to others; a pipe or terminal has no mode.
+            if meta.is_file() && meta.permissions().mode() & 0o077 != 0 {
+                file.set_permissions(PermissionsExt::from_mode(0o600))?;
+            }
+            Ok(Self(Arc::new(Mutex::new(file))))
+        }
+        #[cfg(not(unix))]
+        Ok(Self(Arc::new(Mutex::new(options.open(path)?))))
+    }
+
+    /// Appends the line of a session.
+    ///
+    /// # Errors
+    ///
+    /// What the file says.
+    pub fn record(&self, session: &Established) -> io::Result<()> {
+        let line = line(session);
+        // A line is one write, so a failed one before it does no harm.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes())
+    }
+}
+
+fn line(session: &Established) -> Zeroizing<String> {
+    // With room for all of it: a string that grows leaves copies behind.
+    let mut line = Zeroizing::new(String::with_capacity(512));
+    let cbc = match session.dialect.chaining {
+        Chaining::Chain => "chain",
+        Chaining::Restart => "restart",
+    };
+    let (suite, bits) = (session.id.suite.name(), session.id.size.bits());
+    for part in ["CLASSIC ", tail(&session.client_share), " ", tail(&session.server_share), " "] {
+        line.push_str(part);
+    }
+    line.push_str(&format!("{suite} {bits} {cbc} "));
+    push_hex(&mut line, &session.keys.key);
+    line.push(' ');
+    push_hex(&mut line, &session.keys.iv);
+    line.push('\n');
+    line
+}
+
+/// The last digits of a public value.
+fn tail(digits: &str) -> &str {
+    &digits[digits.len().saturating_sub(DIGITS)..]
+}
+
+/// Appends lower-case hexadecimal without leaving it elsewhere.
+pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(nibble.into(), 16).unwrap_or('?'));
+        }
+    }
+}
