@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod config;
 mod e2e;
+mod explain;
 mod interop;
 mod pair;
 mod registry;

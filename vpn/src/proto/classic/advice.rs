@@ -125,6 +125,9 @@ impl Story {
     /// What to change in the session that goes on, if it shows already.
     pub fn advise_meanwhile(&self) -> Vec<Advice> {
         let mut advice: Vec<Advice> = self.other_chaining.map(chaining).into_iter().collect();
+        if self.peer_digits.is_some() {
+            advice.extend(self.other_group(self.peer_digits));
+        }
         if self.role == Role::Client && self.reply_was_wrong && self.messages > 1 {
             let mut other = chaining(match self.dialect.chaining {
                 Chaining::Chain => Chaining::Restart,
@@ -154,6 +157,19 @@ impl Story {
             HandshakeError::Closed { .. } => self.on_no_answer(),
             HandshakeError::KeyShareTooLong { .. } => self.other_group(None),
             HandshakeError::PublicValue(_) => self.other_group(self.peer_digits),
+            HandshakeError::Refused { .. } if self.own_share_sent => vec![Advice {
+                // Nothing of the server's shows; the group of the protocol is the likeliest.
+                setting: match self.dialect.group {
+                    Group::Modp8192 => "group = 14 to 17".to_owned(),
+                    _ => format!("group = {}", Group::Modp8192.number()),
+                },
+                preset: None,
+                why: format!(
+                    "the server refused our public value, which is of {}",
+                    self.dialect.group
+                ),
+                is_certain: false,
+            }],
             HandshakeError::Choice { .. }
             | HandshakeError::Internal
             | HandshakeError::KeyShare { .. }
@@ -240,9 +256,10 @@ impl Story {
     fn other_group(&self, digits: Option<usize>) -> Vec<Advice> {
         let ours = self.dialect.group;
         let theirs = match digits {
-            // A number falls short of its group's digits once in ten times, by one.
+            // Numbers fall short of their group's digits by few, never by hundreds.
             Some(digits) => Group::ALL.into_iter().find(|g| digits <= g.digits()),
-            None => Group::ALL.into_iter().find(|g| g.digits() > ours.digits()),
+            // How many there are was not waited for; the group of the protocol is the likeliest.
+            None => Some(Group::Modp8192),
         };
         let Some(theirs) = theirs.filter(|g| *g != ours) else { return Vec::new() };
         let seen = match digits {
@@ -282,9 +299,7 @@ impl Story {
         let mut advice = self.advise_meanwhile();
         // The number of the message that failed: a server counts what it could open.
         let failed = self.messages + u64::from(self.role == Role::Server);
-        if failed <= 1 {
-            advice.extend(self.other_group(self.peer_digits));
-        } else if self.role == Role::Client {
+        if failed > 1 && self.role == Role::Client {
             let other = match self.dialect.mac {
                 MacRule::Cumulative => MacRule::PerMessage,
                 MacRule::PerMessage => MacRule::Cumulative,
@@ -396,7 +411,7 @@ mod tests {
         let long = HandshakeError::KeyShareTooLong { limit: 617 };
         let small = Dialect { group: Group::Modp2048, ..Dialect::SPEC };
         let story = Story::new(Role::Server, DialectPlan::fixed(small));
-        assert_eq!(settings(&story.advise(Trouble::Handshake(&long))), ["group = 15"]);
+        assert_eq!(settings(&story.advise(Trouble::Handshake(&long))), ["group = 18"]);
     }
 
     #[test]
