@@ -1,4 +1,4 @@
-//! A file with the keys of sessions, for those who look into captures (PROTOCOL.md §3.11).
+//! A file with the keys of sessions, for those who look into captures (PROTOCOL.md §3.10).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
