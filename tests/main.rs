@@ -4,12 +4,15 @@
 use vpn_suites as _;
 
 mod bad_input;
+mod checks;
 mod cli;
 mod config;
 mod e2e;
 mod explain;
+mod fuzz;
 mod interop;
 mod pair;
+mod properties;
 mod registry;
 mod support;
 mod vectors;

@@ -14,7 +14,7 @@ use crate::proto::classic::{
     Chaining, ClassicParams, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, SHARED_KEY_LEN,
     Strip, Telling, Timing,
 };
-use crate::proto::{EnabledSuite, Group, Separator};
+use crate::proto::{EnabledSuite, Group, Printable, Separator};
 
 /// The file that server and client read when no other is named.
 pub const DEFAULT_PATH: &str = "server_cipher.toml";
@@ -342,7 +342,7 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// Something in it is wrong.
-    #[error("{}:{line}: {problem}", .path.display())]
+    #[error("{}:{line}: {}", .path.display(), Printable(.problem.to_string().as_bytes()))]
     Problem {
         /// The file.
         path: PathBuf,

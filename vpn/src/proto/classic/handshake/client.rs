@@ -50,6 +50,18 @@ impl ClientHandshake {
         Self { params, io, state }
     }
 
+    fn advance(&mut self, now: Instant) -> Result<(), HandshakeError> {
+        if matches!(self.state, ClientState::AwaitChoice { .. }) {
+            self.read_choice(now, false)?;
+        }
+        // What stood behind the choice in the same piece, if anything did.
+        match &mut self.state {
+            ClientState::AwaitChoice { .. } | ClientState::Done(_) => Ok(()),
+            ClientState::Exchange(exchange) => exchange.read_share(&mut self.io, now, false),
+            ClientState::Failed(error) => Err(error.clone()),
+        }
+    }
+
     fn read_choice(&mut self, now: Instant, is_over: bool) -> Result<(), HandshakeError> {
         if let Some((line, end)) = self.io.take_line() {
             return self.choose(&line, End::Line(end));
@@ -178,12 +190,7 @@ impl Handshake for ClientHandshake {
     fn handle_input(&mut self, bytes: &[u8], now: Instant) -> Result<(), HandshakeError> {
         self.io.input.extend_from_slice(bytes);
         self.io.timer = None;
-        let result = match &mut self.state {
-            ClientState::AwaitChoice { .. } => self.read_choice(now, false),
-            ClientState::Exchange(exchange) => exchange.read_share(&mut self.io, now, false),
-            ClientState::Done(_) => Ok(()),
-            ClientState::Failed(error) => Err(error.clone()),
-        };
+        let result = self.advance(now);
         self.settle(result)
     }
 

@@ -182,8 +182,11 @@ impl Io {
     }
 
     /// Takes a line off the input: its text without the end, and what the end was.
+    ///
+    /// The end of a line beyond [`HANDSHAKE_LIMIT`] is not looked for: what is too long is too
+    /// long whether it comes in one piece or in many.
     pub(super) fn take_line(&mut self) -> Option<(Vec<u8>, LineEnd)> {
-        let at = self.input.iter().position(|&b| b == b'\n')?;
+        let at = self.input.iter().take(HANDSHAKE_LIMIT + 1).position(|&b| b == b'\n')?;
         let mut line: Vec<u8> = self.input.drain(..=at).collect();
         line.pop();
         if line.last() == Some(&b'\r') {

@@ -48,8 +48,12 @@ impl ServerHandshake {
     }
 
     fn advance(&mut self, now: Instant) -> Result<(), HandshakeError> {
+        if matches!(self.state, ServerState::AwaitProposal) {
+            self.read_proposal(now, false)?;
+        }
+        // What stood behind the proposal in the same piece, if anything did.
         match &mut self.state {
-            ServerState::AwaitProposal => self.read_proposal(now, false),
+            ServerState::AwaitProposal => Ok(()),
             ServerState::Exchange(exchange) => exchange.read_share(&mut self.io, now, false),
             ServerState::Done(_) => Ok(()),
             ServerState::Failed(error) => Err(error.clone()),

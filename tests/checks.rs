@@ -1,0 +1,583 @@
+//! What holds for any bytes whatsoever. Fuzz targets, their corpora and the property tests all go
+//! through these functions, which panic where something does not hold.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use num_bigint::BigUint;
+use vpn::config::{ConfigError, Overrides, Settings, Source};
+use vpn::proto::classic::{
+    Chaining, ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event,
+    HANDSHAKE_LIMIT, Handshake, MacRule, OpenError, Opener, Sealer, ServerHandshake, ServerSession,
+    SessionKeys, Strip, TAG_DIGITS, Telling, Timing,
+};
+use vpn::proto::{
+    Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Having, Offer, Printable,
+    Separator, SuiteId, candidates, select,
+};
+use vpn_suite::{KeySize, Registry};
+use zeroize::Zeroizing;
+
+/// A check by the name of its fuzz target.
+pub(crate) type Check = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub(crate) const ALL: [Check; 6] = [
+    ("choice", choice),
+    ("config", config),
+    ("data_stream", data_stream),
+    ("dhmke", dhmke),
+    ("proposal", proposal),
+    ("server_session", server_session),
+];
+
+/// The longest ciphertext in these checks, short enough to be exceeded.
+const LIMIT: usize = 1024;
+/// The smallest group: these checks are about parsing, not about strength.
+const GROUP: Group = Group::Modp2048;
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::linked().unwrap());
+
+fn enabled() -> Vec<EnabledSuite> {
+    let suite = |name: &str, sizes: &[u32]| {
+        let suite = REGISTRY.find(name).unwrap();
+        let sizes = sizes.iter().map(|bits| KeySize::from_bits(*bits).unwrap()).collect();
+        EnabledSuite { suite, wire_name: suite.name(), sizes }
+    };
+    vec![suite("AES", &[128, 256]), suite("Blowfish", &[112, 448]), suite("DES3", &[192])]
+}
+
+fn params(plan: DialectPlan, telling: Telling) -> ClassicParams {
+    let mut plan = plan;
+    plan.base.group = GROUP;
+    let timing = Timing::default();
+    ClassicParams { enabled: enabled().into(), plan, timing, message_limit: LIMIT, telling }
+}
+
+/// A short exponent makes these checks quick.
+fn seed(byte: u8) -> ExponentSeed {
+    ExponentSeed::danger_from_exponent(GROUP, &[0x5a, byte, 0x77, 0x11, 0x09, 0xfe, 0x13, 0x21])
+}
+
+fn server(plan: DialectPlan) -> ServerHandshake {
+    ServerHandshake::with_seed(params(plan, Telling::Everything), seed(1))
+}
+
+fn pieces(data: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
+    data.chunks(size.max(1))
+}
+
+/// The sizes of pieces to cut bytes into: one piece, the smallest ones, and some in between. What is
+/// long is not cut into single bytes, because a fuzzer has more to do.
+fn slicings(data: &[u8]) -> [usize; 3] {
+    [data.len(), if data.len() > 512 { 61 } else { 1 }, 7]
+}
+
+/// Feeds a handshake, then silence for as long as silence can change something.
+fn feed<H: Handshake>(
+    handshake: &mut H,
+    data: &[u8],
+    size: usize,
+    now: Instant,
+) -> Result<(), HandshakeError> {
+    for piece in pieces(data, size) {
+        handshake.handle_input(piece, now)?;
+    }
+    let mut last = now;
+    while let Some(due) = handshake.poll_timeout() {
+        assert!(due > last && due <= now + Duration::from_secs(60), "a timer out of bounds");
+        last = due;
+        handshake.handle_timeout(due)?;
+    }
+    Ok(())
+}
+
+/// What a handshake has to say: what it sends, which cipher was chosen, what is to be checked.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    sent: Vec<Vec<u8>>,
+    chosen: Option<String>,
+    number: Option<BigUint>,
+}
+
+fn said<H: Handshake>(handshake: &mut H) -> Said {
+    let mut said = Said::default();
+    while let Some(bytes) = handshake.poll_transmit() {
+        said.sent.push(bytes);
+    }
+    while let Some(event) = handshake.poll_event() {
+        match event {
+            Event::Chosen(id) => said.chosen = Some(id.to_string()),
+            Event::Compute(DhTask::Check(_, value)) => said.number = Some(value),
+            Event::Compute(_) | Event::Note(_) => {}
+        }
+    }
+    assert!(said.sent.len() <= 3, "more is sent than a handshake has");
+    said
+}
+
+/// A server that refuses does so in one line that fits a terminal, and says the same again.
+fn assert_refusal<H: Handshake>(handshake: &mut H, error: &HandshakeError, now: Instant) {
+    let again = handshake.handle_input(b"ProposedCiphers:AES:[256]\n", now).unwrap_err();
+    assert_eq!(&again, error);
+    assert_eq!(&handshake.handle_eof().unwrap_err(), error);
+    assert!(handshake.take_session().is_none() && handshake.poll_timeout().is_none());
+    assert_one_line(&error.to_string());
+    if let Some(words) = error.refusal() {
+        assert_one_line(&words);
+    }
+}
+
+fn assert_one_line(text: &str) {
+    assert_eq!(text, Printable(text.as_bytes()).to_string(), "not fit for a terminal");
+    assert!(text.len() < 8 * HANDSHAKE_LIMIT, "{} bytes are no line", text.len());
+}
+
+/// Arbitrary bytes as a client's proposal.
+pub(crate) fn proposal(data: &[u8]) {
+    let enabled = enabled();
+    if let Some(offer) = str::from_utf8(data).ok().and_then(|text| Offer::parse(text).ok()) {
+        assert_eq!(Offer::parse(&offer.to_wire()).as_ref(), Ok(&offer));
+        assert_selected(&enabled, &offer);
+    }
+    // However it is cut: the same answer.
+    let now = Instant::now();
+    let mut outcomes = slicings(data).into_iter().map(|size| {
+        let mut server = server(DialectPlan::AUTO);
+        let outcome = feed(&mut server, data, size, now);
+        if let Err(error) = &outcome {
+            let sent = said(&mut server);
+            assert_eq!(sent.number, None);
+            assert_refusal(&mut server, error, now);
+            // Of two things that are wrong, the one that comes first is said.
+            return Err("refused");
+        }
+        Ok(said(&mut server))
+    });
+    let whole = outcomes.next().unwrap();
+    for sliced in outcomes {
+        assert_eq!(whole, sliced);
+    }
+}
+
+/// Selection by another way: of all pairs that both have, one with the most bits.
+fn assert_selected(enabled: &[EnabledSuite], offer: &Offer) {
+    let has = |suite: &EnabledSuite, bits: u32| {
+        let names = [suite.suite.name()].into_iter().chain(suite.suite.aliases().iter().copied());
+        let names: Vec<&str> = names.collect();
+        let named = offer.entries().iter().filter(|o| names.contains(&o.name.as_str()));
+        named.flat_map(|o| &o.sizes).any(|size| *size == bits)
+    };
+    let pairs = enabled.iter().flat_map(|e| e.sizes.iter().map(move |s| (e, s.bits())));
+    let longest = pairs.filter(|(e, bits)| has(e, *bits)).map(|(_, bits)| bits).max();
+    let selection = select(enabled, offer);
+    assert_eq!(selection.as_ref().map(|s| s.id.size.bits()), longest);
+    let both = candidates(enabled, offer).into_iter().filter(|c| c.has == Having::Both);
+    assert_eq!(both.map(|c| c.bits).max(), longest);
+    if let Some(selection) = selection {
+        let Choice { name, bits } = &selection.choice;
+        assert!(offer.entries().iter().any(|o| o.name == *name && o.sizes.contains(bits)));
+    }
+}
+
+/// Arbitrary bytes as a server's choice.
+pub(crate) fn choice(data: &[u8]) {
+    if let Some((choice, _)) = str::from_utf8(data).ok().and_then(|text| Choice::parse(text).ok()) {
+        for separator in [Separator::Colon, Separator::Comma] {
+            let wire = choice.to_wire(separator);
+            assert_eq!(Choice::parse(&wire), Ok((choice.clone(), separator)));
+        }
+    }
+    let now = Instant::now();
+    let mut outcomes = slicings(data).into_iter().map(|size| {
+        let params = params(DialectPlan::AUTO, Telling::Everything);
+        let mut client = ClientHandshake::with_seed(params, seed(2), now);
+        assert_eq!(said(&mut client).sent.len(), 1);
+        let outcome = feed(&mut client, data, size, now);
+        let said = said(&mut client);
+        if let Some(chosen) = &said.chosen {
+            let offered = enabled();
+            let mut offered = offered.iter().flat_map(|e| {
+                e.sizes.iter().map(|size| SuiteId { suite: e.suite, size: *size }.to_string())
+            });
+            assert!(offered.any(|o| o == *chosen), "{chosen} was not on offer");
+        }
+        match outcome {
+            Ok(()) => said.chosen.ok_or_else(|| "waiting".to_owned()),
+            Err(error) => {
+                assert_refusal(&mut client, &error, now);
+                Err("refused".to_owned())
+            }
+        }
+    });
+    let whole = outcomes.next().unwrap();
+    for sliced in outcomes {
+        assert_eq!(whole, sliced);
+    }
+}
+
+/// Arbitrary bytes behind the head of a public value.
+pub(crate) fn dhmke(data: &[u8]) {
+    let now = Instant::now();
+    let wire = [b"DHMKE:", data].concat();
+    let read = |size: usize, plan: DialectPlan| {
+        let mut server = server(plan);
+        server.handle_input(b"ProposedCiphers:AES:[256]\n", now).unwrap();
+        assert_eq!(said(&mut server).sent.len(), 1);
+        let outcome = feed(&mut server, &wire, size, now);
+        let said = said(&mut server);
+        match outcome {
+            Ok(()) => Ok(said.number),
+            Err(error) => {
+                assert_refusal(&mut server, &error, now);
+                Err(error.refusal())
+            }
+        }
+    };
+    for plan in [DialectPlan::AUTO, DialectPlan::fixed(Dialect::LINES)] {
+        let whole = read(wire.len(), plan);
+        if let Ok(Some(number)) = &whole {
+            // Digits, blanks before them, nothing else up to where the number ends.
+            let text = data.trim_ascii_start();
+            let digits: Vec<u8> = text.iter().copied().take_while(u8::is_ascii_digit).collect();
+            assert!(!digits.is_empty() && digits.len() <= GROUP.digits());
+            assert!(data[..data.len() - text.len()].iter().all(|b| *b == b' '));
+            assert_eq!(Some(number), BigUint::parse_bytes(&digits, 10).as_ref());
+        }
+        for size in [1, 7] {
+            let sliced = read(size, plan);
+            // A number beyond the prime may be cut where a number below it would end; it is refused
+            // as out of range in the one case and as a bad message in the other.
+            let is_beyond = matches!(&whole, Ok(Some(n)) if n >= GROUP.prime());
+            assert!(is_beyond || whole.is_err() && sliced != Ok(None) || whole == sliced);
+        }
+    }
+}
+
+/// Bytes as decisions; zeros when there are no more.
+struct Decisions<'a>(&'a [u8]);
+
+impl<'a> Decisions<'a> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((first, rest)) => {
+                self.0 = rest;
+                *first
+            }
+            None => 0,
+        }
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        let number = usize::from(self.byte()) << 8 | usize::from(self.byte());
+        if limit == 0 { 0 } else { number % limit }
+    }
+
+    fn take(&mut self, most: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(most.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
+
+fn cell(decision: u8) -> (SuiteId, SessionKeys) {
+    let cells = [("AES", 128), ("AES", 256), ("Blowfish", 112), ("DES3", 192), ("DES", 56)];
+    let (name, bits) = cells[usize::from(decision) % cells.len()];
+    let suite = REGISTRY.find(name).unwrap();
+    let size = KeySize::from_bits(bits).unwrap();
+    let characters = |from: u8, count: usize| -> Zeroizing<Vec<u8>> {
+        let digits = b"0123456789abcdef".iter().cycle().skip(from.into());
+        Zeroizing::new(digits.step_by(3).take(count).copied().collect())
+    };
+    let keys =
+        SessionKeys { key: characters(1, size.bytes()), iv: characters(5, suite.block_size()) };
+    (SuiteId { suite, size }, keys)
+}
+
+/// Texts, sealed, then altered as the bytes say, and cut as they say.
+pub(crate) fn data_stream(data: &[u8]) {
+    let mut decisions = Decisions(data);
+    let (id, keys) = cell(decisions.byte());
+    let switches = decisions.byte();
+    let mac = if switches & 1 == 0 { MacRule::PerMessage } else { MacRule::Cumulative };
+    let chaining = if switches & 2 == 0 { Chaining::Chain } else { Chaining::Restart };
+    let both = [MacRule::PerMessage, MacRule::Cumulative];
+    let rules = if switches & 4 == 0 { &both[..] } else { &[mac] };
+    let step = usize::from(decisions.byte()) + 1;
+    let mut sealer = Sealer::new(id, &keys, mac, chaining).unwrap();
+    let (mut stream, mut texts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    // Where the first alteration is; everything before that has to arrive.
+    let mut altered: Option<usize> = None;
+    for _ in 0..32 {
+        let op = decisions.byte();
+        let at = match op % 8 {
+            0..=3 => {
+                let length = decisions.byte().into();
+                let text = decisions.take(length).to_vec();
+                stream.extend(sealer.seal(&text).unwrap());
+                texts.push(text);
+                ends.push(stream.len());
+                continue;
+            }
+            4 if !stream.is_empty() => {
+                let at = decisions.below(stream.len());
+                stream[at] ^= decisions.byte() | 1;
+                at
+            }
+            5 => {
+                let at = decisions.below(stream.len() + 1);
+                let inserted = decisions.take(9).to_vec();
+                stream.splice(at..at, inserted);
+                at
+            }
+            6 if !stream.is_empty() => {
+                let at = decisions.below(stream.len());
+                let end = (at + 1 + decisions.below(80)).min(stream.len());
+                stream.drain(at..end);
+                at
+            }
+            7 if !ends.is_empty() => {
+                // The last message once more.
+                let start = ends.len().checked_sub(2).map_or(0, |i| ends[i]);
+                let end = ends[ends.len() - 1].min(stream.len());
+                let at = stream.len();
+                let again = stream.get(start..end).unwrap_or_default().to_vec();
+                stream.extend(again);
+                at
+            }
+            _ => break,
+        };
+        altered = Some(altered.map_or(at, |before| before.min(at)));
+    }
+    let strip = |text: &Vec<u8>| -> Vec<u8> {
+        let start = text.iter().position(|b| *b != 0).unwrap_or(text.len());
+        let end = text.iter().rposition(|b| *b != 0).map_or(start, |last| last + 1);
+        text[start..end].to_vec()
+    };
+    let sure = ends.iter().filter(|end| altered.is_none_or(|at| **end <= at)).count();
+    let mut opener = Opener::new(id, &keys, rules, chaining, Strip::Both, LIMIT).unwrap();
+    let mut opened = Vec::new();
+    for piece in pieces(&stream, step) {
+        opener.push(piece);
+        match drain(&mut opener, &mut opened) {
+            Ok(()) => {}
+            Err(error) => {
+                assert!(matches!(error, OpenError::TooLong { limit: LIMIT }), "{error}");
+                assert!(altered.is_some());
+                break;
+            }
+        }
+        assert!(opener.pending() <= LIMIT + TAG_DIGITS + step + 16, "{}", opener.pending());
+    }
+    let expected: Vec<Vec<u8>> = texts.iter().map(strip).collect();
+    assert!(opened.len() >= sure, "{} of {sure} messages arrived", opened.len());
+    assert_eq!(opened[..sure], expected[..sure]);
+    if altered.is_none() {
+        assert_eq!(opened.len(), expected.len());
+        assert_eq!(opener.pending(), 0);
+    }
+    if rules == [MacRule::Cumulative] {
+        // Nothing but what was sealed, in its order: an HMAC over everything leaves no way out,
+        // but for an empty message, which can be repeated where it stands.
+        let mut rest = expected.iter().filter(|text| !text.is_empty());
+        for text in opened.iter().filter(|text| !text.is_empty()) {
+            assert!(rest.any(|sealed| sealed == text), "a text that was not sealed");
+        }
+    }
+}
+
+fn drain(opener: &mut Opener, opened: &mut Vec<Vec<u8>>) -> Result<(), OpenError> {
+    while let Some(text) = opener.next_message()? {
+        opened.push(text);
+    }
+    Ok(())
+}
+
+/// Arbitrary bytes as a configuration.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let source = Source::File(PathBuf::from("c.toml"));
+    match Settings::parse(text, source, &REGISTRY, &Overrides::default()) {
+        Ok(settings) => {
+            assert!(!settings.enabled.is_empty());
+            for entry in settings.enabled.iter() {
+                assert!(!entry.sizes.is_empty());
+                assert!(entry.sizes.iter().all(|s| entry.suite.key_sizes().contains(*s)));
+            }
+            // What it enables can be offered, and is understood.
+            let offer = Offer::from_enabled(&settings.enabled);
+            assert_eq!(Offer::parse(&offer.to_wire()), Ok(offer.clone()));
+            assert!(select(&settings.enabled, &offer).is_some());
+        }
+        Err(error) => {
+            let words = error.to_string();
+            assert_eq!(words, Printable(words.as_bytes()).to_string(), "not fit for a terminal");
+            let ConfigError::Problem { line, .. } = error else { panic!("{error}") };
+            assert!((1..=text.matches('\n').count() + 1).contains(&line), "line {line}: {words}");
+        }
+    }
+}
+
+/// A session as far as a genuine client takes it, and then arbitrary bytes, silence and the end.
+pub(crate) fn server_session(data: &[u8]) {
+    let mut decisions = Decisions(data);
+    let start = decisions.byte();
+    let now = Instant::now();
+    if start % 4 == 3 {
+        established(&mut decisions, now);
+        return;
+    }
+    let plans = [
+        DialectPlan::AUTO,
+        DialectPlan::fixed(Dialect::SPEC),
+        DialectPlan::fixed(Dialect::CAPTURE),
+        DialectPlan::fixed(Dialect::LINES),
+    ];
+    let plan = plans[usize::from(start >> 2) % plans.len()];
+    let mut server = server(plan);
+    let mut client = ClientHandshake::with_seed(params(plan, Telling::Nothing), seed(3), now);
+    // The genuine part: nothing, the proposal, or the whole handshake.
+    for _ in 0..start % 4 {
+        let from_client = work(&mut client);
+        feed(&mut server, &from_client, usize::MAX, now).unwrap();
+        let from_server = work(&mut server);
+        feed(&mut client, &from_server, usize::MAX, now).unwrap();
+    }
+    let mut session = None;
+    let mut now = now;
+    for _ in 0..64 {
+        let op = decisions.byte();
+        let outcome = match op % 8 {
+            0..=5 => {
+                let length = decisions.below(600);
+                server.handle_input(decisions.take(length), now)
+            }
+            6 => match server.poll_timeout() {
+                Some(due) => {
+                    assert!(due > now && due <= now + Duration::from_secs(60));
+                    now = due;
+                    server.handle_timeout(now)
+                }
+                None => Ok(()),
+            },
+            _ => server.handle_eof(),
+        };
+        if let Err(error) = outcome {
+            said(&mut server);
+            assert_refusal(&mut server, &error, now);
+            return;
+        }
+        let computed = try_work(&mut server);
+        if let Err(error) = computed {
+            assert_refusal(&mut server, &error, now);
+            return;
+        }
+        session = session.or_else(|| server.take_session());
+        if session.is_some() || decisions.0.is_empty() {
+            break;
+        }
+    }
+    if let Some(mut session) = session {
+        // Nobody has the key but the client, which sends nothing from here on.
+        assert_eq!(converse(&mut session, &mut decisions, now), Vec::<Vec<u8>>::new());
+    }
+}
+
+/// An established session: genuine messages, then anything.
+fn established(decisions: &mut Decisions<'_>, now: Instant) {
+    let (id, keys) = cell(decisions.byte());
+    let dialect = if decisions.byte() & 1 == 0 { Dialect::SPEC } else { Dialect::CAPTURE };
+    let params = params(DialectPlan::fixed(dialect), Telling::Everything);
+    let mut client = ClientSession::resume(id, &keys, dialect, &params).unwrap();
+    let mut server = ServerSession::resume(id, &keys, dialect, &params).unwrap();
+    for _ in 0..decisions.byte() % 4 {
+        let length = decisions.byte().into();
+        let text = String::from_utf8_lossy(decisions.take(length)).into_owned();
+        if text.len() > LIMIT {
+            continue;
+        }
+        let message = client.send(&text, now).unwrap();
+        server.handle_input(&message, now);
+        let received = server.next_text(now).unwrap().unwrap();
+        assert_eq!(received, text.trim_matches('\0').as_bytes());
+        let reply = server.reply(&vpn::service::reversed(&received));
+        client.handle_input(&reply, now);
+        client.next_reply(now + Timing::default().quiet).unwrap();
+    }
+    assert_eq!(server.next_text(now), Ok(None));
+    assert_eq!(converse(&mut server, decisions, now), Vec::<Vec<u8>>::new());
+}
+
+/// Arbitrary bytes to an established session; what it takes for messages.
+fn converse(
+    session: &mut ServerSession,
+    decisions: &mut Decisions<'_>,
+    start: Instant,
+) -> Vec<Vec<u8>> {
+    let (mut now, mut texts) = (start, Vec::new());
+    loop {
+        let is_last = decisions.0.is_empty();
+        let outcome = match decisions.byte() % 8 {
+            _ if is_last => session.handle_eof(),
+            0..=5 => {
+                let length = decisions.below(600);
+                session.handle_input(decisions.take(length), now);
+                Ok(())
+            }
+            6 => match session.poll_timeout() {
+                Some(due) => {
+                    assert!(due <= now + Duration::from_secs(60));
+                    now = now.max(due);
+                    session.handle_timeout(now)
+                }
+                None => Ok(()),
+            },
+            _ => session.handle_eof(),
+        };
+        let outcome = outcome.and_then(|()| {
+            loop {
+                match session.next_text(now) {
+                    Ok(Some(text)) => texts.push(text),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            }
+        });
+        while session.poll_note().is_some() {}
+        if let Err(error) = outcome {
+            assert_eq!(session.next_text(now), Err(error.clone()));
+            assert_eq!(session.handle_eof(), Err(error.clone()));
+            assert_eq!(session.poll_timeout(), None);
+            assert_one_line(&error.to_string());
+            if let Some(words) = error.refusal() {
+                assert_one_line(&words);
+            }
+            return texts;
+        }
+        if is_last {
+            return texts;
+        }
+    }
+}
+
+fn work<H: Handshake>(handshake: &mut H) -> Vec<u8> {
+    try_work(handshake).unwrap()
+}
+
+/// Runs what a handshake wants computed; what it wants to send.
+fn try_work<H: Handshake>(handshake: &mut H) -> Result<Vec<u8>, HandshakeError> {
+    let mut sent = Vec::new();
+    loop {
+        while let Some(bytes) = handshake.poll_transmit() {
+            sent.extend(bytes);
+        }
+        match handshake.poll_event() {
+            Some(Event::Compute(task)) => handshake.handle_outcome(task.run())?,
+            Some(Event::Chosen(_) | Event::Note(_)) => {}
+            None => return Ok(sent),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Properties of every parser and of whole sessions, for values drawn at random.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+use vpn::config::{Overrides, Settings, Source};
+use vpn::proto::classic::{
+    ClassicParams, ClientHandshake, Dialect, DialectPlan, Event, Handshake, ServerHandshake,
+    Telling, Timing,
+};
+use vpn::proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
+use vpn::service::reversed;
+use vpn_suite::{CipherSuite, KeySize, Registry};
+
+use crate::checks;
+
+/// So many cases of each property; failures are printed whole and leave no file behind.
+fn cases(count: u32) -> ProptestConfig {
+    ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn any_name() -> impl Strategy<Value = String> {
+    prop_oneof!["[A-Za-z0-9+._-]{1,12}", "AES|DES3|3DES|TDES|Blowfish|DES"]
+}
+
+fn any_offer() -> impl Strategy<Value = Offer> {
+    let size = prop_oneof![0u32..999_999, Just(128), Just(192), Just(256), Just(448)];
+    let entry = (any_name(), prop::collection::vec(size, 0..6))
+        .prop_map(|(name, sizes)| OfferEntry { name, sizes });
+    prop::collection::vec(entry, 1..8).prop_map(Offer::new)
+}
+
+/// Bytes that have the look of a message, and bytes that have not.
+fn any_wire(head: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let like = format!("{head}[A-Za-z0-9:,\\[\\] ]{{0,80}}(\r?\n)?");
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..300),
+        prop::string::string_regex(&like).unwrap().prop_map(String::into_bytes),
+        prop::collection::vec(any::<u8>(), 0..100)
+            .prop_map(move |tail| [head.as_bytes(), &tail].concat()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn offers_survive_the_wire(offer in any_offer()) {
+        prop_assert_eq!(Offer::parse(&offer.to_wire()), Ok(offer.clone()));
+        checks::proposal(offer.to_wire().as_bytes());
+    }
+
+    #[test]
+    fn choices_survive_the_wire(name in any_name(), bits in 0u32..999_999) {
+        let choice = Choice { name, bits };
+        for separator in [Separator::Colon, Separator::Comma] {
+            let wire = choice.to_wire(separator);
+            prop_assert_eq!(Choice::parse(&wire), Ok((choice.clone(), separator)));
+            checks::choice(wire.as_bytes());
+        }
+    }
+
+    #[test]
+    fn any_bytes_as_a_proposal(wire in any_wire("ProposedCiphers:")) {
+        checks::proposal(&wire);
+    }
+
+    #[test]
+    fn any_bytes_as_a_choice(wire in any_wire("ChosenCipher:")) {
+        checks::choice(&wire);
+    }
+
+    #[test]
+    fn any_text_as_a_configuration(text in prop_oneof![
+        ".{0,200}",
+        "\\[\\[supported_cipher\\]\\]\nname = \"[A-Za-z0-9]{0,8}\"\nkeys = \\[[0-9, ]{0,20}\\]\n",
+        "\\[(classic|server|limits)\\]\n[a-z_]{1,20} = ([0-9]{1,9}|\"[a-z,:-]{0,12}\")\n",
+    ]) {
+        checks::config(text.as_bytes());
+    }
+
+    #[test]
+    fn what_is_shown_moves_no_cursor(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let shown = Printable(&bytes).to_string();
+        prop_assert!(!shown.chars().any(char::is_control));
+        // Escaping what is escaped already changes nothing.
+        prop_assert_eq!(Printable(shown.as_bytes()).to_string(), shown);
+    }
+
+    #[test]
+    fn harmless_text_is_shown_as_it_is(text in "[ -~äöüßéñ日本語한국어Ελληνικά]{0,60}") {
+        prop_assert_eq!(Printable(text.as_bytes()).to_string(), text);
+    }
+
+    #[test]
+    fn a_configuration_enables_what_it_lists(
+        picks in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..8),
+    ) {
+        let registry = Registry::linked().unwrap();
+        let suites: Vec<&dyn CipherSuite> = registry.iter().map(|s| s as _).collect();
+        let mut listed: Vec<(&str, Vec<u32>)> = Vec::new();
+        for (suite, size) in picks {
+            let suite = suites[suite.index(suites.len())];
+            let sizes: Vec<KeySize> = suite.key_sizes().iter().collect();
+            let bits = sizes[size.index(sizes.len())].bits();
+            match listed.iter_mut().find(|(name, _)| *name == suite.name()) {
+                Some((_, list)) if list.contains(&bits) => {}
+                Some((_, list)) => list.push(bits),
+                None => listed.push((suite.name(), vec![bits])),
+            }
+        }
+        let table = |(name, keys): &(&str, Vec<u32>)| {
+            format!("[[supported_cipher]]\nname = '{name}'\nkeys = {keys:?}\n")
+        };
+        let text: String = listed.iter().map(table).collect();
+        let overrides = Overrides::default();
+        let settings = Settings::parse(&text, Source::BuiltIn, &registry, &overrides).unwrap();
+        let enabled: Vec<(&str, Vec<u32>)> = settings
+            .enabled
+            .iter()
+            .map(|e| (e.suite.name(), e.sizes.iter().map(|s| s.bits()).collect()))
+            .collect();
+        prop_assert_eq!(enabled, listed);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    #[test]
+    fn any_bytes_as_a_public_value(tail in prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..700),
+        "[ ]{0,3}[0-9]{0,700}(\r?\n)?".prop_map(String::into_bytes),
+        "[0-9]{610,620}.{0,3}".prop_map(String::into_bytes),
+    ]) {
+        checks::dhmke(&tail);
+    }
+
+    #[test]
+    fn any_alterations_of_a_stream(data in prop::collection::vec(any::<u8>(), 0..500)) {
+        checks::data_stream(&data);
+    }
+
+    #[test]
+    fn any_bytes_in_any_state_of_a_session(data in prop::collection::vec(any::<u8>(), 0..900)) {
+        checks::server_session(&data);
+    }
+}
+
+/// How both directions of a connection are cut: sizes of pieces, over and over.
+fn any_slicing() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(prop_oneof![1usize..20, 20usize..5000], 1..12)
+}
+
+fn cut<'a>(bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+    let mut rest = bytes;
+    let mut sizes = sizes.iter().cycle();
+    let mut pieces = Vec::new();
+    while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
+        let (piece, tail) = rest.split_at(*size.min(&rest.len()));
+        pieces.push(piece);
+        rest = tail;
+    }
+    pieces
+}
+
+fn any_plans() -> impl Strategy<Value = (DialectPlan, DialectPlan)> {
+    let fixed = DialectPlan::fixed;
+    // The client's and the server's; of the 2020 family a server has to be told.
+    prop::sample::select(vec![
+        (DialectPlan::AUTO, DialectPlan::AUTO),
+        (DialectPlan::AUTO, fixed(Dialect::SPEC)),
+        (DialectPlan::AUTO, fixed(Dialect::CAPTURE)),
+        (DialectPlan::AUTO, fixed(Dialect::LINES)),
+        (fixed(Dialect::SPEC), DialectPlan::AUTO),
+        (fixed(Dialect::LINES), DialectPlan::AUTO),
+        (fixed(Dialect::CAPTURE), fixed(Dialect::CAPTURE)),
+    ])
+}
+
+/// One suite with one size, as any configuration could have it.
+fn any_suite() -> impl Strategy<Value = EnabledSuite> {
+    (any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(suite, size)| {
+        let registry = Registry::linked().unwrap();
+        let suite = registry.iter().nth(suite.index(registry.len())).unwrap();
+        let sizes: Vec<KeySize> = suite.key_sizes().iter().collect();
+        let size = sizes[size.index(sizes.len())];
+        EnabledSuite { suite, wire_name: suite.name(), sizes: vec![size] }
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn a_session_is_the_same_however_it_is_cut(
+        suite in any_suite(),
+        (client, server) in any_plans(),
+        to_server in any_slicing(),
+        to_client in any_slicing(),
+        texts in prop::collection::vec(prop_oneof!["\\PC{0,40}", "[a-z ]{0,1000}"], 1..5),
+        telling in prop::sample::select(vec![Telling::Nothing, Telling::Everything]),
+    ) {
+        let params = |mut plan: DialectPlan| {
+            plan.base.group = Group::Modp2048;
+            let (enabled, timing) = (vec![suite.clone()].into(), Timing::default());
+            ClassicParams { enabled, plan, timing, message_limit: 4096, telling }
+        };
+        let mut now = Instant::now();
+        let mut client = ClientHandshake::new(params(client), &mut rand::rng(), now);
+        let mut server = ServerHandshake::new(params(server), &mut rand::rng());
+        let (mut ours, mut theirs) = (None, None);
+        for round in 0.. {
+            prop_assert!(round < 100, "the handshake does not come to an end");
+            let (out, back) = (work(&mut client), work(&mut server));
+            for piece in cut(&out, &to_server) {
+                server.handle_input(piece, now).unwrap();
+            }
+            for piece in cut(&back, &to_client) {
+                client.handle_input(piece, now).unwrap();
+            }
+            ours = ours.or_else(|| client.take_session());
+            theirs = theirs.or_else(|| server.take_session());
+            if ours.is_some() && theirs.is_some() {
+                break;
+            }
+            if out.is_empty() && back.is_empty() {
+                let due = [client.poll_timeout(), server.poll_timeout()];
+                if let Some(due) = due.into_iter().flatten().min() {
+                    now = due;
+                    client.handle_timeout(now).unwrap();
+                    server.handle_timeout(now).unwrap();
+                }
+            }
+        }
+        let (mut client, mut server) = (ours.unwrap(), theirs.unwrap());
+        for text in &texts {
+            let message = client.send(text, now).unwrap();
+            let mut received = Vec::new();
+            for piece in cut(&message, &to_server) {
+                server.handle_input(piece, now);
+                while let Some(text) = server.next_text(now).unwrap() {
+                    received.push(text);
+                }
+            }
+            prop_assert_eq!(&received, &[text.as_bytes().to_vec()]);
+            let reply = server.reply(&reversed(text.as_bytes()));
+            let mut shown = None;
+            for piece in cut(&reply, &to_client) {
+                client.handle_input(piece, now);
+                shown = shown.or_else(|| client.next_reply(now).unwrap());
+            }
+            now += Timing::default().quiet;
+            let shown = shown.or_else(|| client.next_reply(now).unwrap());
+            prop_assert_eq!(shown, Some(reversed(text.as_bytes())));
+        }
+        prop_assert_eq!(server.handle_eof(), Ok(()));
+    }
+}
+
+/// Runs what a handshake wants computed; what it wants to send.
+fn work(handshake: &mut impl Handshake) -> Vec<u8> {
+    let mut sent = Vec::new();
+    loop {
+        while let Some(bytes) = handshake.poll_transmit() {
+            sent.extend(bytes);
+        }
+        match handshake.poll_event() {
+            Some(Event::Compute(task)) => handshake.handle_outcome(task.run()).unwrap(),
+            Some(_) => {}
+            None => return sent,
+        }
+    }
+}
