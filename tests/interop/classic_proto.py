@@ -14,8 +14,10 @@ from diffiehellman.exceptions import MalformedPublicKey
 Choice = Tuple[str, int]
 Offer = List[Tuple[str, List[int]]]
 
-MODULES: Dict[str, Any] = {"AES": AES, "DES3": DES3, "Blowfish": Blowfish, "DES": DES}
-SIZES = {"AES": (128, 192, 256), "DES3": (128, 192), "Blowfish": tuple(range(32, 449, 8)), "DES": (56,)}
+MODULES: Dict[str, Any] = {
+    "AES": AES, "DES3": DES3, "3DES": DES3, "TDES": DES3, "Blowfish": Blowfish, "DES": DES}
+SIZES = {"AES": (128, 192, 256), "DES3": (128, 192), "3DES": (128, 192), "TDES": (128, 192),
+         "Blowfish": tuple(range(32, 449, 8)), "DES": (56,)}
 NO_CIPHER, BAD_HMAC, PREFIX = "Could not agree on a cipher", "Bad HMAC", "Server says: "
 TAG = 64
 EOL = {"none": b"", "lf": b"\n", "crlf": b"\r\n"}
@@ -64,9 +66,9 @@ def shown(reply: bytes) -> str:
 
 # Negotiation and key exchange: text and numbers only
 
-ITEM = r"[ ]*[A-Za-z][A-Za-z0-9_-]*[ ]*:[ ]*\[(?:[ ]*[0-9]{1,5}(?:[ ]*,[ ]*[0-9]{1,5})*)?[ ]*\][ ]*"
+ITEM = r"[ ]*[A-Za-z0-9][A-Za-z0-9_-]*[ ]*:[ ]*\[(?:[ ]*[0-9]{1,5}(?:[ ]*,[ ]*[0-9]{1,5})*)?[ ]*\][ ]*"
 PROPOSAL = re.compile(rf"ProposedCiphers:({ITEM}(?:,{ITEM})*)(?:\r?\n)?")
-CHOSEN = re.compile(r"ChosenCipher:[ ]*([A-Za-z][A-Za-z0-9_-]*)[ ]*[:,][ ]*([0-9]{1,5})[ ]*(?:\r?\n)?")
+CHOSEN = re.compile(r"ChosenCipher:[ ]*([A-Za-z0-9][A-Za-z0-9_-]*)[ ]*[:,][ ]*([0-9]{1,5})[ ]*(?:\r?\n)?")
 DHMKE = re.compile(r"DHMKE:[ ]*([0-9]+)[ ]*(?:\r?\n)?")
 
 
@@ -84,7 +86,7 @@ def build_proposal(offer: Offer) -> str:
 def parse_proposal(raw: bytes) -> Offer:
     items = matched(PROPOSAL, raw, "ProposedCiphers:NAME:[BITS,...],...")[1]
     return [(name, [int(n) for n in re.findall("[0-9]+", sizes)])
-            for name, sizes in re.findall(r"([A-Za-z][A-Za-z0-9_-]*)[ ]*:[ ]*\[([^]]*)\]", items)]
+            for name, sizes in re.findall(r"([A-Za-z0-9][A-Za-z0-9_-]*)[ ]*:[ ]*\[([^]]*)\]", items)]
 
 
 def select(supported: Offer, proposed: Offer) -> Optional[Choice]:
