@@ -469,6 +469,29 @@ fn ciphertext_is_bounded_to_the_byte() {
 }
 
 #[test]
+fn filling_and_line_ends_that_come_late_are_not_the_next_reply() {
+    let cell = [("AES", 256)];
+    let quiet = Timing::default().quiet;
+    for late in [&b"\0\0\0\0\0\0\0\0\0\0\0"[..], b"\n", b"\r\n"] {
+        let (mut client, _) =
+            established(params(&cell, DialectPlan::AUTO), params(&cell, DialectPlan::AUTO));
+        let mut now = Instant::now();
+        for (text, reply) in [("hello", "olleh"), ("", ""), ("abc", "cba"), ("x\ny", "y\nx")] {
+            client.send(text, now).unwrap();
+            client.handle_input(late, now);
+            assert_eq!(client.next_reply(now), Ok(None), "{text:?}");
+            client.handle_input(format!("Server says: {reply}").as_bytes(), now);
+            assert_eq!(client.next_reply(now).unwrap().unwrap(), reply.as_bytes());
+            now += quiet;
+        }
+        // A reply that starts with a line end keeps it.
+        client.send("a\n", now).unwrap();
+        client.handle_input(b"\na", now);
+        assert_eq!(client.next_reply(now).unwrap().unwrap(), b"\na");
+    }
+}
+
+#[test]
 fn replies_of_every_form_reach_the_client() {
     let cell = [("AES", 256)];
     for reply in [ReplyForm::Plain, ReplyForm::Prefixed, ReplyForm::Filled] {

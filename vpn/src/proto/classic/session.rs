@@ -413,6 +413,11 @@ impl ClientSession {
             return Ok(None);
         };
         let expected = awaited.reversed.as_slice();
+        // The reply before this one counted as whole when its text was there; its filling or line
+        // end may come later. No reply starts with a zero byte.
+        let is_line_end = |b: &u8| matches!(b, b'\r' | b'\n') && expected.first() != Some(b);
+        let late = self.input.iter().take_while(|b| **b == 0 || is_line_end(b)).count();
+        self.input.drain(..late);
         let shown = strip_reply(&self.input, expected);
         // The server's filling and prefix do not count.
         let most = self.limit + REPLY_PREFIX.len() + PAD_TO;
