@@ -147,7 +147,7 @@ fn params() -> ClassicParams {
 }
 
 /// A session over a blocking socket, by the library's own client.
-fn established(server: &Server) -> (TcpStream, ClientSession) {
+pub(crate) fn established(server: &Server) -> (TcpStream, ClientSession) {
     let mut stream = server.connect();
     let mut client = ClientHandshake::new(params(), &mut rand::rng(), Instant::now());
     loop {

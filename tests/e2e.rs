@@ -175,14 +175,24 @@ fn nothing_in_common_is_told_to_both_sides() {
 fn one_session_too_many_is_told_so() {
     let config = format!("{SHIPPED}\n[limits]\nsessions = 1\n");
     let server = Server::with_config(&config, &[]);
-    let first = server.connect();
-    server.out.until("New client");
+    let first = crate::bad_input::established(&server);
     let ended = server.client(&["-m", "x"], b"");
     assert_eq!(ended.code, Some(4));
     assert!(ended.stderr.contains("Too many sessions"), "{}", ended.stderr);
     drop(first);
-    server.log.until("closed the connection");
+    server.log.until("closed the session");
     server.assert_alive();
+}
+
+#[test]
+fn a_silent_handshake_makes_room_for_a_session() {
+    let config = format!("{SHIPPED}\n[limits]\nsessions = 1\n");
+    let server = Server::with_config(&config, &[]);
+    let mut silent = server.connect();
+    server.out.until("New client");
+    server.assert_alive();
+    assert_eq!(crate::support::read_to_end(&mut silent), b"");
+    server.log.until("its handshake had to make room for others");
 }
 
 #[test]

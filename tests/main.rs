@@ -9,6 +9,8 @@ mod cli;
 mod config;
 mod e2e;
 mod explain;
+#[cfg(target_os = "linux")]
+mod flood;
 mod fuzz;
 mod interop;
 mod pair;

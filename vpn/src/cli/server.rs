@@ -18,6 +18,7 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let host = args.host.as_deref().or(settings.host.as_deref());
     let port = args.port.or(settings.port).unwrap_or(DEFAULT_PORT);
     let watching = Watching::start(&args.common)?;
+    raise_descriptors();
     let runtime = runtime()?;
     let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
     let result = runtime.block_on(async {
@@ -69,8 +70,22 @@ pub(super) async fn serve(
     }
     drop(console);
     let server = Server::new(listeners, sessions);
-    server.run(shutdown, move |stream, peer| service.clone().serve(stream, peer)).await;
+    server
+        .run(shutdown, move |stream, peer, admission| {
+            service.clone().serve(stream, peer, admission)
+        })
+        .await;
     Ok(())
+}
+
+/// Asks for as many descriptors as the system allows: every session needs one, and the usual 1,024
+/// are fewer than the sessions of the default configuration.
+fn raise_descriptors() {
+    #[cfg(unix)]
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => log::debug!("at most {limit} descriptors"),
+        Err(error) => log::warn!("cannot ask for more descriptors: {error}"),
+    }
 }
 
 /// The signals that end a server: the first one politely, the second one at once.

@@ -10,6 +10,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::limits::{FAREWELL, READ};
 use super::pool::DhPool;
+use super::source::Source;
 use crate::proto::classic::{Event, Handshake, Note};
 use crate::proto::{DhOutcome, HandshakeError, SuiteId};
 
@@ -30,6 +31,7 @@ pub struct Driver<'a, H> {
     stream: &'a mut TcpStream,
     handshake: H,
     pool: &'a DhPool,
+    source: Source,
     work: JoinSet<Option<DhOutcome>>,
     deadline: Instant,
     /// Why it is over, once what is to be told before that was told.
@@ -37,14 +39,15 @@ pub struct Driver<'a, H> {
 }
 
 impl<'a, H: Handshake> Driver<'a, H> {
-    /// `deadline` is when the whole handshake has to be over.
+    /// `source` is whose turn in the pool it is, `deadline` when the whole handshake has to be over.
     pub fn new(
         stream: &'a mut TcpStream,
         handshake: H,
         pool: &'a DhPool,
+        source: Source,
         deadline: Instant,
     ) -> Self {
-        Self { stream, handshake, pool, work: JoinSet::new(), deadline, failed: None }
+        Self { stream, handshake, pool, source, work: JoinSet::new(), deadline, failed: None }
     }
 
     /// Goes on to the next thing worth telling.
@@ -62,8 +65,8 @@ impl<'a, H: Handshake> Driver<'a, H> {
                 Some(Event::Chosen(id)) => return Ok(Progress::Chosen(id)),
                 Some(Event::Note(note)) => return Ok(Progress::Note(note)),
                 Some(Event::Compute(task)) => {
-                    let pool = self.pool.clone();
-                    self.work.spawn(async move { pool.run(task).await });
+                    let (pool, source) = (self.pool.clone(), self.source);
+                    self.work.spawn(async move { pool.run(task, source).await });
                     continue;
                 }
                 None => {}

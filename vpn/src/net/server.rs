@@ -10,8 +10,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::admission::{Admission, Admissions};
 use super::limits::{FAREWELL, SHUTDOWN};
 use super::pump::{farewell, send};
+use super::source::Source;
 
 /// What a client hears when there are too many.
 const BUSY: &[u8] = b"Too many sessions, try again later";
@@ -53,12 +55,16 @@ impl Server {
 
     /// Hands every connection to `serve` until the signal comes; then lets what runs finish, for
     /// a few seconds at most.
+    ///
+    /// When there is no room, the oldest handshake of the source with the most handshakes makes
+    /// some; sessions whose [`Admission`] was told that they are established stay.
     pub async fn run<F, Fut>(self, mut shutdown: Shutdown, serve: F)
     where
-        F: Fn(TcpStream, SocketAddr) -> Fut + Send + Sync + 'static,
+        F: Fn(TcpStream, SocketAddr, Admission) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(self.sessions));
+        let admissions = Admissions::default();
         let refusals = Arc::new(Semaphore::new(BUSY_AT_ONCE));
         let mut tasks = JoinSet::new();
         loop {
@@ -74,7 +80,8 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         log::debug!("{peer}: {error}");
                     }
-                    let Ok(slot) = slots.clone().try_acquire_owned() else {
+                    let slot = slots.clone().try_acquire_owned().ok();
+                    if slot.is_none() && !admissions.evict_one() {
                         log::warn!("{peer}: refused, {} sessions are the limit", self.sessions);
                         if let Ok(turn) = refusals.clone().try_acquire_owned() {
                             tasks.spawn(async move {
@@ -83,10 +90,22 @@ impl Server {
                             });
                         }
                         continue;
-                    };
-                    let served = serve(stream, peer);
+                    }
+                    let (admission, eviction) = admissions.admit(Source::of(peer.ip()));
+                    let served = serve(stream, peer, admission);
+                    let slots = slots.clone();
                     tasks.spawn(async move {
-                        served.await;
+                        // Whoever was told to go leaves its slot in a moment.
+                        let slot = match slot {
+                            Some(slot) => Ok(slot),
+                            None => slots.acquire_owned().await,
+                        };
+                        tokio::select! {
+                            () = served => {}
+                            Ok(()) = eviction => {
+                                log::warn!("{peer}: its handshake had to make room for others");
+                            }
+                        }
                         drop(slot);
                     });
                 }

@@ -12,8 +12,8 @@ use super::console::{Console, ConsoleClosed};
 use super::observe::{Observers, Watch};
 use crate::net::limits::{HANDSHAKE, Limits, REPLY};
 use crate::net::{
-    DhPool, DialError, Driver, Input, Progress, PumpError, connect, endpoint, farewell, read_some,
-    send,
+    DhPool, DialError, Driver, Input, Progress, PumpError, Source, connect, endpoint, farewell,
+    read_some, send,
 };
 use crate::proto::classic::{ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
 use crate::proto::{Printable, SessionError};
@@ -120,7 +120,8 @@ pub async fn run_client(
     let started = Instant::now();
     let handshake = ClientHandshake::new(params, &mut rand::rng(), started);
     let pool = DhPool::new(limits.dh_workers);
-    let mut driver = Driver::new(&mut stream, handshake, &pool, started + limits.handshake);
+    let mut driver =
+        Driver::new(&mut stream, handshake, &pool, Source::SELF, started + limits.handshake);
     let mut session = loop {
         match driver.next().await {
             Ok(Progress::Chosen(id)) => {

@@ -12,7 +12,10 @@ use super::console::{Console, ConsoleClosed};
 use super::message::reversed;
 use super::observe::{Observers, Watch};
 use crate::net::limits::{FAREWELL, Limits, REPLY};
-use crate::net::{DhPool, Driver, Input, Progress, PumpError, Shutdown, farewell, read_some, send};
+use crate::net::{
+    Admission, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell, read_some,
+    send,
+};
 use crate::proto::classic::{
     ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
 };
@@ -59,8 +62,8 @@ impl MessageServer {
     }
 
     /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr) {
-        match self.session(stream, peer).await {
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+        match self.session(stream, peer, &admission).await {
             Ok(reason) => log::info!("{peer}: {reason}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
@@ -70,6 +73,7 @@ impl MessageServer {
         mut self,
         mut stream: TcpStream,
         peer: SocketAddr,
+        admission: &Admission,
     ) -> Result<&'static str, Ended> {
         self.console.line(format!("New client: {peer}")).await?;
         self.console.line("Negotiating the cipher").await?;
@@ -78,7 +82,8 @@ impl MessageServer {
         let started = Instant::now();
         let handshake = ServerHandshake::new(self.params.clone(), &mut rand::rng());
         let deadline = started + self.limits.handshake;
-        let mut driver = Driver::new(&mut stream, handshake, &self.pool, deadline);
+        let mut driver =
+            Driver::new(&mut stream, handshake, &self.pool, Source::of(peer.ip()), deadline);
         let session = loop {
             match driver.next().await {
                 Ok(Progress::Chosen(id)) => {
@@ -96,6 +101,7 @@ impl MessageServer {
             }
         };
         drop(driver);
+        admission.establish();
         self.console.line("The key has been established").await?;
         if let Some(established) = &self.established {
             self.console.flush().await?;

@@ -1,0 +1,36 @@
+//! Where connections come from, as far as fairness between clients goes.
+
+use std::net::IpAddr;
+
+/// The smallest network that is one party's for sure: an IPv4 address, or an IPv6 /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source(u128);
+
+impl Source {
+    /// The source of a connection from this address.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self(u128::from(v4.to_bits()) | 1 << 64),
+            IpAddr::V6(v6) => Self(v6.to_bits() >> 64),
+        }
+    }
+
+    /// This process itself: what a client computes competes with nobody.
+    pub const SELF: Self = Self(1 << 65);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_address_or_a_network() {
+        let of = |text: &str| Source::of(text.parse().unwrap());
+        assert_ne!(of("127.0.0.1"), of("127.0.0.2"));
+        assert_eq!(of("127.0.0.1"), of("::ffff:127.0.0.1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2:3"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("::1"), of("0.0.0.0"));
+        assert_ne!(of("::1"), Source::SELF);
+    }
+}
