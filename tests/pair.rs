@@ -469,6 +469,26 @@ fn ciphertext_is_bounded_to_the_byte() {
 }
 
 #[test]
+fn a_server_that_prefixes_its_replies_is_waited_for() {
+    let cell = [("AES", 256)];
+    let (mut client, _) =
+        established(params(&cell, DialectPlan::AUTO), params(&cell, DialectPlan::AUTO));
+    let now = Instant::now();
+    let late = now + Duration::from_secs(5);
+    // As long as nothing showed, silence may be the answer to an empty text.
+    client.send("", now).unwrap();
+    assert_eq!(client.next_reply(client.poll_timeout().unwrap()), Ok(Some(Vec::new())));
+    client.send("hello", now).unwrap();
+    client.handle_input(b"Server says: olleh", now);
+    assert_eq!(client.next_reply(now).unwrap().unwrap(), b"olleh");
+    client.send("", now).unwrap();
+    assert_eq!(client.poll_timeout(), None);
+    assert_eq!(client.next_reply(late), Ok(None));
+    client.handle_input(b"Server says: ", late);
+    assert_eq!(client.next_reply(late), Ok(Some(Vec::new())));
+}
+
+#[test]
 fn filling_and_line_ends_that_come_late_are_not_the_next_reply() {
     let cell = [("AES", 256)];
     let quiet = Timing::default().quiet;

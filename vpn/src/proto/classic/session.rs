@@ -264,6 +264,8 @@ pub struct ClientSession {
     awaited: Option<Awaited>,
     timer: Option<Instant>,
     is_over: bool,
+    /// The server puts [`REPLY_PREFIX`] before its replies, by its dialect or as it has shown.
+    has_prefix: bool,
     notes: Option<Notes>,
 }
 
@@ -306,6 +308,7 @@ impl ClientSession {
             awaited: None,
             timer: None,
             is_over: false,
+            has_prefix: dialect.reply != ReplyForm::Plain,
             notes: Notes::wanted(params.telling),
         })
     }
@@ -342,8 +345,8 @@ impl ClientSession {
             return Err(SessionError::Refused { text: early });
         }
         let reversed: String = text.trim_matches('\0').chars().rev().collect();
-        // With a prefix even an empty text is answered; in `auto` the server may have one or not.
-        let may_be_nothing = reversed.is_empty() && self.dialect.reply == ReplyForm::Plain;
+        // With a prefix even an empty text is answered.
+        let may_be_nothing = reversed.is_empty() && !self.has_prefix;
         self.timer = may_be_nothing.then(|| now + self.timing.quiet);
         self.awaited = Some(Awaited { reversed: reversed.into_bytes(), may_be_nothing });
         let message = self.sealer.seal(text.as_bytes())?;
@@ -439,6 +442,7 @@ impl ClientSession {
             return Err(SessionError::Refused { text: std::mem::take(&mut self.input) });
         }
         let shown = shown.to_vec();
+        self.has_prefix |= self.input.starts_with(REPLY_PREFIX.as_bytes()) && is_prefixed(expected);
         if let Some(notes) = &mut self.notes {
             let (number, bytes) = (notes.number, self.input.clone());
             let is_expected = shown == expected;
@@ -469,6 +473,11 @@ fn strip_reply<'a>(raw: &'a [u8], expected: &[u8]) -> &'a [u8] {
     }
     let shown = shown.strip_suffix(b"\n").unwrap_or(shown);
     shown.strip_suffix(b"\r").unwrap_or(shown)
+}
+
+/// Whether a prefix before this reply can only be the server's.
+fn is_prefixed(expected: &[u8]) -> bool {
+    !expected.starts_with(REPLY_PREFIX.as_bytes())
 }
 
 /// Whether these are the words with which a server gives up.
