@@ -563,12 +563,13 @@ fn converse(
     }
 }
 
-fn work<H: Handshake>(handshake: &mut H) -> Vec<u8> {
+/// As [`try_work`], where nothing can go wrong.
+pub(crate) fn work(handshake: &mut impl Handshake) -> Vec<u8> {
     try_work(handshake).unwrap()
 }
 
 /// Runs what a handshake wants computed; what it wants to send.
-fn try_work<H: Handshake>(handshake: &mut H) -> Result<Vec<u8>, HandshakeError> {
+pub(crate) fn try_work(handshake: &mut impl Handshake) -> Result<Vec<u8>, HandshakeError> {
     let mut sent = Vec::new();
     loop {
         while let Some(bytes) = handshake.poll_transmit() {

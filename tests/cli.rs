@@ -62,6 +62,22 @@ fn no_server_is_three() {
 }
 
 #[test]
+fn a_failed_negotiation_points_at_the_commentary() {
+    let server = Server::with_config("[[supported_cipher]]\nname = 'AES'\nkeys = [128]\n", &[]);
+    // A number of another group: refused, or told apart by its length.
+    let ended = server.client(&["--group", "14", "-m", "x"], b"");
+    if ended.code == Some(4) {
+        assert!(
+            ended.stderr.contains("vpn: hint: run it again with --explain"),
+            "{}",
+            ended.stderr
+        );
+    }
+    let ended = server.client(&["--group", "14", "-m", "x", "--explain"], b"");
+    assert!(!ended.stderr.contains("run it again with --explain"), "{}", ended.stderr);
+}
+
+#[test]
 fn suites_are_listed_as_a_table() {
     let ended = run(&["suites"], b"");
     let lines = ended.lines();

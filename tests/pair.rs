@@ -12,6 +12,8 @@ use vpn::proto::{EnabledSuite, Group, HandshakeError, SessionError};
 use vpn::service::reversed;
 use vpn_suite::{KeySize, Registry};
 
+use crate::checks::try_work as compute;
+
 /// How a stream is cut into pieces.
 #[derive(Clone, Copy, Debug)]
 enum Slicing {
@@ -119,21 +121,6 @@ impl Pair {
             }
         }
         panic!("the handshake does not come to an end");
-    }
-}
-
-/// Runs what a handshake wants computed; what it wants to send.
-fn compute(handshake: &mut impl Handshake) -> Result<Vec<u8>, HandshakeError> {
-    let mut sent = Vec::new();
-    loop {
-        while let Some(bytes) = handshake.poll_transmit() {
-            sent.extend(bytes);
-        }
-        match handshake.poll_event() {
-            Some(Event::Compute(task)) => handshake.handle_outcome(task.run())?,
-            Some(Event::Chosen(_) | Event::Note(_)) => {}
-            None => return Ok(sent),
-        }
     }
 }
 

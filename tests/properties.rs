@@ -7,14 +7,14 @@ use std::time::Instant;
 use proptest::prelude::*;
 use vpn::config::{Overrides, Settings, Source};
 use vpn::proto::classic::{
-    ClassicParams, ClientHandshake, Dialect, DialectPlan, Event, Handshake, ServerHandshake,
-    Telling, Timing,
+    ClassicParams, ClientHandshake, Dialect, DialectPlan, Handshake, ServerHandshake, Telling,
+    Timing,
 };
 use vpn::proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
 use vpn::service::reversed;
 use vpn_suite::{CipherSuite, KeySize, Registry};
 
-use crate::checks;
+use crate::checks::{self, work};
 
 /// So many cases of each property; failures are printed whole and leave no file behind.
 fn cases(count: u32) -> ProptestConfig {
@@ -257,20 +257,5 @@ proptest! {
             prop_assert_eq!(shown, Some(reversed(text.as_bytes())));
         }
         prop_assert_eq!(server.handle_eof(), Ok(()));
-    }
-}
-
-/// Runs what a handshake wants computed; what it wants to send.
-fn work(handshake: &mut impl Handshake) -> Vec<u8> {
-    let mut sent = Vec::new();
-    loop {
-        while let Some(bytes) = handshake.poll_transmit() {
-            sent.extend(bytes);
-        }
-        match handshake.poll_event() {
-            Some(Event::Compute(task)) => handshake.handle_outcome(task.run()).unwrap(),
-            Some(_) => {}
-            None => return sent,
-        }
     }
 }

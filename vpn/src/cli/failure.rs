@@ -53,6 +53,16 @@ impl Failure {
         self
     }
 
+    /// A hint for failures that have none and are the peer's doing as much as ours.
+    pub(super) fn hint_at_explain(self) -> Self {
+        match self.exit {
+            Exit::Negotiation if self.hint.is_none() => {
+                self.hint("run it again with --explain to see what happened and what may help")
+            }
+            _ => self,
+        }
+    }
+
     /// Tells standard error; an interruption needs no words.
     pub(super) fn report(&self) -> ExitCode {
         if self.exit != Exit::Interrupted {
