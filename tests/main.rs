@@ -16,5 +16,6 @@ mod interop;
 mod pair;
 mod properties;
 mod registry;
+mod sealed;
 mod support;
 mod vectors;

@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use crypto_bigint::BoxedUint;
-use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use num_bigint::BigUint;
 use num_traits::{One, Zero};
 use rand::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use super::modexp::{self, Modulus};
 use super::primes;
 
 /// A MODP group of RFC 3526 with generator 2.
@@ -33,9 +33,8 @@ pub enum Group {
 
 /// What is derived from a prime once per process.
 struct Constants {
-    prime: BigUint,
+    modulus: Modulus,
     digits: usize,
-    params: BoxedMontyParams,
 }
 
 impl Group {
@@ -83,7 +82,7 @@ impl Group {
 
     /// The prime.
     pub fn prime(self) -> &'static BigUint {
-        &self.constants().prime
+        self.constants().modulus.prime()
     }
 
     /// How many decimal digits the prime has: no public value has more.
@@ -101,17 +100,8 @@ impl Group {
             Self::Modp8192 => (4, primes::MODP_8192),
         };
         TABLE[slot].get_or_init(|| {
-            let prime = BigUint::parse_bytes(hex.as_bytes(), 16)
-                .expect("the table of primes is hexadecimal; a test parses all of it");
-            let odd = from_public(&prime, self.bits())
-                .into_odd()
-                .into_option()
-                .expect("primes of this size are odd; a test checks all of them");
-            Constants {
-                digits: prime.to_string().len(),
-                prime,
-                params: BoxedMontyParams::new_vartime(odd),
-            }
+            let modulus = Modulus::new(hex, self.bits());
+            Constants { digits: modulus.prime().to_string().len(), modulus }
         })
     }
 }
@@ -229,8 +219,7 @@ impl KeyPair {
     }
 
     fn from_exponent(group: Group, exponent: &[u8]) -> Self {
-        let bits = u32::try_from(exponent.len() * 8).unwrap_or(u32::MAX).max(8);
-        let exponent = Zeroizing::new(BoxedUint::from_be_slice_truncated(exponent, bits));
+        let exponent = modexp::exponent(exponent);
         let generator = BigUint::from(2u8);
         let public = BigUint::from_bytes_be(&power(group, &generator, &exponent));
         Self { group, exponent, public }
@@ -331,16 +320,7 @@ pub enum DhOutcome {
 
 /// `base^exponent mod p` in constant time, as many bytes as the prime has.
 fn power(group: Group, base: &BigUint, exponent: &BoxedUint) -> Zeroizing<Vec<u8>> {
-    let base = BoxedMontyForm::new(from_public(base, group.bits()), &group.constants().params);
-    let mut power = base.pow(exponent);
-    let result = Zeroizing::new(power.retrieve());
-    power.zeroize();
-    Zeroizing::new(Vec::from(result.to_be_bytes()))
-}
-
-/// Widens a public number to `bits`, which must be enough for it.
-fn from_public(value: &BigUint, bits: u32) -> BoxedUint {
-    BoxedUint::from_be_slice_truncated(&value.to_bytes_be(), bits)
+    group.constants().modulus.power(base, exponent)
 }
 
 /// Whether the Jacobi symbol (value/prime) is 1, by the binary reciprocity law.

@@ -5,8 +5,10 @@
 pub mod classic;
 mod dh;
 mod error;
+mod modexp;
 mod negotiate;
 mod primes;
+pub mod sealed;
 mod text;
 
 pub use dh::{

@@ -1,0 +1,120 @@
+//! ServerAuth and ClientAuth: `kind | public key 32 | signature 64 | mac 32`.
+
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::super::error::SealedError;
+use super::super::schedule::TrafficSecret;
+use super::super::transcript::Transcript;
+use super::super::wire::{FRAME_HEADER, Reader, frame, framed, unframed};
+use super::{Identity, PeerIdentity};
+
+const KIND_PSK: u8 = 0;
+const KIND_ED25519: u8 = 1;
+const BODY: usize = 1 + 32 + 64 + 32;
+/// Where the public key ends in a frame, and where the signature does.
+const TO_KEY: usize = FRAME_HEADER + 1 + 32;
+const TO_SIGNATURE: usize = TO_KEY + 64;
+
+/// Whose proof it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    fn frame(self) -> u8 {
+        match self {
+            Self::Client => frame::CLIENT_AUTH,
+            Self::Server => frame::SERVER_AUTH,
+        }
+    }
+
+    /// What is signed: as in TLS 1.3 (RFC 8446 §4.4.3).
+    fn signed(self, transcript: &[u8; 32]) -> Vec<u8> {
+        let context: &[u8] = match self {
+            Self::Client => b"vpn sealed1 client auth",
+            Self::Server => b"vpn sealed1 server auth",
+        };
+        [&[0x20; 64], context, &[0], transcript].concat()
+    }
+}
+
+/// The frame that authenticates this side, for a transcript that ends before it.
+pub(super) fn prove(
+    side: Side,
+    identity: Option<&Identity>,
+    secret: &TrafficSecret,
+    transcript: &Transcript,
+) -> Vec<u8> {
+    let mut frame = framed(side.frame(), &[0; BODY]);
+    if let Some(identity) = identity {
+        frame[FRAME_HEADER] = KIND_ED25519;
+        frame[FRAME_HEADER + 1..TO_KEY].copy_from_slice(&identity.public_key());
+        let signed = side.signed(&transcript.hash_with(&frame[..TO_KEY]));
+        frame[TO_KEY..TO_SIGNATURE].copy_from_slice(&identity.0.sign(&signed).to_bytes());
+    }
+    let mac = finished(secret, &transcript.hash_with(&frame[..TO_SIGNATURE]));
+    frame[TO_SIGNATURE..].copy_from_slice(&mac);
+    frame
+}
+
+/// Who a frame authenticates. All of the work is done whatever fails.
+pub(super) fn verify(
+    side: Side,
+    frame: &[u8],
+    secret: &TrafficSecret,
+    transcript: &Transcript,
+) -> Result<PeerIdentity, SealedError> {
+    let body = unframed(side.frame(), frame)?;
+    if body.len() != BODY {
+        return Err(SealedError::Malformed("length of an authentication"));
+    }
+    let mut reader = Reader::new(body);
+    let (kind, key) = (reader.u8()?, reader.array::<32>()?);
+    let (signature, mac) = (reader.array::<64>()?, reader.array::<32>()?);
+    let signed = side.signed(&transcript.hash_with(&frame[..TO_KEY]));
+    let is_signed = is_signed(&key, &signature, &signed);
+    let expected = finished(secret, &transcript.hash_with(&frame[..TO_SIGNATURE]));
+    let is_finished = bool::from(expected.ct_eq(&mac));
+    let peer = match kind {
+        KIND_ED25519 => PeerIdentity::Key(key),
+        KIND_PSK if key == [0; 32] && signature == [0; 64] => PeerIdentity::PskOnly,
+        _ => return Err(SealedError::Malformed("kind of an authentication")),
+    };
+    if !is_finished {
+        return Err(SealedError::Authentication("the Finished MAC is not that of the transcript"));
+    }
+    if matches!(peer, PeerIdentity::Key(_)) && !is_signed {
+        return Err(SealedError::Authentication("the signature is not that of the key"));
+    }
+    Ok(peer)
+}
+
+/// Strictly: no small order, no other encodings, cofactorless (RFC 8032 §5.1.7). For a key that is
+/// no point the same is done with the generator's.
+fn is_signed(key: &[u8; 32], signature: &[u8; 64], text: &[u8]) -> bool {
+    /// The base point of RFC 8032 §5.1, 4/5 in little-endian.
+    const GENERATOR: [u8; 32] = {
+        let mut bytes = [0x66; 32];
+        bytes[0] = 0x58;
+        bytes
+    };
+    let signature = Signature::from_bytes(signature);
+    let (key, is_point) = match VerifyingKey::from_bytes(key) {
+        Ok(key) => (Ok(key), true),
+        Err(_) => (VerifyingKey::from_bytes(&GENERATOR), false),
+    };
+    key.is_ok_and(|key| key.verify_strict(text, &signature).is_ok()) && is_point
+}
+
+/// `HMAC-SHA256(finished key, transcript)`.
+fn finished(secret: &TrafficSecret, transcript: &[u8; 32]) -> [u8; 32] {
+    let key = secret.finished_key();
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_slice()).expect("HMAC takes any key");
+    mac.update(transcript);
+    mac.finalize().into_bytes().into()
+}

@@ -1,0 +1,704 @@
+//! An established session of the sealed profile (PROTOCOL.md §4.5, §4.6): one service, data both
+//! ways, rekeying, and an end that cannot be forged.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::super::classic::Role;
+use super::super::negotiate::SuiteId;
+use super::alert::Alert;
+use super::error::SealedError;
+use super::kex::KexSecret;
+use super::record::{MAX_PAYLOAD, Opened, RecordOpener, RecordSealer, content};
+use super::schedule::{SessionSecrets, TrafficSecret};
+use super::wire::{Part, Reader, frame, framed, next_length, put_long, put_short, unframed};
+
+/// Alerts are padded to a multiple of this.
+const ALERT_PAD: usize = 64;
+/// Handshake records are padded to a multiple of this.
+const HANDSHAKE_PAD: usize = 256;
+/// The longest payload of a ping in bytes.
+const MAX_PING: usize = 64;
+
+/// Limits of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Blocks under one key after which the session has to end; half of that starts a new key.
+    /// `None` for the profile's: 2^(block size in bits / 4), as RFC 4344 §3.2 has it.
+    pub blocks_per_key: Option<u64>,
+    /// Bytes both ways after which a fresh key exchange is due.
+    pub bytes_per_exchange: u64,
+    /// Bytes both ways of a session whose suite has 64-bit blocks.
+    pub bytes_of_small_blocks: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        Self { blocks_per_key: None, bytes_per_exchange: 64 * GIB, bytes_of_small_blocks: 64 * GIB }
+    }
+}
+
+impl Limits {
+    fn blocks(&self, block: usize) -> u64 {
+        self.blocks_per_key.unwrap_or(1 << (block * 8 / 4))
+    }
+}
+
+/// The suite and the secrets of a session.
+pub(super) struct Keys {
+    pub(super) id: SuiteId,
+    pub(super) secrets: SessionSecrets,
+}
+
+impl Keys {
+    pub(super) fn new(id: SuiteId, secrets: SessionSecrets) -> Self {
+        Self { id, secrets }
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.id)
+    }
+}
+
+/// What a session has to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The client wants this service with this argument; answer with [`Session::reply_open`].
+    Open {
+        /// Its name.
+        service: String,
+        /// Its argument.
+        argument: Vec<u8>,
+    },
+    /// The server's answer: 0 is yes.
+    OpenReply {
+        /// 0, or why not.
+        status: u8,
+        /// The same in words.
+        text: String,
+    },
+    /// Data of the peer.
+    Data(Zeroizing<Vec<u8>>),
+    /// The peer has no more data.
+    Eof,
+    /// The peer ended the session properly.
+    Closed,
+    /// The peer ended the session, or is about to.
+    Alert(Alert),
+    /// The answer to a ping.
+    Pong(Vec<u8>),
+    /// The client starts a fresh exchange with this share; answer with
+    /// [`Session::answer_exchange`].
+    ExchangeWanted(Vec<u8>),
+    /// The server answered a fresh exchange with this share; go on with
+    /// [`Session::finish_exchange`]. Nothing else is read before that.
+    ExchangeAnswered(Vec<u8>),
+}
+
+/// How far a fresh exchange has come.
+#[derive(Debug)]
+enum Exchange {
+    Idle,
+    /// The client: Init was sent.
+    AwaitReply {
+        init: Vec<u8>,
+    },
+    /// The client: Reply is there, its secret is not.
+    AwaitSecret {
+        transcript: [u8; 32],
+    },
+    /// The server: Init is there, the answer is not.
+    AwaitAnswer {
+        init: Vec<u8>,
+    },
+    /// The server: Reply was sent; the client's secret of the next epoch waits for Done.
+    AwaitDone {
+        client: TrafficSecret,
+    },
+}
+
+/// Which of the service's messages went by in a direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Flow {
+    is_open: bool,
+    is_at_end: bool,
+}
+
+/// An established session.
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    keys: Keys,
+    transcript: [u8; 32],
+    limits: Limits,
+    sealer: RecordSealer,
+    opener: RecordOpener,
+    own: TrafficSecret,
+    peer: TrafficSecret,
+    own_epoch: u32,
+    peer_epoch: u32,
+    exchange: Exchange,
+    ours: Flow,
+    theirs: Flow,
+    /// Whether OpenReply went by with status 0.
+    is_accepted: bool,
+    bytes: u64,
+    bytes_since_exchange: u64,
+    input: Vec<u8>,
+    events: VecDeque<Event>,
+    transmit: VecDeque<Vec<u8>>,
+    sent_close: bool,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    /// The peer said that it was the end.
+    Closed,
+    Failed(SealedError),
+}
+
+impl Session {
+    pub(super) fn client(
+        keys: Keys,
+        opener: RecordOpener,
+        limits: Limits,
+        transcript: [u8; 32],
+    ) -> Result<Self, SealedError> {
+        let sealer = RecordSealer::new(keys.secrets.client.record_keys(keys.id)?);
+        Ok(Self::new(Role::Client, keys, sealer, opener, limits, transcript))
+    }
+
+    pub(super) fn server(
+        keys: Keys,
+        sealer: RecordSealer,
+        limits: Limits,
+        transcript: [u8; 32],
+    ) -> Result<Self, SealedError> {
+        let opener = RecordOpener::new(keys.secrets.client.record_keys(keys.id)?);
+        Ok(Self::new(Role::Server, keys, sealer, opener, limits, transcript))
+    }
+
+    fn new(
+        role: Role,
+        keys: Keys,
+        sealer: RecordSealer,
+        opener: RecordOpener,
+        limits: Limits,
+        transcript: [u8; 32],
+    ) -> Self {
+        let (client, server) = (keys.secrets.client.clone(), keys.secrets.server.clone());
+        let (own, peer) = match role {
+            Role::Client => (client, server),
+            Role::Server => (server, client),
+        };
+        Self {
+            role,
+            keys,
+            transcript,
+            limits,
+            sealer,
+            opener,
+            own,
+            peer,
+            own_epoch: 0,
+            peer_epoch: 0,
+            exchange: Exchange::Idle,
+            ours: Flow::default(),
+            theirs: Flow::default(),
+            is_accepted: false,
+            bytes: 0,
+            bytes_since_exchange: 0,
+            input: Vec::new(),
+            events: VecDeque::new(),
+            transmit: VecDeque::new(),
+            sent_close: false,
+            state: State::Running,
+        }
+    }
+
+    /// What the session uses.
+    pub fn suite(&self) -> SuiteId {
+        self.keys.id
+    }
+
+    /// A name for the session that both sides know, for logs; it gives nothing away.
+    pub fn id(&self) -> [u8; 16] {
+        self.keys.secrets.id
+    }
+
+    /// A secret that both sides know, for protocols on top.
+    pub fn exporter(&self) -> &[u8; 32] {
+        &self.keys.secrets.exporter
+    }
+
+    /// The secrets of both directions, the client's first, for key logs and tests.
+    pub fn traffic_secrets(&self) -> [&[u8; 32]; 2] {
+        match self.role {
+            Role::Client => [self.own.as_bytes(), self.peer.as_bytes()],
+            Role::Server => [self.peer.as_bytes(), self.own.as_bytes()],
+        }
+    }
+
+    /// How many key sets each direction has had, ours first.
+    pub fn epochs(&self) -> [u32; 2] {
+        [self.own_epoch, self.peer_epoch]
+    }
+
+    /// Asks for a service; only a client does, and once.
+    ///
+    /// # Errors
+    ///
+    /// If the session is over, or this is not the client.
+    pub fn open(&mut self, service: &str, argument: &[u8]) -> Result<(), SealedError> {
+        self.running()?;
+        if self.role == Role::Server || self.ours.is_open || service.len() > usize::from(u8::MAX) {
+            return Err(SealedError::Internal);
+        }
+        let mut payload = Vec::new();
+        put_short(&mut payload, service.as_bytes());
+        put_long(&mut payload, argument);
+        self.ours.is_open = true;
+        self.send_record(content::OPEN, &payload, 1)
+    }
+
+    /// Answers the client's wish.
+    ///
+    /// # Errors
+    ///
+    /// If there was none, or it was answered.
+    pub fn reply_open(&mut self, status: u8, text: &str) -> Result<(), SealedError> {
+        self.running()?;
+        if self.role == Role::Client || !self.theirs.is_open || self.ours.is_open {
+            return Err(SealedError::Internal);
+        }
+        let mut payload = vec![status];
+        payload.extend_from_slice(text.as_bytes());
+        self.ours.is_open = true;
+        self.is_accepted = status == 0;
+        self.send_record(content::OPEN_REPLY, &payload, 1)
+    }
+
+    /// Sends data, in as many records as it takes.
+    ///
+    /// # Errors
+    ///
+    /// If the service is not open, this side has said that it has no more data, or a limit is
+    /// reached.
+    pub fn send(&mut self, data: &[u8]) -> Result<(), SealedError> {
+        self.running()?;
+        if !self.is_accepted || self.ours.is_at_end {
+            return Err(SealedError::Internal);
+        }
+        for piece in data.chunks(MAX_PAYLOAD) {
+            self.send_record(content::DATA, piece, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Says that this side has no more data.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send`].
+    pub fn send_eof(&mut self) -> Result<(), SealedError> {
+        self.running()?;
+        if !self.is_accepted || self.ours.is_at_end {
+            return Err(SealedError::Internal);
+        }
+        self.ours.is_at_end = true;
+        self.send_record(content::EOF, &[], 1)
+    }
+
+    /// Asks for an answer.
+    ///
+    /// # Errors
+    ///
+    /// If the session is over or the payload longer than 64 bytes.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+        self.running()?;
+        if payload.len() > MAX_PING {
+            return Err(SealedError::Internal);
+        }
+        self.send_record(content::PING, payload, 1)
+    }
+
+    /// Ends the session for a reason; the regular one is [`Alert::CloseNotify`].
+    ///
+    /// # Errors
+    ///
+    /// If sealing fails. A session that is over is closed already.
+    pub fn close(&mut self, alert: Alert) -> Result<(), SealedError> {
+        if self.sent_close || matches!(self.state, State::Failed(_)) {
+            return Ok(());
+        }
+        self.sent_close = !matches!(alert, Alert::Draining(_));
+        let record = self.sealer.seal(content::ALERT, &alert.encode(), ALERT_PAD)?;
+        self.transmit.push_back(record);
+        Ok(())
+    }
+
+    /// Goes on under the next key of this direction.
+    ///
+    /// # Errors
+    ///
+    /// If the session is over, or a fresh exchange is under way.
+    pub fn update_key(&mut self) -> Result<(), SealedError> {
+        self.running()?;
+        if self.role == Role::Client && !matches!(self.exchange, Exchange::Idle) {
+            return Err(SealedError::Internal);
+        }
+        self.own_epoch += 1;
+        let epoch = self.own_epoch.to_be_bytes();
+        let record = self.sealer.seal(content::KEY_UPDATE, &epoch, 1)?;
+        self.transmit.push_back(record);
+        self.own = self.own.next();
+        self.sealer.rekey(self.own.record_keys(self.keys.id)?);
+        Ok(())
+    }
+
+    /// Whether so much went both ways that a fresh exchange is due.
+    pub fn is_exchange_due(&self) -> bool {
+        self.bytes_since_exchange >= self.limits.bytes_per_exchange
+    }
+
+    /// Starts a fresh exchange with this share; only a client does.
+    ///
+    /// # Errors
+    ///
+    /// If this is not the client, or one is under way.
+    pub fn begin_exchange(&mut self, share: &[u8]) -> Result<(), SealedError> {
+        self.running()?;
+        if self.role == Role::Server || !matches!(self.exchange, Exchange::Idle) {
+            return Err(SealedError::Internal);
+        }
+        let mut body = Vec::new();
+        put_long(&mut body, share);
+        let init = framed(frame::REKEY_INIT, &body);
+        self.send_record(content::HANDSHAKE, &init, HANDSHAKE_PAD)?;
+        self.exchange = Exchange::AwaitReply { init };
+        Ok(())
+    }
+
+    /// Answers a fresh exchange: our share, and the secret.
+    ///
+    /// # Errors
+    ///
+    /// If none is under way.
+    pub fn answer_exchange(&mut self, share: &[u8], secret: &KexSecret) -> Result<(), SealedError> {
+        self.running()?;
+        let Exchange::AwaitAnswer { init } = std::mem::replace(&mut self.exchange, Exchange::Idle)
+        else {
+            return Err(SealedError::Internal);
+        };
+        let mut body = Vec::new();
+        put_long(&mut body, share);
+        let reply = framed(frame::REKEY_REPLY, &body);
+        let record = self.sealer.seal(content::HANDSHAKE, &reply, HANDSHAKE_PAD)?;
+        self.transmit.push_back(record);
+        self.renew(rekey_transcript(&self.transcript, &init, &reply), secret);
+        self.own = self.keys.secrets.server.clone();
+        self.own_epoch += 1;
+        self.sealer.rekey(self.own.record_keys(self.keys.id)?);
+        self.exchange = Exchange::AwaitDone { client: self.keys.secrets.client.clone() };
+        Ok(())
+    }
+
+    /// Takes the secret of a fresh exchange that the server has answered.
+    ///
+    /// # Errors
+    ///
+    /// If none is under way; or what the records that waited for it are wrong in.
+    pub fn finish_exchange(&mut self, secret: &KexSecret) -> Result<(), SealedError> {
+        self.running()?;
+        let exchange = std::mem::replace(&mut self.exchange, Exchange::Idle);
+        let Exchange::AwaitSecret { transcript } = exchange else {
+            return Err(SealedError::Internal);
+        };
+        self.renew(transcript, secret);
+        self.peer = self.keys.secrets.server.clone();
+        self.peer_epoch += 1;
+        self.opener.rekey(self.peer.record_keys(self.keys.id)?);
+        let done = framed(frame::REKEY_DONE, &[]);
+        let record = self.sealer.seal(content::HANDSHAKE, &done, HANDSHAKE_PAD)?;
+        self.transmit.push_back(record);
+        self.own = self.keys.secrets.client.clone();
+        self.own_epoch += 1;
+        self.sealer.rekey(self.own.record_keys(self.keys.id)?);
+        let result = self.read();
+        self.settle(result)
+    }
+
+    fn renew(&mut self, transcript: [u8; 32], secret: &KexSecret) {
+        let id = self.keys.secrets.id;
+        self.keys.secrets = self.keys.secrets.renewed(secret, &transcript);
+        // The name of a session stays.
+        self.keys.secrets.id = id;
+        self.transcript = transcript;
+        self.bytes_since_exchange = 0;
+    }
+
+    /// Takes bytes of the peer.
+    ///
+    /// # Errors
+    ///
+    /// Why the session is over; every later call returns the same. What came before is still to be
+    /// had from [`Session::poll_event`], and what the peer is to be told from
+    /// [`Session::poll_transmit`].
+    pub fn handle_input(&mut self, bytes: &[u8]) -> Result<(), SealedError> {
+        match &self.state {
+            // Later bytes are ignored.
+            State::Closed => return Ok(()),
+            State::Failed(error) => return Err(error.clone()),
+            State::Running => {}
+        }
+        self.input.extend_from_slice(bytes);
+        let result = self.read();
+        self.settle(result)
+    }
+
+    /// Takes the end of the peer's stream.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedError::Cut`] unless the peer said before that it was the end.
+    pub fn handle_eof(&mut self) -> Result<(), SealedError> {
+        match &self.state {
+            State::Closed => Ok(()),
+            State::Failed(error) => Err(error.clone()),
+            State::Running => self.settle(Err(SealedError::Cut)),
+        }
+    }
+
+    /// Whether the peer has ended the session properly.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Whether both sides have said that they have no more data.
+    pub fn is_at_end(&self) -> bool {
+        self.ours.is_at_end && self.theirs.is_at_end
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next bytes to send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmit.pop_front()
+    }
+
+    fn running(&self) -> Result<(), SealedError> {
+        match &self.state {
+            State::Running if !self.sent_close => Ok(()),
+            State::Running | State::Closed => Err(SealedError::Internal),
+            State::Failed(error) => Err(error.clone()),
+        }
+    }
+
+    /// Remembers an error and tells the peer of it, unless it would learn something from that.
+    fn settle(&mut self, result: Result<(), SealedError>) -> Result<(), SealedError> {
+        let Err(error) = &result else { return Ok(()) };
+        let alert = match error {
+            SealedError::Limit(_) => Some(Alert::Policy),
+            SealedError::Malformed(_)
+            | SealedError::Unexpected { .. }
+            | SealedError::Kex(_)
+            | SealedError::Suite(_) => Some(Alert::ProtocolError),
+            _ => None,
+        };
+        if let Some(alert) = alert
+            && let Ok(record) = self.sealer.seal(content::ALERT, &alert.encode(), ALERT_PAD)
+        {
+            self.transmit.push_back(record);
+        }
+        self.input = Vec::new();
+        self.state = State::Failed(error.clone());
+        result
+    }
+
+    /// Seals a record of ours and counts it; changes keys before the limit of one is reached.
+    fn send_record(&mut self, kind: u8, payload: &[u8], pad_to: usize) -> Result<(), SealedError> {
+        let limit = self.limits.blocks(self.sealer.block());
+        if self.sealer.blocks() >= limit / 2 && matches!(self.exchange, Exchange::Idle) {
+            self.update_key()?;
+        }
+        let record = self.sealer.seal(kind, payload, pad_to)?;
+        if self.sealer.blocks() > limit {
+            return Err(SealedError::Limit("the data under one key"));
+        }
+        self.count(record.len())?;
+        self.transmit.push_back(record);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), SealedError> {
+        self.bytes += bytes as u64;
+        self.bytes_since_exchange += bytes as u64;
+        if self.sealer.block() <= 8 && self.bytes > self.limits.bytes_of_small_blocks {
+            return Err(SealedError::Limit("the data of a suite with 64-bit blocks"));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), SealedError> {
+        while !matches!(self.exchange, Exchange::AwaitSecret { .. }) && self.state == State::Running
+        {
+            let Some(length) = next_length(Part::Record, &self.input)? else { break };
+            let record: Vec<u8> = self.input.drain(..length).collect();
+            let opened = self.opener.open(&record)?;
+            if self.opener.blocks() > self.limits.blocks(self.sealer.block()) {
+                return Err(SealedError::Limit("the data under one key"));
+            }
+            self.count(record.len())?;
+            self.take(opened)?;
+        }
+        if self.input.is_empty() {
+            // An idle session holds no buffer.
+            self.input = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, opened: Opened) -> Result<(), SealedError> {
+        let Opened { content: kind, payload } = opened;
+        match (kind, self.role) {
+            (content::ALERT, _) => self.take_alert(&payload),
+            (content::DATA, _) if self.is_accepted && !self.theirs.is_at_end => {
+                self.events.push_back(Event::Data(payload));
+                Ok(())
+            }
+            (content::EOF, _)
+                if self.is_accepted && !self.theirs.is_at_end && payload.is_empty() =>
+            {
+                self.theirs.is_at_end = true;
+                self.events.push_back(Event::Eof);
+                Ok(())
+            }
+            (content::OPEN, Role::Server) if !self.theirs.is_open => {
+                let mut reader = Reader::new(&payload);
+                let service = str::from_utf8(reader.short()?)
+                    .map_err(|_| SealedError::Malformed("name of a service"))?
+                    .to_owned();
+                let argument = reader.long()?.to_vec();
+                reader.finish()?;
+                self.theirs.is_open = true;
+                self.events.push_back(Event::Open { service, argument });
+                Ok(())
+            }
+            (content::OPEN_REPLY, Role::Client) if self.ours.is_open && !self.theirs.is_open => {
+                let (status, text) =
+                    payload.split_first().ok_or(SealedError::Malformed("answer of a service"))?;
+                let text = String::from_utf8(text.to_vec())
+                    .map_err(|_| SealedError::Malformed("answer of a service"))?;
+                self.theirs.is_open = true;
+                self.is_accepted = *status == 0;
+                self.events.push_back(Event::OpenReply { status: *status, text });
+                Ok(())
+            }
+            (content::PING, _) if payload.len() <= MAX_PING => {
+                if self.running().is_ok() {
+                    self.send_record(content::PONG, &payload, 1)?;
+                }
+                Ok(())
+            }
+            (content::PONG, _) if payload.len() <= MAX_PING => {
+                self.events.push_back(Event::Pong(payload.to_vec()));
+                Ok(())
+            }
+            (content::KEY_UPDATE, _) => self.take_key_update(&payload),
+            (content::HANDSHAKE, _) => self.take_handshake(&payload),
+            _ => Err(SealedError::Unexpected { expected: content::DATA, got: kind }),
+        }
+    }
+
+    fn take_alert(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+        let alert = Alert::decode(payload).ok_or(SealedError::Malformed("alert"))?;
+        match alert {
+            Alert::CloseNotify => {
+                // It is answered once.
+                self.close(Alert::CloseNotify)?;
+                self.state = State::Closed;
+                self.events.push_back(Event::Closed);
+                Ok(())
+            }
+            Alert::Draining(_) => {
+                self.events.push_back(Event::Alert(alert));
+                Ok(())
+            }
+            alert => {
+                self.events.push_back(Event::Alert(alert));
+                Err(SealedError::Alert(alert))
+            }
+        }
+    }
+
+    fn take_key_update(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+        // The client may not change keys by itself while it has an exchange under way.
+        let is_barred = self.role == Role::Server && !matches!(self.exchange, Exchange::Idle);
+        let mut reader = Reader::new(payload);
+        let epoch = reader.u32()?;
+        reader.finish()?;
+        if is_barred || Some(epoch) != self.peer_epoch.checked_add(1) {
+            return Err(SealedError::Malformed("epoch of a key update"));
+        }
+        self.peer_epoch = epoch;
+        self.peer = self.peer.next();
+        self.opener.rekey(self.peer.record_keys(self.keys.id)?);
+        Ok(())
+    }
+
+    fn take_handshake(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+        let share = |kind: u8| {
+            let mut reader = Reader::new(unframed(kind, payload)?);
+            let share = reader.long()?.to_vec();
+            reader.finish()?;
+            Ok::<_, SealedError>(share)
+        };
+        match (std::mem::replace(&mut self.exchange, Exchange::Idle), self.role) {
+            (Exchange::Idle, Role::Server) => {
+                let share = share(frame::REKEY_INIT)?;
+                self.exchange = Exchange::AwaitAnswer { init: payload.to_vec() };
+                self.events.push_back(Event::ExchangeWanted(share));
+                Ok(())
+            }
+            (Exchange::AwaitReply { init }, Role::Client) => {
+                let share = share(frame::REKEY_REPLY)?;
+                let transcript = rekey_transcript(&self.transcript, &init, payload);
+                self.exchange = Exchange::AwaitSecret { transcript };
+                self.events.push_back(Event::ExchangeAnswered(share));
+                Ok(())
+            }
+            (Exchange::AwaitDone { client }, Role::Server) => {
+                if !unframed(frame::REKEY_DONE, payload)?.is_empty() {
+                    return Err(SealedError::Malformed("end of an exchange"));
+                }
+                self.peer = client;
+                self.peer_epoch += 1;
+                self.opener.rekey(self.peer.record_keys(self.keys.id)?);
+                Ok(())
+            }
+            (exchange, _) => {
+                self.exchange = exchange;
+                Err(SealedError::Unexpected {
+                    expected: content::DATA,
+                    got: payload.first().copied().unwrap_or(content::HANDSHAKE),
+                })
+            }
+        }
+    }
+}
+
+/// `TH' = SHA-256(TH || Init || Reply)`.
+fn rekey_transcript(before: &[u8; 32], init: &[u8], reply: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(before).chain_update(init).chain_update(reply).finalize().into()
+}
