@@ -2,6 +2,7 @@
 //!
 //! * [`proto`] is the protocol core, without sockets, clock or threads.
 //! * [`config`] reads `server_cipher.toml`.
+//! * [`identity`] reads and writes keys, and the files that say which ones are trusted.
 //! * [`net`] has sockets, and limits on what a peer may use up.
 //! * [`service`] says what a session is for.
 //! * [`cli`] is the program; call [`cli::main`] from a binary that links suites of your own.
@@ -11,6 +12,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod identity;
 pub mod net;
 pub mod proto;
 pub mod service;
