@@ -17,5 +17,7 @@ mod pair;
 mod properties;
 mod registry;
 mod sealed;
+#[cfg(unix)]
+mod sealed_cli;
 mod support;
 mod vectors;

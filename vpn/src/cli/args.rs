@@ -23,6 +23,10 @@ pub(super) enum Command {
     Server(ServerArgs),
     /// Connect to a server and send it messages
     Client(ClientArgs),
+    /// Make an Ed25519 key pair in OpenSSH's format
+    Keygen(KeygenArgs),
+    /// Show the fingerprint of a key, as OpenSSH does
+    Fingerprint(FingerprintArgs),
     /// Run a server and a client against each other in this terminal
     Demo(DemoArgs),
     /// List the ciphers linked into this program and what the configuration enables
@@ -67,6 +71,88 @@ pub(super) struct ServerArgs {
     pub(super) port: Option<u16>,
     #[command(flatten)]
     pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) sealed: SealedServerArgs,
+}
+
+/// The sealed profile of a server; an identity or a PSK turns it on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sealed profile (unaudited)")]
+pub(super) struct SealedServerArgs {
+    /// The private key by which this server is known
+    #[arg(long, value_name = "FILE")]
+    pub(super) identity: Option<PathBuf>,
+    /// Who may come in: lines of [OPTIONS] ssh-ed25519 KEY
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub(super) authorized_clients: Option<PathBuf>,
+    /// A key that server and client share, 32 or more bytes in hexadecimal; several times for more
+    #[arg(long, value_name = "FILE")]
+    pub(super) psk: Vec<PathBuf>,
+    /// Do not speak the classic profile
+    #[arg(long)]
+    pub(super) no_classic: bool,
+    /// Whether to keep silent to clients that know neither this server's key nor a PSK
+    #[arg(long, value_name = "WHEN", value_parser = ["optional", "required"], default_value = "optional")]
+    pub(super) gate: String,
+    /// Use suites with 64-bit blocks too
+    #[arg(long)]
+    pub(super) allow_64bit: bool,
+}
+
+impl SealedServerArgs {
+    /// Whether anything turns the profile on.
+    pub(super) fn is_on(&self) -> bool {
+        self.identity.is_some() || !self.psk.is_empty()
+    }
+}
+
+/// The sealed profile of a client.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sealed profile (unaudited)")]
+pub(super) struct SealedClientArgs {
+    /// Speak the sealed profile and no other
+    #[arg(long)]
+    pub(super) sealed: bool,
+    /// The private key by which we are known [default: id_ed25519 in our folder, if it is there]
+    #[arg(long, value_name = "FILE", requires = "sealed")]
+    pub(super) identity: Option<PathBuf>,
+    /// The fingerprint that the server's key must have
+    #[arg(long, value_name = "SHA256:...", requires = "sealed")]
+    pub(super) server_key: Option<String>,
+    /// Remember the key of a server that is met for the first time, without asking
+    #[arg(long, requires = "sealed")]
+    pub(super) accept_new: bool,
+    /// A key that server and client share, 32 or more bytes in hexadecimal
+    #[arg(long, value_name = "FILE", requires = "sealed")]
+    pub(super) psk: Option<PathBuf>,
+    /// Use suites with 64-bit blocks too
+    #[arg(long, requires = "sealed")]
+    pub(super) allow_64bit: bool,
+    /// The keys of servers met before [default: known_servers in our folder]
+    #[arg(long, value_name = "FILE")]
+    pub(super) known_servers: Option<PathBuf>,
+    /// Speak the classic profile to a server that is known to have a key
+    #[arg(long, conflicts_with = "sealed")]
+    pub(super) insecure_classic: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// The private key's file; the public one gets .pub [default: id_ed25519 in our folder]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// What to call the key
+    #[arg(long, value_name = "TEXT")]
+    pub(super) comment: Option<String>,
+    /// Replace files that are there
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FingerprintArgs {
+    /// A public or private key in OpenSSH's format
+    pub(super) file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +167,8 @@ pub(super) struct ClientArgs {
     pub(super) common: Common,
     #[command(flatten)]
     pub(super) texts: TextArgs,
+    #[command(flatten)]
+    pub(super) sealed: SealedClientArgs,
 }
 
 /// Where texts come from and what is shown.

@@ -5,14 +5,15 @@ use vpn_suite::Registry;
 use super::args::ClientArgs;
 use super::failure::Failure;
 use super::watching::Watching;
-use super::{finish, input, runtime};
+use super::{finish, input, runtime, sealed};
 use crate::config::Settings;
-use crate::service::{ClientError, ClientOptions, Console, Label, run_client};
+use crate::service::{ClientError, ClientOptions, Console, Label, run_client, run_sealed_client};
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
     let source = input::source(args.texts.messages.clone(), Label::NONE, settings.limits.message)?;
+    let sealed = sealed::client(args, &settings)?;
     let watching = Watching::start(&args.common)?;
     let options = ClientOptions {
         host: args.host.clone(),
@@ -23,8 +24,16 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     };
     let runtime = runtime()?;
     let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
-    let client = run_client(&options, settings.classic(), settings.limits, source.texts, console);
-    let result = runtime.block_on(client);
+    let (limits, texts) = (settings.limits, source.texts);
+    let result = runtime.block_on(async {
+        match sealed {
+            Some(sealed) => {
+                let (config, judge) = sealed.parts();
+                run_sealed_client(&options, config, limits, texts, console, judge).await
+            }
+            None => run_client(&options, settings.classic(), limits, texts, console).await,
+        }
+    });
     runtime.shutdown_background();
     drop(options);
     watching.finish();

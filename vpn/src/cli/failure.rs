@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use vpn_suite::RegistryError;
 
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH};
-use crate::net::{DialError, ListenError, PumpError};
+use crate::identity::IdentityError;
+use crate::net::{DialError, ListenError, PumpError, SealedIoError};
+use crate::proto::sealed::{Alert, SealedError};
 use crate::proto::{HandshakeError, SessionError};
 use crate::service::ClientError;
 
@@ -22,8 +24,14 @@ pub(super) enum Exit {
     Network = 3,
     /// The negotiation of cipher or key.
     Negotiation = 4,
+    /// The server turned us away.
+    Denied = 5,
+    /// The server is not the one that it should be.
+    ServerKey = 6,
     /// A message was cut or rejected.
     Rejected = 7,
+    /// A rule of this side.
+    Policy = 8,
     /// Something on this machine: standard output, descriptors, memory.
     Local = 9,
     /// Ctrl-C at the prompt, as shells count it.
@@ -117,6 +125,16 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let exit = match &error {
+            IdentityError::Io { .. } | IdentityError::Exists { .. } => Exit::Local,
+            _ => Exit::Usage,
+        };
+        Self::new(exit, chain(&error))
+    }
+}
+
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
         let failure = Self::new(Exit::Network, chain(&error));
@@ -140,10 +158,22 @@ impl From<ClientError> for Failure {
             ClientError::Handshake(PumpError::Handshake(_)) => Exit::Negotiation,
             ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
             ClientError::Session(_) => Exit::Rejected,
+            ClientError::Untrusted(_) => Exit::ServerKey,
+            ClientError::Sealed(SealedIoError::Sealed(error)) => match error {
+                SealedError::Alert(Alert::AccessDenied) => Exit::Denied,
+                SealedError::Authentication(_) | SealedError::ServerKey { .. } => Exit::ServerKey,
+                SealedError::Busy | SealedError::Alert(Alert::Busy) => Exit::Network,
+                SealedError::KexRetry { .. }
+                | SealedError::NothingInCommon { .. }
+                | SealedError::PskNotAccepted => Exit::Negotiation,
+                SealedError::Limit(_) | SealedError::Alert(Alert::Policy) => Exit::Policy,
+                _ => Exit::Rejected,
+            },
             ClientError::Dial(_)
             | ClientError::Handshake(_)
             | ClientError::Io(_)
-            | ClientError::NoReply(_) => Exit::Network,
+            | ClientError::NoReply(_)
+            | ClientError::Sealed(_) => Exit::Network,
         };
         let failure = Self::new(exit, chain(&error));
         match hint_for(&error) {
@@ -155,6 +185,27 @@ impl From<ClientError> for Failure {
 
 fn hint_for(error: &ClientError) -> Option<String> {
     Some(match error {
+        ClientError::Untrusted(untrusted) => untrusted.hint.clone(),
+        ClientError::Sealed(SealedIoError::NoAnswer) => {
+            "is the server's key or PSK another one? does it speak the sealed profile?".to_owned()
+        }
+        ClientError::Sealed(SealedIoError::Sealed(error)) => match error {
+            SealedError::Alert(Alert::AccessDenied) => {
+                "the server does not say why; its log does, and its authorized_clients has to \
+                 list our key (vpn fingerprint shows it)"
+                    .to_owned()
+            }
+            SealedError::Malformed("preface") => {
+                "this is no server of the sealed profile".to_owned()
+            }
+            SealedError::NothingInCommon { what: "cipher suite", .. } => {
+                "list a suite that both have in the configurations; those with 64-bit blocks need \
+                 --allow-64bit on both sides"
+                    .to_owned()
+            }
+            SealedError::PskNotAccepted => "does the server have the same PSK?".to_owned(),
+            _ => return None,
+        },
         ClientError::Dial(DialError { to, source }) => match source.kind() {
             ErrorKind::ConnectionRefused => format!("is a server listening on {to}?"),
             _ => return None,

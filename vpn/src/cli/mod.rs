@@ -5,6 +5,8 @@ mod client;
 mod demo;
 mod failure;
 mod input;
+mod keygen;
+mod sealed;
 mod server;
 mod suites;
 mod watching;
@@ -52,6 +54,8 @@ fn run() -> Result<(), Failure> {
     let registry = Registry::linked()?;
     match cli.command {
         Command::Client(args) => client::run(&args, &registry),
+        Command::Fingerprint(args) => keygen::show(&args),
+        Command::Keygen(args) => keygen::run(&args),
         Command::Demo(args) => demo::run(&args, &registry),
         Command::Server(args) => server::run(&args, &registry),
         Command::Suites(args) => suites::run(&args, &registry),
@@ -66,8 +70,11 @@ fn usage(error: &clap::Error) -> Failure {
     let problem = problem.join(" ");
     let problem = problem.strip_prefix("error: ").unwrap_or(&problem);
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::new(Exit::Usage, "a command is missing: server, client, demo or suites")
-            .hint("vpn --help explains them; vpn demo shows it all in one terminal");
+        return Failure::new(
+            Exit::Usage,
+            "a command is missing: server, client, demo, suites, keygen or fingerprint",
+        )
+        .hint("vpn --help explains them; vpn demo shows it all in one terminal");
     }
     let tip = text.lines().map(str::trim).find_map(|line| line.strip_prefix("tip: "));
     let failure = Failure::new(Exit::Usage, problem);

@@ -7,7 +7,7 @@ use vpn_suite::Registry;
 use super::args::ServerArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
-use super::{finish, runtime};
+use super::{finish, runtime, sealed};
 use crate::config::{DEFAULT_PORT, Settings};
 use crate::net::{Server, Shutdown, bind, endpoint};
 use crate::service::{Console, ConsoleClosed, Label, MessageServer};
@@ -17,6 +17,7 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
     let host = args.host.as_deref().or(settings.host.as_deref());
     let port = args.port.or(settings.port).unwrap_or(DEFAULT_PORT);
+    let sealed = sealed::server(&args.sealed, &settings)?;
     let watching = Watching::start(&args.common)?;
     raise_descriptors();
     let runtime = runtime()?;
@@ -41,6 +42,10 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             shutdown.clone(),
         )
         .observed_by(watching.observers.clone());
+        let service = match sealed {
+            Some(sealed) => service.sealing(sealed.config, sealed.clients, args.sealed.no_classic),
+            None => service,
+        };
         serve(listeners, host, settings.limits.sessions, service, console, shutdown).await
     });
     runtime.shutdown_background();

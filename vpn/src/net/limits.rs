@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// A handshake that takes longer is given up: the slowest peers known need 3 s to compute.
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
+/// A handshake of the sealed profile that takes longer is given up.
+pub const SEALED_HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a server waits for the first byte, which decides the profile.
+pub const FIRST_BYTE: Duration = Duration::from_secs(5);
 /// A session in which nothing happens for this long is closed.
 pub const IDLE: Duration = Duration::from_secs(15 * 60);
 /// A client waits this long for a reply; servers with a residue test need up to 3 s at the start.

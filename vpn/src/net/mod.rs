@@ -6,6 +6,7 @@ pub mod limits;
 mod listen;
 mod pool;
 mod pump;
+mod sealed;
 mod server;
 mod source;
 
@@ -14,5 +15,6 @@ pub use dial::{DialError, connect};
 pub use listen::{ListenError, bind, endpoint};
 pub use pool::DhPool;
 pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
+pub use sealed::{SealedConnection, SealedIoError, Step, accept_sealed, connect_sealed};
 pub use server::{Server, Shutdown};
 pub use source::Source;

@@ -40,12 +40,22 @@ impl DhPool {
     ///
     /// Dropping the future gives up a place in the queue; what has begun is finished.
     pub async fn run(&self, task: DhTask, source: Source) -> Option<DhOutcome> {
+        self.compute(task.name(), source, move || task.run()).await
+    }
+
+    /// Runs any computation of a handshake when its turn comes, as [`DhPool::run`] does.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        source: Source,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let turn = self.turn(source).await?;
         let work = move || {
             // Held until the computation is over, also when nobody waits for it any more.
             let _turn = turn;
-            let (name, started) = (task.name(), Instant::now());
-            let outcome = task.run();
+            let started = Instant::now();
+            let outcome = work();
             log::debug!("key exchange: {name} took {:?}", started.elapsed());
             outcome
         };

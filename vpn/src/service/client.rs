@@ -10,10 +10,11 @@ use tokio::time::{sleep_until, timeout};
 
 use super::console::{Console, ConsoleClosed};
 use super::observe::{Observers, Watch};
+use super::sealed::Untrusted;
 use crate::net::limits::{HANDSHAKE, Limits, REPLY};
 use crate::net::{
-    DhPool, DialError, Driver, Input, Progress, PumpError, Source, connect, endpoint, farewell,
-    read_some, send,
+    DhPool, DialError, Driver, Input, Progress, PumpError, SealedIoError, Source, connect,
+    endpoint, farewell, read_some, send,
 };
 use crate::proto::classic::{ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
 use crate::proto::{Printable, SessionError};
@@ -22,7 +23,7 @@ use crate::proto::{Printable, SessionError};
 const WARN_ABOVE: usize = 960;
 
 /// The text that ends a session instead of being sent.
-const QUIT: &str = r"\quit";
+pub(super) const QUIT: &str = r"\quit";
 /// How long a source of texts may take to end after the server did.
 const LAST_TEXT: Duration = Duration::from_millis(200);
 
@@ -78,6 +79,11 @@ impl Texts {
         Self { requests, is_interruptible, gate: None }
     }
 
+    /// Whether a connection may be watched while the source thinks.
+    pub(super) fn is_interruptible(&self) -> bool {
+        self.is_interruptible
+    }
+
     /// Asks for the first text only when notified, so that a prompt follows what is printed first.
     #[must_use]
     pub fn after(mut self, gate: Arc<Notify>) -> Self {
@@ -85,7 +91,7 @@ impl Texts {
         self
     }
 
-    async fn request(&mut self) -> oneshot::Receiver<Said> {
+    pub(super) async fn request(&mut self) -> oneshot::Receiver<Said> {
         if let Some(gate) = self.gate.take() {
             // If the other side never gets there, its failure shows soon enough.
             let _ = timeout(HANDSHAKE, gate.notified()).await;
@@ -109,8 +115,7 @@ pub async fn run_client(
     mut texts: Texts,
     console: Console,
 ) -> Result<(), ClientError> {
-    let out =
-        Output { console, is_quiet: options.is_quiet, is_interactive: options.is_interactive };
+    let out = Output::new(console, options);
     let mut stream = connect(&options.host, options.port).await?;
     out.note(format!("Connected to {}", endpoint(&options.host, options.port))).await?;
     out.note("Negotiating the cipher").await?;
@@ -220,11 +225,7 @@ async fn converse(
 ) -> Result<(), ClientError> {
     let message = match session.send(text, Instant::now()) {
         Ok(message) => message,
-        Err(error @ SessionError::TextTooLong { .. }) if out.is_interactive => {
-            // At a prompt the user can send something else instead.
-            out.console.line(format!("Not sent: {error}")).await?;
-            return Ok(());
-        }
+        Err(error @ SessionError::TextTooLong { .. }) => return out.not_sent(error).await,
         Err(error) => return Err(error.into()),
     };
     if session.dialect().peer_reads.is_some() && text.len() > WARN_ABOVE {
@@ -258,13 +259,7 @@ async fn converse(
         }
     };
     tell_all(session, watch).await;
-    let shown = Printable(&reply);
-    if out.is_quiet {
-        out.console.line(shown.to_string()).await?;
-    } else {
-        out.console.line(format!("Server says: {shown}")).await?;
-    }
-    Ok(())
+    Ok(out.reply(&Printable(&reply)).await?)
 }
 
 async fn last_words(stream: &mut TcpStream, session: &mut ClientSession) -> Option<ClientError> {
@@ -276,14 +271,41 @@ async fn last_words(stream: &mut TcpStream, session: &mut ClientSession) -> Opti
     session.next_reply(Instant::now()).err().map(ClientError::Session)
 }
 
-struct Output {
+/// What a client prints.
+pub(super) struct Output {
     console: Console,
     is_quiet: bool,
     is_interactive: bool,
 }
 
 impl Output {
-    async fn note(&self, line: impl std::fmt::Display + Send) -> Result<(), ConsoleClosed> {
+    pub(super) fn new(console: Console, options: &ClientOptions) -> Self {
+        Self { console, is_quiet: options.is_quiet, is_interactive: options.is_interactive }
+    }
+
+    pub(super) async fn reply(&self, shown: &Printable<'_>) -> Result<(), ConsoleClosed> {
+        if self.is_quiet {
+            return self.console.line(shown).await;
+        }
+        self.console.line(format!("Server says: {shown}")).await
+    }
+
+    /// A text that cannot be sent: at a prompt the user can send something else instead.
+    pub(super) async fn not_sent(&self, error: SessionError) -> Result<(), ClientError> {
+        if !self.is_interactive {
+            return Err(error.into());
+        }
+        Ok(self.console.line(format!("Not sent: {error}")).await?)
+    }
+
+    pub(super) async fn flush(&self) -> Result<(), ConsoleClosed> {
+        self.console.flush().await
+    }
+
+    pub(super) async fn note(
+        &self,
+        line: impl std::fmt::Display + Send,
+    ) -> Result<(), ConsoleClosed> {
         if self.is_quiet { Ok(()) } else { self.console.line(line).await }
     }
 }
@@ -313,7 +335,13 @@ pub enum ClientError {
     /// The server stays silent.
     #[error("no reply within {} seconds", .0.as_secs())]
     NoReply(Duration),
+    /// The sealed session is over, or there is none.
+    #[error(transparent)]
+    Sealed(#[from] SealedIoError),
     /// The session is over.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The server is not the one that it should be.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
 }

@@ -3,9 +3,11 @@
 mod client;
 mod console;
 mod explain;
+mod frames;
 mod keylog;
 mod message;
 mod observe;
+mod sealed;
 mod server;
 
 pub use client::{ClientError, ClientOptions, Said, Texts, run_client};
@@ -14,4 +16,5 @@ pub use explain::Explain;
 pub use keylog::KeyLog;
 pub use message::reversed;
 pub use observe::Observers;
+pub use sealed::{SealedServer, Untrusted, Verdict, run_sealed_client};
 pub use server::MessageServer;

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use super::console::{Console, ConsoleClosed};
 use super::message::reversed;
 use super::observe::{Observers, Watch};
-use crate::net::limits::{FAREWELL, Limits, REPLY};
+use super::sealed::SealedServer;
+use crate::identity::AuthorizedClients;
+use crate::net::limits::{FAREWELL, FIRST_BYTE, Limits, REPLY};
 use crate::net::{
     Admission, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell, read_some,
     send,
@@ -19,6 +21,7 @@ use crate::net::{
 use crate::proto::classic::{
     ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
 };
+use crate::proto::sealed::{PREFACE, ServerConfig};
 use crate::proto::{Printable, SessionError};
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
@@ -31,6 +34,9 @@ pub struct MessageServer {
     shutdown: Shutdown,
     established: Option<Arc<Notify>>,
     observers: Observers,
+    sealed: Option<SealedServer>,
+    /// Whether the classic profile is not spoken.
+    is_sealed_only: bool,
 }
 
 impl MessageServer {
@@ -43,7 +49,37 @@ impl MessageServer {
     ) -> Self {
         let pool = DhPool::new(limits.dh_workers);
         let observers = Observers::default();
-        Self { params, limits, pool, console, shutdown, established: None, observers }
+        Self {
+            params,
+            limits,
+            pool,
+            console,
+            shutdown,
+            established: None,
+            observers,
+            sealed: None,
+            is_sealed_only: false,
+        }
+    }
+
+    /// Also speaks the sealed profile; the first byte of a connection decides.
+    #[must_use]
+    pub fn sealing(
+        mut self,
+        config: Arc<ServerConfig>,
+        clients: Option<AuthorizedClients>,
+        is_sealed_only: bool,
+    ) -> Self {
+        self.sealed = Some(SealedServer::new(
+            config,
+            clients,
+            self.limits,
+            self.pool.clone(),
+            self.console.clone(),
+            self.shutdown.clone(),
+        ));
+        self.is_sealed_only = is_sealed_only;
+        self
     }
 
     /// Also tells these what happens.
@@ -62,7 +98,32 @@ impl MessageServer {
     }
 
     /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+    pub async fn serve(mut self, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+        if let Some(sealed) = self.sealed.take() {
+            // The first bytes decide, and nothing is said before them.
+            let mut first = [0];
+            let shows = timeout(FIRST_BYTE, stream.peek(&mut first)).await;
+            match shows {
+                Ok(Ok(1)) if first[0] == PREFACE[0] => {
+                    sealed.serve(stream, peer, &admission).await;
+                    return;
+                }
+                Ok(Ok(_)) if !self.is_sealed_only => {}
+                Ok(Ok(_)) => {
+                    log::info!("{peer}: closed, it does not speak the sealed profile");
+                    farewell(stream).await;
+                    return;
+                }
+                Ok(Err(error)) => {
+                    log::debug!("{peer}: {error}");
+                    return;
+                }
+                Err(_) => {
+                    log::info!("{peer}: closed, it says nothing");
+                    return;
+                }
+            }
+        }
         match self.session(stream, peer, &admission).await {
             Ok(reason) => log::info!("{peer}: {reason}"),
             Err(error) => log::warn!("{peer}: {error}"),

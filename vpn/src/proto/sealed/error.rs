@@ -58,6 +58,12 @@ pub enum SealedError {
     /// The server selected no PSK where only a PSK would authenticate.
     #[error("the server did not prove that it has the key")]
     PskNotAccepted,
+    /// The server has another key than the one expected; it proved that it has that one.
+    #[error("the server has another key than the one expected")]
+    ServerKey {
+        /// The key that it has.
+        got: [u8; 32],
+    },
     /// A suite refused a derived key.
     #[error("a derived key cannot be used: {0}")]
     Suite(#[from] SuiteError),

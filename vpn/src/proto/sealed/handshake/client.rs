@@ -177,7 +177,7 @@ impl AwaitServerAuth {
         let server = server.map_err(not_accepted)?;
         match (server, &self.config.server_key) {
             (PeerIdentity::Key(key), Some(expected)) if key != *expected => {
-                return Err(SealedError::Authentication("the server has another key"));
+                return Err(SealedError::ServerKey { got: key });
             }
             (PeerIdentity::PskOnly, known) if known.is_some() || !has_psk => {
                 return Err(SealedError::Authentication("the server shows no key"));

@@ -1,0 +1,367 @@
+//! The sealed profile through the program: keys, trust, refusals, and a conversation.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::support::{Ended, SHIPPED, Server, TempDir, read_to_end, run};
+
+/// A folder with a server's and a client's key.
+struct Keys {
+    folder: TempDir,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let keys = Self { folder: TempDir::new() };
+        for name in ["server", "client", "stranger"] {
+            let ended = run(&["keygen", "--out", &keys.path(name), "--comment", name], b"");
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        }
+        let public = keys.read("client.pub");
+        keys.folder.file("authorized", public);
+        keys
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    fn server(&self, more: &[&str]) -> Server {
+        self.server_with(SHIPPED, more)
+    }
+
+    fn server_with(&self, config: &str, more: &[&str]) -> Server {
+        let (identity, clients) = (self.path("server"), self.path("authorized"));
+        let args = ["--identity", &identity, "--authorized-clients", &clients];
+        Server::with_config(config, &[&args, more].concat())
+    }
+
+    /// A client with this key.
+    fn client(&self, server: &Server, key: &str, more: &[&str]) -> Ended {
+        let (identity, known) = (self.path(key), self.path("known"));
+        let args = ["--sealed", "--identity", &identity, "--known-servers", &known];
+        server.client(&[&args, more].concat(), b"")
+    }
+
+    fn fingerprint(&self, name: &str) -> String {
+        let ended = run(&["fingerprint", &self.path(name)], b"");
+        ended.stdout.split(' ').next().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_conversation_is_sealed_both_ways() {
+    let keys = Keys::new();
+    let server = keys.server(&[]);
+    let ended =
+        keys.client(&server, "client", &["--accept-new", "-m", "hello", "-m", "", "-m", "日本"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        ended.lines()[1..],
+        [
+            "Negotiating the cipher",
+            "We are going to use AES256",
+            "Negotiating the key",
+            "The key has been established",
+            "Server says: olleh",
+            "Server says: ",
+            "Server says: 本日",
+        ]
+    );
+    assert!(server.out.next().starts_with("New client: 127.0.0.1:"));
+    for line in [
+        "Negotiating the cipher",
+        "We are going to use AES256",
+        "Negotiating the key",
+        "The key has been established",
+        "Received: hello",
+        "Received: ",
+        "Received: 日本",
+    ] {
+        assert_eq!(server.out.next(), line);
+    }
+    server.log.until("the client closed the session");
+    // The longest text, and one byte more.
+    let long = "x".repeat(1 << 20);
+    let known = keys.path("known");
+    let identity = keys.path("client");
+    let config =
+        keys.folder.file("c.toml", format!("{SHIPPED}\n[limits]\nmessage_bytes = 2000000\n"));
+    let args = [
+        "--sealed",
+        "--identity",
+        &identity,
+        "--known-servers",
+        &known,
+        "-q",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let ended = server.client(&args, format!("{long}\n").as_bytes());
+    assert_eq!((ended.stdout.trim_end().len(), ended.code), (1 << 20, Some(0)), "{}", ended.stderr);
+    let ended = server.client(&args, format!("one\n{long}x\n").as_bytes());
+    assert_eq!((ended.stdout.as_str(), ended.code), ("eno\n", Some(2)));
+    // Classic clients are served on the same port.
+    server.assert_alive();
+}
+
+#[test]
+fn servers_are_known_by_their_keys() {
+    let keys = Keys::new();
+    let server = keys.server(&[]);
+    let shown = keys.fingerprint("server.pub");
+    assert_eq!(shown, keys.fingerprint("server"));
+    // Unknown, and nobody to ask.
+    let ended = keys.client(&server, "client", &["-q", "-m", "x"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(6), ""));
+    assert!(ended.stderr.contains(&format!("is unknown; its key is {shown}")), "{}", ended.stderr);
+    // Pinned, rightly and wrongly; a pin is no acquaintance.
+    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &shown]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
+    assert!(!Path::new(&keys.path("known")).exists());
+    let other = keys.fingerprint("stranger");
+    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &other]);
+    assert_eq!(ended.code, Some(6));
+    assert!(ended.stderr.contains(&shown) && ended.stderr.contains(&other), "{}", ended.stderr);
+    // Met once, remembered.
+    for more in [&["--accept-new"][..], &[]] {
+        let ended = keys.client(&server, "client", &[&["-q", "-m", "abc"], more].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
+    }
+    // Not in the clear by accident.
+    let known = keys.path("known");
+    let ended = server.client(&["-q", "-m", "abc", "--known-servers", &known], b"");
+    assert_eq!(ended.code, Some(8));
+    assert!(ended.stderr.contains("--insecure-classic"), "{}", ended.stderr);
+    let ended =
+        server.client(&["-q", "-m", "abc", "--known-servers", &known, "--insecure-classic"], b"");
+    assert_eq!(ended.stdout, "cba\n");
+    // Another key where one is known.
+    let line = keys.read("known").replace(
+        keys.read("server.pub").split(' ').nth(1).unwrap(),
+        keys.read("stranger.pub").split(' ').nth(1).unwrap(),
+    );
+    keys.folder.file("known", line);
+    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--accept-new"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(6), ""));
+    assert!(ended.stderr.contains("has changed"), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&shown) && ended.stderr.contains(&other), "{}", ended.stderr);
+}
+
+#[test]
+fn clients_are_let_in_by_their_keys_and_options() {
+    let keys = Keys::new();
+    let server = keys.server(&[]);
+    let pin = keys.fingerprint("server");
+    let args = ["-q", "-m", "abc", "--server-key", &pin];
+    let denied = |reason: &str, key: &str| {
+        let ended = keys.client(&server, key, &args);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(5), ""), "{}", ended.stderr);
+        // The client is told the same whatever the reason is.
+        assert!(ended.stderr.starts_with("vpn: the peer ended the session: access_denied\n"));
+        server.log.until(reason);
+    };
+    denied("its key is unknown", "stranger");
+    let line = keys.read("client.pub");
+    for (options, reason) in [
+        ("expires=\"2020-01-01\"", "its key has expired"),
+        ("from=\"10.0.0.0/8\"", "from an address that its key is not for"),
+        ("max-sessions=0", "as many sessions as it may have"),
+    ] {
+        // The file is read anew for every client.
+        keys.folder.file("authorized", format!("# a comment\n\n{options} {line}"));
+        denied(reason, "client");
+    }
+    keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
+    let ended = keys.client(&server, "client", &args);
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert!(ended.stderr.contains("this service is not permitted"), "{}", ended.stderr);
+    keys.folder.file("authorized", format!("expires=\"9999-12-31\" from=\"127.0.0.1\" {line}"));
+    let ended = keys.client(&server, "client", &args);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_psk_lets_in_and_keys_the_gate() {
+    let keys = Keys::new();
+    for (name, digit) in [("psk", "5a"), ("other", "5b")] {
+        let path = keys.folder.file(name, format!("{}\n", digit.repeat(32)));
+        private(&path);
+    }
+    let (psk, other) = (keys.path("psk"), keys.path("other"));
+    let server = Server::start(&["--psk", &psk, "--no-classic", "--gate", "required"]);
+    let client = |more: &[&str]| {
+        let known = keys.path("known");
+        server.client(
+            &[&["--sealed", "--known-servers", &known, "-q", "-m", "abc"], more].concat(),
+            b"",
+        )
+    };
+    let ended = client(&["--psk", &psk]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
+    // Strangers hear nothing, whatever they speak.
+    let ended = client(&["--psk", &other]);
+    assert_eq!(ended.code, Some(3));
+    assert!(ended.stderr.contains("closed the connection without an answer"), "{}", ended.stderr);
+    server.log.until("the gate does not match");
+    for words in [&b"ProposedCiphers:AES:[256]\n"[..], b"\xf5VPN\x01\x01\x00\x00\x00", b"GET / "] {
+        let mut stream = server.connect();
+        stream.write_all(words).unwrap();
+        assert_eq!(read_to_end(&mut stream), b"");
+    }
+}
+
+#[cfg(unix)]
+fn private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn keys_are_made_once_and_read_as_openssh_reads_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let keys = Keys::new();
+    let mode =
+        |name: &str| std::fs::metadata(keys.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("client"), mode("client.pub")), (0o600, 0o644));
+    let before = keys.read("client");
+    assert!(before.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
+    let ended = run(&["keygen", "--out", &keys.path("client")], b"");
+    assert_eq!(ended.code, Some(9));
+    assert!(ended.stderr.contains("exists already") && ended.stderr.contains("--force"));
+    assert_eq!(keys.read("client"), before);
+    let ended = run(&["keygen", "--out", &keys.path("client"), "--force", "--comment", "new"], b"");
+    assert!(ended.stdout.ends_with("new\n") && keys.read("client") != before);
+    // A key that others can read is none.
+    let open = PathBuf::from(keys.path("stranger"));
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o644)).unwrap();
+    let ended = run(&["client", "--sealed", "--identity", open.to_str().unwrap(), "-m", "x"], b"");
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("must not be readable by others (chmod 600"), "{}", ended.stderr);
+    let ended = run(&["fingerprint", &keys.path("authorized-not")], b"");
+    assert_eq!(ended.code, Some(9));
+}
+
+#[test]
+fn keys_of_ssh_keygen_work() {
+    let keys = Keys::new();
+    let path = keys.path("theirs");
+    let mut command = std::process::Command::new("ssh-keygen");
+    command.args(["-q", "-t", "ed25519", "-N", "", "-C", "theirs", "-f", &path]);
+    let Ok(status) = command.status() else {
+        // Not with eprintln!, which the test harness would swallow.
+        let _ = writeln!(std::io::stderr(), "SKIPPED ssh-keygen: it is not here");
+        return;
+    };
+    assert!(status.success());
+    keys.folder.file("authorized", keys.read("theirs.pub"));
+    let server = keys.server(&[]);
+    let ended = keys.client(&server, "theirs", &["-q", "-m", "abc", "--accept-new"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn suites_with_small_blocks_have_to_be_allowed() {
+    let keys = Keys::new();
+    let config = "[[supported_cipher]]\nname = 'Blowfish'\nkeys = [448]\n\
+                  [[supported_cipher]]\nname = 'AES'\nkeys = [128]\n";
+    let server = keys.server_with(config, &["--allow-64bit"]);
+    let ours = keys.folder.file("c.toml", config);
+    let args = ["--accept-new", "--config", ours.to_str().unwrap(), "-m", "x"];
+    // AES wins although its key is shorter.
+    for more in [&[][..], &["--allow-64bit"]] {
+        let ended = keys.client(&server, "client", &[&args, more].concat());
+        assert_eq!(ended.lines()[2], "We are going to use AES128", "{}", ended.stderr);
+    }
+    let blowfish =
+        keys.folder.file("b.toml", "[[supported_cipher]]\nname = 'Blowfish'\nkeys = [448]\n");
+    let args = ["--config", blowfish.to_str().unwrap(), "-m", "x"];
+    let ended = keys.client(&server, "client", &args);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("--allow-64bit"), "{}", ended.stderr);
+    let ended = keys.client(&server, "client", &[&args[..], &["--allow-64bit"]].concat());
+    assert_eq!(ended.lines()[2], "We are going to use Blowfish448", "{}", ended.stderr);
+    // Nothing in common is said with both lists.
+    let des3 = keys.folder.file("d.toml", "[[supported_cipher]]\nname = 'DES3'\nkeys = [192]\n");
+    let args = ["--config", des3.to_str().unwrap(), "-m", "x", "--allow-64bit"];
+    let ended = keys.client(&server, "client", &args);
+    assert_eq!(ended.code, Some(4));
+    assert!(
+        ended
+            .stderr
+            .contains("the peer has aes-128-cbc, blowfish-448-cbc, enabled here are des3-192-cbc"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_session_that_is_cut_is_no_success() {
+    let keys = Keys::new();
+    let server = keys.server(&[]);
+    // Somebody in between who lets the handshake through, and no more.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let upstream = server.connect();
+    let proxy = std::thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        client.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+        let (mut up, mut down) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+        let back = std::thread::spawn(move || {
+            // ServerHello, ServerAuth, Ready, OpenReply; the reply to the text does not pass.
+            let mut passed = 0;
+            let mut bytes = [0; 4096];
+            while passed < 1167 + 290 + 290 + 50 {
+                let n = up.read(&mut bytes).unwrap();
+                assert!(n > 0);
+                down.write_all(&bytes[..n]).unwrap();
+                passed += n;
+            }
+            down.shutdown(std::net::Shutdown::Both).unwrap();
+        });
+        let (mut from, mut to) = (client, upstream);
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut bytes) {
+            if to.write_all(&bytes[..n]).is_err() {
+                break;
+            }
+        }
+        back.join().unwrap();
+    });
+    let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
+    let args = ["--sealed", "--identity", &identity, "--server-key", &pin, "-q", "-m", "abc"];
+    let ended = crate::support::client_of(port, &args, b"");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(7), ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("did not say that it was the end"), "{}", ended.stderr);
+    proxy.join().unwrap();
+}
+
+#[test]
+fn what_cannot_work_is_said_at_once() {
+    let keys = Keys::new();
+    let (identity, psk) = (keys.path("server"), keys.folder.file("short", "abcd\n"));
+    private(&psk);
+    for (args, part) in [
+        (vec!["server", "--no-classic"], "without --identity or --psk"),
+        (vec!["server", "--identity", &identity], "nobody could come in"),
+        (vec!["server", "--psk", psk.to_str().unwrap()], "at least 32 bytes in hexadecimal"),
+        (vec!["client", "--accept-new"], "--sealed"),
+        (vec!["client", "--sealed", "--known-servers", "/none", "--identity", "/none"], "/none"),
+    ] {
+        let ended = run(&args, b"");
+        assert!(matches!(ended.code, Some(2 | 9)), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(part), "{args:?}: {}", ended.stderr);
+    }
+    keys.folder.file("authorized", "speed=3 ssh-ed25519 AAAA\n");
+    let (clients, identity) = (keys.path("authorized"), keys.path("server"));
+    let args = ["server", "--port", "0", "--identity", &identity, "--authorized-clients", &clients];
+    let ended = run(&args, b"");
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("authorized:1: unknown option 'speed'"), "{}", ended.stderr);
+}

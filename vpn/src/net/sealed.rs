@@ -1,0 +1,276 @@
+//! The handshake and the records of the sealed profile over a socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{timeout, timeout_at};
+
+use super::limits::{FAREWELL, REPLY};
+use super::pool::DhPool;
+use super::pump::{Input, read_some};
+use super::source::Source;
+use crate::proto::SuiteId;
+use crate::proto::sealed::{
+    Alert, ClientConfig, Decision, Event, Gated, HelloSent, Kex, Part, PeerIdentity, Ready,
+    SealedError, ServerConfig, Session, next_length,
+};
+
+/// A session and its socket.
+#[derive(Debug)]
+pub struct SealedConnection {
+    stream: TcpStream,
+    session: Session,
+    events: VecDeque<Event>,
+}
+
+/// What a caller is told on the way.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// The suite is agreed on.
+    Chosen(SuiteId),
+    /// The server has proved who it is.
+    Server(PeerIdentity),
+}
+
+/// Shakes hands as a client.
+///
+/// `check` hears of each step; if it does not want the server that it is told of, the handshake ends
+/// with that error.
+///
+/// # Errors
+///
+/// Why there is no session. [`SealedError::KexRetry`] may be tried again on a new connection.
+pub async fn connect_sealed<E: From<SealedIoError>>(
+    mut stream: TcpStream,
+    config: Arc<ClientConfig>,
+    kex: Kex,
+    pool: &DhPool,
+    deadline: Instant,
+    mut check: impl FnMut(Step) -> Result<(), E>,
+) -> Result<(SealedConnection, Ready), E> {
+    let handshake = async {
+        let start = move || HelloSent::start(config, kex, &mut rand::rng());
+        let (state, hello) = compute(pool, Source::SELF, start).await?;
+        write(&mut stream, &hello).await?;
+        let mut input = Vec::new();
+        let first = match read_part(&mut stream, &mut input, Part::Hello).await {
+            Err(SealedIoError::Sealed(SealedError::Cut)) => {
+                return Err(SealedIoError::NoAnswer.into());
+            }
+            first => first?,
+        };
+        let state = compute(pool, Source::SELF, move || state.on_first(&first)).await?;
+        check(Step::Chosen(state.suite()))?;
+        let record = read_part(&mut stream, &mut input, Part::Record).await?;
+        let state = state.on_record(&record).map_err(SealedIoError::Sealed)?;
+        if let Err(error) = check(Step::Server(state.server())) {
+            if let Ok(alert) = state.refuse(Alert::AccessDenied) {
+                // Whether it arrives does not change why it is over.
+                let _ = timeout(FAREWELL, write(&mut stream, &alert)).await;
+            }
+            return Err(error);
+        }
+        let (state, record) = state.accept().map_err(SealedIoError::Sealed)?;
+        write(&mut stream, &record).await?;
+        let record = read_part(&mut stream, &mut input, Part::Record).await?;
+        let (mut session, ready) = state.on_record(&record).map_err(SealedIoError::Sealed)?;
+        session.handle_input(&input).map_err(SealedIoError::Sealed)?;
+        Ok((session, ready))
+    };
+    let result = timeout_at(deadline.into(), handshake).await;
+    let (session, ready): (Session, Ready) = result.map_err(|_| SealedIoError::TimedOut)??;
+    Ok((SealedConnection { stream, session, events: VecDeque::new() }, ready))
+}
+
+/// Shakes hands as a server.
+///
+/// # Errors
+///
+/// Why there is no session; what the client is to be told has been sent.
+pub async fn accept_sealed(
+    mut stream: TcpStream,
+    config: Arc<ServerConfig>,
+    pool: &DhPool,
+    source: Source,
+    deadline: Instant,
+    mut chosen: impl AsyncFnMut(SuiteId),
+    decide: impl FnOnce(PeerIdentity) -> Decision,
+) -> Result<(SealedConnection, PeerIdentity), SealedIoError> {
+    let handshake = async {
+        let mut input = Vec::new();
+        let hello = read_part(&mut stream, &mut input, Part::Hello).await?;
+        let gated = match Gated::on_hello(config, &hello) {
+            Ok(gated) => gated,
+            Err(refusal) => {
+                if let Some(answer) = refusal.answer {
+                    write(&mut stream, &answer).await?;
+                }
+                return Err(refusal.error.into());
+            }
+        };
+        chosen(gated.suite()).await;
+        let (state, flight) =
+            compute(pool, source, move || gated.respond(&mut rand::rng())).await?;
+        write(&mut stream, &flight).await?;
+        let record = read_part(&mut stream, &mut input, Part::Record).await?;
+        match state.on_record(&record, decide) {
+            Ok((mut session, client, ready)) => {
+                write(&mut stream, &ready).await?;
+                session.handle_input(&input)?;
+                Ok((session, client))
+            }
+            Err(refusal) => {
+                if let Some(answer) = refusal.answer {
+                    write(&mut stream, &answer).await?;
+                }
+                Err(refusal.error.into())
+            }
+        }
+    };
+    match timeout_at(deadline.into(), handshake).await {
+        Ok(Ok((session, client))) => {
+            Ok((SealedConnection { stream, session, events: VecDeque::new() }, client))
+        }
+        Ok(Err(error)) => {
+            super::farewell(stream).await;
+            Err(error)
+        }
+        Err(_) => Err(SealedIoError::TimedOut),
+    }
+}
+
+/// Runs a computation when its turn comes.
+async fn compute<T: Send + 'static>(
+    pool: &DhPool,
+    source: Source,
+    work: impl FnOnce() -> Result<T, SealedError> + Send + 'static,
+) -> Result<T, SealedIoError> {
+    Ok(pool.compute("sealed", source, work).await.ok_or(SealedIoError::TimedOut)??)
+}
+
+async fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<(), SealedIoError> {
+    Ok(stream.write_all(bytes).await?)
+}
+
+/// Reads one message; what comes behind it stays in the buffer.
+async fn read_part(
+    stream: &mut TcpStream,
+    input: &mut Vec<u8>,
+    part: Part,
+) -> Result<Vec<u8>, SealedIoError> {
+    loop {
+        if let Some(length) = next_length(part, input)? {
+            return Ok(input.drain(..length).collect());
+        }
+        stream.readable().await?;
+        match read_some(stream)? {
+            Input::Bytes(bytes) => input.extend(bytes),
+            Input::Nothing => {}
+            Input::End => return Err(SealedError::Cut.into()),
+        }
+    }
+}
+
+impl SealedConnection {
+    /// The session, to seal things with; then call [`SealedConnection::flush`].
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Sends what the session has to send.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        while let Some(bytes) = self.session.poll_transmit() {
+            timeout(REPLY, self.stream.write_all(&bytes))
+                .await
+                .map_err(|_| io::ErrorKind::TimedOut)??;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next event. Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    ///
+    /// Why the session is over; what the peer is to be told has been sent.
+    pub async fn next(&mut self) -> Result<Event, SealedIoError> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
+            }
+            self.flush().await?;
+            self.stream.readable().await?;
+            let result = match read_some(&self.stream)? {
+                Input::Bytes(bytes) => self.session.handle_input(&bytes),
+                Input::Nothing => Ok(()),
+                Input::End => self.session.handle_eof(),
+            };
+            while let Some(event) = self.session.poll_event() {
+                self.events.push_back(event);
+            }
+            if let Err(error) = result {
+                if self.events.is_empty() {
+                    // Last words need not arrive.
+                    let _ = timeout(FAREWELL, self.flush()).await;
+                    return Err(error.into());
+                }
+                // What came before the error comes first; the session repeats the error then.
+            } else if self.events.is_empty() && self.session.is_closed() {
+                self.events.push_back(Event::Closed);
+            }
+        }
+    }
+
+    /// Ends the session properly, and waits a moment for the peer to say the same.
+    ///
+    /// # Errors
+    ///
+    /// If the peer did not.
+    pub async fn close(mut self) -> Result<(), SealedIoError> {
+        self.session.close(Alert::CloseNotify)?;
+        let answered = async {
+            while !self.session.is_closed() {
+                self.next().await?;
+            }
+            self.flush().await?;
+            Ok(())
+        };
+        let result = timeout(FAREWELL, answered).await;
+        super::farewell(self.stream).await;
+        result.map_err(|_| SealedIoError::TimedOut)?
+    }
+
+    /// Ends the session for a reason.
+    pub async fn abort(mut self, alert: Alert) {
+        if self.session.close(alert).is_ok() {
+            // The peer may be gone already.
+            let _ = timeout(FAREWELL, self.flush()).await;
+        }
+        super::farewell(self.stream).await;
+    }
+}
+
+/// Why a sealed session over a socket ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealedIoError {
+    /// The socket failed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// The server closed without a word.
+    #[error("the server closed the connection without an answer")]
+    NoAnswer,
+    /// The protocol says so.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
+    /// It took too long.
+    #[error("the handshake was not over in time")]
+    TimedOut,
+}

@@ -1,0 +1,414 @@
+//! The message service over sealed sessions, both ends of it (PROTOCOL.md §4.9).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::client::{ClientError, ClientOptions, Output, QUIT, Said, Texts};
+use super::console::{Console, ConsoleClosed};
+use super::frames::{Frames, LONGEST, TooLong, framed};
+use super::message::reversed;
+use crate::identity::{AuthorizedClients, Grant, fingerprint};
+use crate::net::limits::{Limits, REPLY, SEALED_HANDSHAKE};
+use crate::net::{
+    Admission, DhPool, SealedConnection, SealedIoError, Shutdown, Source, Step, accept_sealed,
+    connect, connect_sealed, endpoint,
+};
+use crate::proto::sealed::{
+    Alert, ClientConfig, Decision, Event, PeerIdentity, Ready, SealedError, ServerConfig,
+};
+use crate::proto::{Printable, SessionError};
+
+/// The name of the message service.
+const MESSAGE: &str = "message";
+
+/// What a client thinks of the server that it has met.
+pub type Verdict = Result<(), Untrusted>;
+
+/// The server is not the one that it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Untrusted {
+    /// Why, with fingerprints.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// Connects, shakes hands, and sends texts until there are no more.
+///
+/// # Errors
+///
+/// [`ClientError`] says what ended the session before its time.
+pub async fn run_sealed_client(
+    options: &ClientOptions,
+    config: Arc<ClientConfig>,
+    limits: Limits,
+    mut texts: Texts,
+    console: Console,
+    mut judge: impl FnMut(PeerIdentity) -> Verdict,
+) -> Result<(), ClientError> {
+    let out = Output::new(console, options);
+    let pool = DhPool::new(limits.dh_workers);
+    let started = Instant::now();
+    let mut kex = *config.kex.first().ok_or(SealedIoError::Sealed(SealedError::Internal))?;
+    let mut has_retried = false;
+    let (mut connection, ready) = loop {
+        let stream = connect(&options.host, options.port).await?;
+        if !has_retried {
+            out.note(format!("Connected to {}", endpoint(&options.host, options.port))).await?;
+            out.note("Negotiating the cipher").await?;
+        }
+        let mut chosen = None;
+        let check = |step| match step {
+            Step::Chosen(id) => {
+                chosen = Some(id);
+                Ok(())
+            }
+            Step::Server(peer) => judge(peer).map_err(ClientError::Untrusted),
+        };
+        let deadline = Instant::now() + SEALED_HANDSHAKE;
+        let result = connect_sealed(stream, config.clone(), kex, &pool, deadline, check).await;
+        if let Some(id) = chosen {
+            out.note(format!("We are going to use {id}")).await?;
+            out.note("Negotiating the key").await?;
+        }
+        match result {
+            // Another share, once; a second such answer is fatal, so a forged one weakens nothing.
+            Err(ClientError::Sealed(SealedIoError::Sealed(SealedError::KexRetry { theirs })))
+                if !has_retried =>
+            {
+                let has = |name: &str| theirs.split(", ").any(|t| t == name);
+                let Some(other) = config.kex.iter().copied().find(|k| has(k.name()) && *k != kex)
+                else {
+                    return Err(SealedIoError::Sealed(SealedError::KexRetry { theirs }).into());
+                };
+                kex = other;
+                has_retried = true;
+            }
+            // It says what was expected and what came.
+            Err(ClientError::Sealed(SealedIoError::Sealed(
+                error @ SealedError::ServerKey { got },
+            ))) => {
+                judge(PeerIdentity::Key(got))?;
+                return Err(SealedIoError::Sealed(error).into());
+            }
+            result => break result?,
+        }
+    };
+    out.note("The key has been established").await?;
+    log::info!("sealed session established in {:?}", started.elapsed());
+    if ready.services.as_deref().is_some_and(|s| !s.split(',').any(|s| s == MESSAGE)) {
+        log::warn!("the server permits {}", ready.services.unwrap_or_default());
+    }
+    connection.session().open(MESSAGE, b"").map_err(SealedIoError::Sealed)?;
+    match next_event(&mut connection).await? {
+        Event::OpenReply { status: 0, .. } => {}
+        Event::OpenReply { text, .. } => {
+            return Err(SessionError::Refused { text: text.into_bytes() }.into());
+        }
+        _ => return Err(unexpected()),
+    }
+    let mut frames = Frames::default();
+    loop {
+        out.flush().await?;
+        match ask(&mut texts, &mut connection).await? {
+            Said::Text(text) if text == QUIT => break,
+            Said::Text(text) => {
+                let Ok(message) = framed(text.as_bytes()) else {
+                    let error = SessionError::TextTooLong { len: text.len(), limit: LONGEST };
+                    out.not_sent(error).await?;
+                    continue;
+                };
+                connection.session().send(&message).map_err(SealedIoError::Sealed)?;
+                let reply = reply(&mut connection, &mut frames).await?;
+                out.reply(&Printable(&reply)).await?;
+            }
+            Said::End => break,
+            Said::Interrupted => {
+                connection.abort(Alert::CloseNotify).await;
+                return Err(ClientError::Interrupted);
+            }
+            Said::Failed(error) => {
+                // What was sent was answered; the session ends as it should.
+                connection.close().await?;
+                return Err(ClientError::Input(error));
+            }
+        }
+    }
+    connection.session().send_eof().map_err(SealedIoError::Sealed)?;
+    loop {
+        match next_event(&mut connection).await? {
+            Event::Eof => break,
+            Event::Data(_) => return Err(unexpected()),
+            _ => {}
+        }
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+fn unexpected() -> ClientError {
+    SealedIoError::Sealed(SealedError::Malformed("an answer that was not asked for")).into()
+}
+
+/// The next event that is none of the session's own business.
+async fn next_event(connection: &mut SealedConnection) -> Result<Event, ClientError> {
+    let wait = timeout(REPLY, async {
+        loop {
+            match connection.next().await? {
+                Event::Alert(alert) => log::warn!("the server says: {alert}"),
+                Event::Pong(_) => {}
+                Event::Closed => {
+                    return Err(SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)));
+                }
+                event => return Ok(event),
+            }
+        }
+    });
+    match wait.await {
+        Ok(event) => Ok(event?),
+        Err(_) => Err(ClientError::NoReply(REPLY)),
+    }
+}
+
+/// Waits for a text, and on the side for a server that ends the session in the meantime.
+async fn ask(texts: &mut Texts, connection: &mut SealedConnection) -> Result<Said, ClientError> {
+    let is_watched = texts.is_interruptible();
+    connection.flush().await?;
+    let mut said = texts.request().await;
+    loop {
+        tokio::select! {
+            said = &mut said => return Ok(said.unwrap_or(Said::End)),
+            event = connection.next(), if is_watched => match event? {
+                Event::Alert(alert) => log::warn!("the server says: {alert}"),
+                Event::Closed => {
+                    return Err(SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)).into());
+                }
+                Event::Pong(_) => {}
+                _ => return Err(unexpected()),
+            },
+        }
+    }
+}
+
+async fn reply(
+    connection: &mut SealedConnection,
+    frames: &mut Frames,
+) -> Result<zeroize::Zeroizing<Vec<u8>>, ClientError> {
+    loop {
+        let message = frames.next().map_err(|_| SealedError::Malformed("length of a reply"));
+        if let Some(message) = message.map_err(SealedIoError::Sealed)? {
+            return Ok(message);
+        }
+        match next_event(connection).await? {
+            Event::Data(data) => frames.push(&data),
+            _ => return Err(unexpected()),
+        }
+    }
+}
+
+/// Serves sealed sessions: prints every message and answers with its text reversed.
+#[derive(Clone, Debug)]
+pub struct SealedServer {
+    config: Arc<ServerConfig>,
+    clients: Option<AuthorizedClients>,
+    limits: Limits,
+    pool: DhPool,
+    console: Console,
+    shutdown: Shutdown,
+    sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
+}
+
+/// Counts a session of a key as long as it lives.
+#[derive(Debug)]
+struct Counted {
+    sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
+    key: [u8; 32],
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = sessions.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl SealedServer {
+    /// A server with these settings, computing in `pool`, printing to `console` until told to stop.
+    pub fn new(
+        config: Arc<ServerConfig>,
+        clients: Option<AuthorizedClients>,
+        limits: Limits,
+        pool: DhPool,
+        console: Console,
+        shutdown: Shutdown,
+    ) -> Self {
+        let sessions = Arc::default();
+        Self { config, clients, limits, pool, console, shutdown, sessions }
+    }
+
+    /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
+    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, admission: &Admission) {
+        match self.session(stream, peer, admission).await {
+            Ok(reason) => log::info!("{peer}: {reason}"),
+            Err(error) => log::warn!("{peer}: {error}"),
+        }
+    }
+
+    async fn session(
+        mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        admission: &Admission,
+    ) -> Result<&'static str, Ended> {
+        self.console.line(format!("New client: {peer}")).await?;
+        self.console.line("Negotiating the cipher").await?;
+        let started = Instant::now();
+        let console = self.console.clone();
+        let chosen = async move |id| {
+            // A closed console ends the server by itself.
+            let _ = console.line(format!("We are going to use {id}")).await;
+            let _ = console.line("Negotiating the key").await;
+        };
+        let mut admitted = None;
+        let decide = |client| match self.decide(client, peer) {
+            Ok((grant, counted)) => {
+                let services = Some(grant.permit.join(","));
+                admitted = Some((grant, counted));
+                let largest_message = u32::try_from(LONGEST).ok();
+                Decision::Admit(Ready { services, largest_message, ..Ready::default() })
+            }
+            Err(reason) => Decision::Deny(reason),
+        };
+        let (source, deadline) = (Source::of(peer.ip()), started + SEALED_HANDSHAKE);
+        let config = self.config.clone();
+        let accepted =
+            accept_sealed(stream, config, &self.pool, source, deadline, chosen, decide).await;
+        let (mut connection, client) = accepted?;
+        admission.establish();
+        let (grant, _counted) = admitted.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
+        self.console.line("The key has been established").await?;
+        let name = match client {
+            PeerIdentity::Key(key) => format!("{} {}", fingerprint(&key), grant.comment),
+            PeerIdentity::PskOnly => "the holder of the PSK".to_owned(),
+        };
+        log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
+        let ended = self.exchange(&mut connection, &grant).await;
+        match &ended {
+            Ok(_) => connection.close().await?,
+            Err(Ended::Sealed(_) | Ended::Console(_)) => connection.abort(Alert::CloseNotify).await,
+            Err(Ended::Denied(_)) => connection.abort(Alert::AccessDenied).await,
+            Err(Ended::TooLong(_)) => connection.abort(Alert::Policy).await,
+        }
+        ended
+    }
+
+    /// What a client may do, and a place among the sessions of its key.
+    fn decide(
+        &self,
+        client: PeerIdentity,
+        from: SocketAddr,
+    ) -> Result<(Grant, Option<Counted>), &'static str> {
+        let key = match client {
+            // Whoever has the PSK has that and no more.
+            PeerIdentity::PskOnly => return Ok((Grant::default(), None)),
+            PeerIdentity::Key(key) => key,
+        };
+        let clients = self.clients.as_ref().ok_or("no key is authorized here")?;
+        let grant = clients.grant(&key, from.ip())?;
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sessions.entry(key).or_default();
+        if grant.max_sessions.is_some_and(|most| *count >= most) {
+            return Err("its key has as many sessions as it may have");
+        }
+        *count += 1;
+        Ok((grant, Some(Counted { sessions: self.sessions.clone(), key })))
+    }
+
+    async fn exchange(
+        &mut self,
+        connection: &mut SealedConnection,
+        grant: &Grant,
+    ) -> Result<&'static str, Ended> {
+        let mut frames = Frames::default();
+        loop {
+            let idle = self.limits.idle;
+            let event = tokio::select! {
+                event = timeout(idle, connection.next()) => match event {
+                    Ok(event) => event?,
+                    Err(_) => return Ok("closed, nothing happened for too long"),
+                },
+                () = self.shutdown.wait(), if frames.is_empty() => {
+                    return Ok("closed, the server is stopping");
+                }
+            };
+            match event {
+                Event::Open { service, .. } if service == MESSAGE && grant.permits(MESSAGE) => {
+                    connection.session().reply_open(0, "").map_err(SealedIoError::Sealed)?;
+                }
+                Event::Open { service, .. } => {
+                    let text = "this service is not permitted";
+                    connection.session().reply_open(1, text).map_err(SealedIoError::Sealed)?;
+                    connection.flush().await.map_err(SealedIoError::Io)?;
+                    return Err(Ended::Denied(Printable(service.as_bytes()).to_string()));
+                }
+                Event::Data(data) => {
+                    frames.push(&data);
+                    while let Some(text) = frames.next()? {
+                        self.console.line(format!("Received: {}", Printable(&text))).await?;
+                        let answer = framed(&reversed(&text))?;
+                        connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
+                        connection.flush().await.map_err(SealedIoError::Io)?;
+                    }
+                }
+                Event::Eof if frames.is_empty() => {
+                    connection.session().send_eof().map_err(SealedIoError::Sealed)?;
+                }
+                Event::Eof => return Err(SealedIoError::Sealed(SealedError::Cut).into()),
+                Event::Closed => return Ok("the client closed the session"),
+                Event::ExchangeWanted(share) => {
+                    // The client uses the key exchange of the handshake.
+                    let kex = self.config.kex.first().copied();
+                    let kex = kex.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
+                    let answer = self
+                        .pool
+                        .compute("rekey", Source::SELF, move || {
+                            kex.respond(&share, &mut rand::rng())
+                        })
+                        .await
+                        .ok_or(SealedIoError::TimedOut)?;
+                    let (share, secret) = answer.map_err(|e| SealedIoError::Sealed(e.into()))?;
+                    let session = connection.session();
+                    session.answer_exchange(&share, &secret).map_err(SealedIoError::Sealed)?;
+                }
+                Event::Alert(_)
+                | Event::Pong(_)
+                | Event::OpenReply { .. }
+                | Event::ExchangeAnswered(_) => {}
+            }
+        }
+    }
+}
+
+/// Why a session ended that should not have.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("{0}")]
+    Console(#[from] ConsoleClosed),
+    #[error("it wanted the service '{0}', which its key does not permit")]
+    Denied(String),
+    #[error("{0}")]
+    Sealed(#[from] SealedIoError),
+    #[error("{0}")]
+    TooLong(#[from] TooLong),
+}
