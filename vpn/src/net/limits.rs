@@ -1,4 +1,4 @@
-//! Every limit of the network side, with its reason (PROTOCOL.md §3.7).
+//! Every limit of the network side, with its reason (PROTOCOL.md §3.7, §4.7).
 
 use std::time::Duration;
 

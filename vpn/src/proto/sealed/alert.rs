@@ -1,4 +1,4 @@
-//! Alerts (PROTOCOL.md §4.6).
+//! Alerts (PROTOCOL.md §4.5).
 
 use std::fmt;
 
