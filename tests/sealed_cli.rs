@@ -112,6 +112,23 @@ fn a_conversation_is_sealed_both_ways() {
 }
 
 #[test]
+fn both_sides_log_the_same_keys() {
+    let keys = Keys::new();
+    let (ours, theirs) = (keys.path("ours.log"), keys.path("theirs.log"));
+    let server = keys.server(&["--keylog", &theirs]);
+    let ended = keys.client(&server, "client", &["--accept-new", "-m", "x", "--keylog", &ours]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("vpn: warning: the keys of every session go to "));
+    let text = keys.read("ours.log");
+    assert_eq!(text, keys.read("theirs.log"));
+    let labels: Vec<&str> = text.lines().map(|l| l.split(' ').next().unwrap()).collect();
+    assert_eq!(labels, ["SEALED_C_HS", "SEALED_S_HS", "SEALED_C_AP", "SEALED_S_AP"]);
+    assert!(text.lines().all(|l| l.len() == "SEALED_C_HS".len() + 2 * 65));
+    let ended = keys.client(&server, "client", &["-m", "x", "--explain"]);
+    assert_eq!(ended.code, Some(2));
+}
+
+#[test]
 fn servers_are_known_by_their_keys() {
     let keys = Keys::new();
     let server = keys.server(&[]);

@@ -107,6 +107,9 @@ pub(super) fn client(
         }
         return Ok(None);
     }
+    if args.common.explain.is_some() {
+        return Err(Failure::new(Exit::Usage, "--explain explains the classic profile only"));
+    }
     let known = known?.ok_or_else(|| {
         Failure::new(Exit::Usage, "there is no home folder")
             .hint("name a file with --known-servers")

@@ -15,6 +15,8 @@ pub use dial::{DialError, connect};
 pub use listen::{ListenError, bind, endpoint};
 pub use pool::DhPool;
 pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
-pub use sealed::{SealedConnection, SealedIoError, Step, accept_sealed, connect_sealed};
+pub use sealed::{
+    LoggedSecrets, Place, SealedConnection, SealedIoError, Step, accept_sealed, connect_sealed,
+};
 pub use server::{Server, Shutdown};
 pub use source::Source;

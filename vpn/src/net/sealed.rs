@@ -36,6 +36,38 @@ pub enum Step {
     Server(PeerIdentity),
 }
 
+/// Where and until when a handshake may compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The pool.
+    pub pool: &'a DhPool,
+    /// Whose turn in it it is.
+    pub source: Source,
+    /// When the whole handshake has to be over.
+    pub deadline: Instant,
+}
+
+/// Secrets of a session for a key log, the client's first.
+#[derive(Clone, Copy)]
+pub struct LoggedSecrets<'a> {
+    /// What a capture knows the session by.
+    pub client_random: [u8; 32],
+    /// Which secrets these are.
+    pub labels: [&'static str; 2],
+    /// The secrets.
+    pub secrets: [&'a [u8; 32]; 2],
+}
+
+impl std::fmt::Debug for LoggedSecrets<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoggedSecrets").field("labels", &self.labels).finish_non_exhaustive()
+    }
+}
+
+/// The labels of the secrets of a handshake, and of those of a session (PROTOCOL.md §4.8).
+const HANDSHAKE: [&str; 2] = ["SEALED_C_HS", "SEALED_S_HS"];
+const SESSION: [&str; 2] = ["SEALED_C_AP", "SEALED_S_AP"];
+
 /// Shakes hands as a client.
 ///
 /// `check` hears of each step; if it does not want the server that it is told of, the handshake ends
@@ -48,13 +80,13 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
     mut stream: TcpStream,
     config: Arc<ClientConfig>,
     kex: Kex,
-    pool: &DhPool,
-    deadline: Instant,
+    place: Place<'_>,
     mut check: impl FnMut(Step) -> Result<(), E>,
+    log_keys: &impl Fn(&LoggedSecrets<'_>),
 ) -> Result<(SealedConnection, Ready), E> {
     let handshake = async {
         let start = move || HelloSent::start(config, kex, &mut rand::rng());
-        let (state, hello) = compute(pool, Source::SELF, start).await?;
+        let (state, hello) = compute(place, start).await?;
         write(&mut stream, &hello).await?;
         let mut input = Vec::new();
         let first = match read_part(&mut stream, &mut input, Part::Hello).await {
@@ -63,7 +95,9 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
             }
             first => first?,
         };
-        let state = compute(pool, Source::SELF, move || state.on_first(&first)).await?;
+        let state = compute(place, move || state.on_first(&first)).await?;
+        let (client_random, secrets) = state.key_log();
+        log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
         check(Step::Chosen(state.suite()))?;
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
         let state = state.on_record(&record).map_err(SealedIoError::Sealed)?;
@@ -75,13 +109,15 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
             return Err(error);
         }
         let (state, record) = state.accept().map_err(SealedIoError::Sealed)?;
+        let secrets = state.key_log();
+        log_keys(&LoggedSecrets { client_random, labels: SESSION, secrets });
         write(&mut stream, &record).await?;
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
         let (mut session, ready) = state.on_record(&record).map_err(SealedIoError::Sealed)?;
         session.handle_input(&input).map_err(SealedIoError::Sealed)?;
         Ok((session, ready))
     };
-    let result = timeout_at(deadline.into(), handshake).await;
+    let result = timeout_at(place.deadline.into(), handshake).await;
     let (session, ready): (Session, Ready) = result.map_err(|_| SealedIoError::TimedOut)??;
     Ok((SealedConnection { stream, session, events: VecDeque::new() }, ready))
 }
@@ -94,11 +130,10 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
 pub async fn accept_sealed(
     mut stream: TcpStream,
     config: Arc<ServerConfig>,
-    pool: &DhPool,
-    source: Source,
-    deadline: Instant,
+    place: Place<'_>,
     mut chosen: impl AsyncFnMut(SuiteId),
     decide: impl FnOnce(PeerIdentity) -> Decision,
+    log_keys: &impl Fn(&LoggedSecrets<'_>),
 ) -> Result<(SealedConnection, PeerIdentity), SealedIoError> {
     let handshake = async {
         let mut input = Vec::new();
@@ -113,12 +148,15 @@ pub async fn accept_sealed(
             }
         };
         chosen(gated.suite()).await;
-        let (state, flight) =
-            compute(pool, source, move || gated.respond(&mut rand::rng())).await?;
+        let (state, flight) = compute(place, move || gated.respond(&mut rand::rng())).await?;
+        let (client_random, secrets) = state.key_log();
+        log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
         write(&mut stream, &flight).await?;
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
         match state.on_record(&record, decide) {
             Ok((mut session, client, ready)) => {
+                let secrets = session.traffic_secrets();
+                log_keys(&LoggedSecrets { client_random, labels: SESSION, secrets });
                 write(&mut stream, &ready).await?;
                 session.handle_input(&input)?;
                 Ok((session, client))
@@ -131,7 +169,7 @@ pub async fn accept_sealed(
             }
         }
     };
-    match timeout_at(deadline.into(), handshake).await {
+    match timeout_at(place.deadline.into(), handshake).await {
         Ok(Ok((session, client))) => {
             Ok((SealedConnection { stream, session, events: VecDeque::new() }, client))
         }
@@ -145,11 +183,10 @@ pub async fn accept_sealed(
 
 /// Runs a computation when its turn comes.
 async fn compute<T: Send + 'static>(
-    pool: &DhPool,
-    source: Source,
+    place: Place<'_>,
     work: impl FnOnce() -> Result<T, SealedError> + Send + 'static,
 ) -> Result<T, SealedIoError> {
-    Ok(pool.compute("sealed", source, work).await.ok_or(SealedIoError::TimedOut)??)
+    Ok(place.pool.compute("sealed", place.source, work).await.ok_or(SealedIoError::TimedOut)??)
 }
 
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<(), SealedIoError> {

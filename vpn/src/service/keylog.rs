@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::net::LoggedSecrets;
 use crate::proto::classic::{Chaining, Established};
 
 /// How many digits of a public value tell sessions apart.
@@ -50,6 +51,24 @@ impl KeyLog {
         let line = line(session);
         // A line is one write, so a failed one before it does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes())
+    }
+
+    /// Appends secrets of a sealed session.
+    ///
+    /// # Errors
+    ///
+    /// What the file says.
+    pub fn record_sealed(&self, secrets: &LoggedSecrets<'_>) -> io::Result<()> {
+        let mut lines = Zeroizing::new(String::with_capacity(512));
+        for (label, secret) in secrets.labels.iter().zip(secrets.secrets) {
+            lines.push_str(label);
+            lines.push(' ');
+            push_hex(&mut lines, &secrets.client_random);
+            lines.push(' ');
+            push_hex(&mut lines, secret);
+            lines.push('\n');
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(lines.as_bytes())
     }
 }
 

@@ -11,12 +11,13 @@ use tokio::time::timeout;
 use super::client::{ClientError, ClientOptions, Output, QUIT, Said, Texts};
 use super::console::{Console, ConsoleClosed};
 use super::frames::{Frames, LONGEST, TooLong, framed};
+use super::keylog::KeyLog;
 use super::message::reversed;
 use crate::identity::{AuthorizedClients, Grant, fingerprint};
 use crate::net::limits::{Limits, REPLY, SEALED_HANDSHAKE};
 use crate::net::{
-    Admission, DhPool, SealedConnection, SealedIoError, Shutdown, Source, Step, accept_sealed,
-    connect, connect_sealed, endpoint,
+    Admission, DhPool, LoggedSecrets, Place, SealedConnection, SealedIoError, Shutdown, Source,
+    Step, accept_sealed, connect, connect_sealed, endpoint,
 };
 use crate::proto::sealed::{
     Alert, ClientConfig, Decision, Event, PeerIdentity, Ready, SealedError, ServerConfig,
@@ -52,6 +53,7 @@ pub async fn run_sealed_client(
     console: Console,
     mut judge: impl FnMut(PeerIdentity) -> Verdict,
 ) -> Result<(), ClientError> {
+    let key_log = options.observers.key_log.as_ref();
     let out = Output::new(console, options);
     let pool = DhPool::new(limits.dh_workers);
     let started = Instant::now();
@@ -72,7 +74,11 @@ pub async fn run_sealed_client(
             Step::Server(peer) => judge(peer).map_err(ClientError::Untrusted),
         };
         let deadline = Instant::now() + SEALED_HANDSHAKE;
-        let result = connect_sealed(stream, config.clone(), kex, &pool, deadline, check).await;
+        let place = Place { pool: &pool, source: Source::SELF, deadline };
+        let result = connect_sealed(stream, config.clone(), kex, place, check, &|line| {
+            write_keys(key_log, line);
+        })
+        .await;
         if let Some(id) = chosen {
             out.note(format!("We are going to use {id}")).await?;
             out.note("Negotiating the key").await?;
@@ -152,6 +158,14 @@ pub async fn run_sealed_client(
     Ok(())
 }
 
+/// Writes secrets to the key log, if there is one.
+fn write_keys(key_log: Option<&KeyLog>, secrets: &LoggedSecrets<'_>) {
+    if let Some(Err(error)) = key_log.map(|log| log.record_sealed(secrets)) {
+        // The session is worth more than its lines in the log.
+        log::error!("cannot write to the key log: {error}");
+    }
+}
+
 fn unexpected() -> ClientError {
     SealedIoError::Sealed(SealedError::Malformed("an answer that was not asked for")).into()
 }
@@ -222,6 +236,7 @@ pub struct SealedServer {
     console: Console,
     shutdown: Shutdown,
     sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
+    key_log: Option<KeyLog>,
 }
 
 /// Counts a session of a key as long as it lives.
@@ -254,7 +269,12 @@ impl SealedServer {
         shutdown: Shutdown,
     ) -> Self {
         let sessions = Arc::default();
-        Self { config, clients, limits, pool, console, shutdown, sessions }
+        Self { config, clients, limits, pool, console, shutdown, sessions, key_log: None }
+    }
+
+    /// Also writes keys to this log.
+    pub(super) fn log_keys(&mut self, key_log: Option<KeyLog>) {
+        self.key_log = key_log;
     }
 
     /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
@@ -291,9 +311,12 @@ impl SealedServer {
             Err(reason) => Decision::Deny(reason),
         };
         let (source, deadline) = (Source::of(peer.ip()), started + SEALED_HANDSHAKE);
+        let place = Place { pool: &self.pool, source, deadline };
         let config = self.config.clone();
-        let accepted =
-            accept_sealed(stream, config, &self.pool, source, deadline, chosen, decide).await;
+        let accepted = accept_sealed(stream, config, place, chosen, decide, &|s| {
+            write_keys(self.key_log.as_ref(), s);
+        })
+        .await;
         let (mut connection, client) = accepted?;
         admission.establish();
         let (grant, _counted) = admitted.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
@@ -303,7 +326,7 @@ impl SealedServer {
             PeerIdentity::PskOnly => "the holder of the PSK".to_owned(),
         };
         log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
-        let ended = self.exchange(&mut connection, &grant).await;
+        let ended = self.exchange(&mut connection, &grant, source).await;
         match &ended {
             Ok(_) => connection.close().await?,
             Err(Ended::Sealed(_) | Ended::Console(_)) => connection.abort(Alert::CloseNotify).await,
@@ -339,6 +362,7 @@ impl SealedServer {
         &mut self,
         connection: &mut SealedConnection,
         grant: &Grant,
+        source: Source,
     ) -> Result<&'static str, Ended> {
         let mut frames = Frames::default();
         loop {
@@ -377,14 +401,10 @@ impl SealedServer {
                 Event::Eof => return Err(SealedIoError::Sealed(SealedError::Cut).into()),
                 Event::Closed => return Ok("the client closed the session"),
                 Event::ExchangeWanted(share) => {
-                    // The client uses the key exchange of the handshake.
-                    let kex = self.config.kex.first().copied();
-                    let kex = kex.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
+                    let kex = connection.session().kex();
                     let answer = self
                         .pool
-                        .compute("rekey", Source::SELF, move || {
-                            kex.respond(&share, &mut rand::rng())
-                        })
+                        .compute("rekey", source, move || kex.respond(&share, &mut rand::rng()))
                         .await
                         .ok_or(SealedIoError::TimedOut)?;
                     let (share, secret) = answer.map_err(|e| SealedIoError::Sealed(e.into()))?;

@@ -99,7 +99,8 @@ impl MessageServer {
 
     /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
     pub async fn serve(mut self, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-        if let Some(sealed) = self.sealed.take() {
+        if let Some(mut sealed) = self.sealed.take() {
+            sealed.log_keys(self.observers.key_log.clone());
             // The first bytes decide, and nothing is said before them.
             let mut first = [0];
             let shows = timeout(FIRST_BYTE, stream.peek(&mut first)).await;

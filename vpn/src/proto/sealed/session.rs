@@ -11,7 +11,7 @@ use super::super::classic::Role;
 use super::super::negotiate::SuiteId;
 use super::alert::Alert;
 use super::error::SealedError;
-use super::kex::KexSecret;
+use super::kex::{Kex, KexSecret};
 use super::record::{MAX_PAYLOAD, Opened, RecordOpener, RecordSealer, content};
 use super::schedule::{SessionSecrets, TrafficSecret};
 use super::wire::{Part, Reader, frame, framed, next_length, put_long, put_short, unframed};
@@ -48,15 +48,16 @@ impl Limits {
     }
 }
 
-/// The suite and the secrets of a session.
+/// The suite, the key exchange and the secrets of a session.
 pub(super) struct Keys {
     pub(super) id: SuiteId,
+    pub(super) kex: Kex,
     pub(super) secrets: SessionSecrets,
 }
 
 impl Keys {
-    pub(super) fn new(id: SuiteId, secrets: SessionSecrets) -> Self {
-        Self { id, secrets }
+    pub(super) fn new(id: SuiteId, kex: Kex, secrets: SessionSecrets) -> Self {
+        Self { id, kex, secrets }
     }
 }
 
@@ -227,6 +228,11 @@ impl Session {
     /// What the session uses.
     pub fn suite(&self) -> SuiteId {
         self.keys.id
+    }
+
+    /// The key exchange of the handshake, which a fresh one uses too.
+    pub fn kex(&self) -> Kex {
+        self.keys.kex
     }
 
     /// A name for the session that both sides know, for logs; it gives nothing away.

@@ -105,12 +105,13 @@ impl HelloSent {
         let mut transcript = Transcript::default();
         transcript.add(&self.hello.bytes);
         transcript.add(&server.bytes);
+        let kex = self.pair.kex();
         let exchanged = self.pair.finish(&server.share)?;
         let psk = self.config.psk.as_ref();
         let secrets = HandshakeSecrets::new(psk, &exchanged, &transcript.hash());
         let opener = RecordOpener::new(secrets.server.record_keys(id)?);
         let (config, random) = (self.config, self.hello.random);
-        Ok(AwaitServerAuth { config, id, random, transcript, secrets, opener })
+        Ok(AwaitServerAuth { config, id, kex, random, transcript, secrets, opener })
     }
 
     fn rejected(&self, reject: Reject) -> SealedError {
@@ -136,6 +137,7 @@ impl HelloSent {
 pub struct AwaitServerAuth {
     config: Arc<ClientConfig>,
     id: SuiteId,
+    kex: Kex,
     random: [u8; 32],
     transcript: Transcript,
     secrets: HandshakeSecrets,
@@ -186,8 +188,8 @@ impl AwaitServerAuth {
         }
         self.transcript.add(&frame);
         let sealer = RecordSealer::new(self.secrets.client.record_keys(self.id)?);
-        let Self { config, id, transcript, secrets, .. } = self;
-        Ok(ServerVerified { config, id, transcript, secrets, sealer, server })
+        let Self { config, id, kex, transcript, secrets, .. } = self;
+        Ok(ServerVerified { config, id, kex, transcript, secrets, sealer, server })
     }
 }
 
@@ -196,6 +198,7 @@ impl AwaitServerAuth {
 pub struct ServerVerified {
     config: Arc<ClientConfig>,
     id: SuiteId,
+    kex: Kex,
     transcript: Transcript,
     secrets: HandshakeSecrets,
     sealer: RecordSealer,
@@ -219,7 +222,7 @@ impl ServerVerified {
         let record = self.sealer.seal(content::HANDSHAKE, &frame, HANDSHAKE_PAD)?;
         self.transcript.add(&frame);
         let transcript = self.transcript.hash();
-        let keys = Keys::new(self.id, self.secrets.into_session(&transcript));
+        let keys = Keys::new(self.id, self.kex, self.secrets.into_session(&transcript));
         let opener = RecordOpener::new(keys.secrets.server.record_keys(self.id)?);
         let limits = self.config.limits;
         Ok((AuthSent { keys, opener, limits, transcript }, record))

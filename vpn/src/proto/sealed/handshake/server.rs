@@ -159,9 +159,10 @@ impl Gated {
         let mut flight = answer.bytes;
         flight.extend(sealer.seal(content::HANDSHAKE, &frame, HANDSHAKE_PAD)?);
         transcript.add(&frame);
-        let (config, id, random) = (self.config, self.id, self.hello.random);
+        let (config, id, kex, random) = (self.config, self.id, self.kex, self.hello.random);
         let has_psk = self.psk.is_some();
-        let state = ServerFlightSent { config, id, has_psk, random, transcript, secrets, opener };
+        let state =
+            ServerFlightSent { config, id, kex, has_psk, random, transcript, secrets, opener };
         Ok((state, flight))
     }
 }
@@ -185,6 +186,7 @@ fn nothing_in_common(config: &ServerConfig, what: &'static str, theirs: &[String
 pub struct ServerFlightSent {
     config: Arc<ServerConfig>,
     id: SuiteId,
+    kex: Kex,
     has_psk: bool,
     random: [u8; 32],
     transcript: Transcript,
@@ -235,7 +237,7 @@ impl ServerFlightSent {
         };
         self.transcript.add(&frame);
         let transcript = self.transcript.hash();
-        let keys = Keys::new(self.id, self.secrets.into_session(&transcript));
+        let keys = Keys::new(self.id, self.kex, self.secrets.into_session(&transcript));
         let mut sealer = RecordSealer::new(keys.secrets.server.record_keys(self.id)?);
         let (client, ready) = match verdict {
             Ok(admitted) => admitted,
