@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use num_bigint::BigUint;
@@ -13,6 +13,10 @@ use vpn::proto::classic::{
     Chaining, ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event,
     HANDSHAKE_LIMIT, Handshake, MacRule, OpenError, Opener, Sealer, ServerHandshake, ServerSession,
     SessionKeys, Strip, TAG_DIGITS, Telling, Timing,
+};
+use vpn::proto::sealed::{
+    ClientConfig, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, RecordOpener,
+    RecordSealer, ServerConfig, TrafficSecret, next_length,
 };
 use vpn::proto::{
     Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Having, Offer, Printable,
@@ -25,12 +29,14 @@ use zeroize::Zeroizing;
 pub(crate) type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ALL: [Check; 6] = [
+pub(crate) const ALL: [Check; 8] = [
     ("choice", choice),
     ("config", config),
     ("data_stream", data_stream),
     ("dhmke", dhmke),
     ("proposal", proposal),
+    ("sealed_hello", sealed_hello),
+    ("sealed_records", sealed_records),
     ("server_session", server_session),
 ];
 
@@ -581,4 +587,99 @@ pub(crate) fn try_work(handshake: &mut impl Handshake) -> Result<Vec<u8>, Handsh
             None => return Ok(sent),
         }
     }
+}
+
+/// Arbitrary bytes as the first message of either side of the sealed profile.
+pub(crate) fn sealed_hello(data: &[u8]) {
+    static SERVER: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
+        Arc::new(ServerConfig {
+            enabled: enabled().into(),
+            kex: vec![Kex::X25519MlKem768],
+            identity: Some(Identity::from_seed(&[1; 32])),
+            psks: Vec::new(),
+            is_gate_required: false,
+            limits: Limits::default(),
+        })
+    });
+    static CLIENT: LazyLock<(Arc<ClientConfig>, Vec<u8>)> = LazyLock::new(|| {
+        let config = Arc::new(ClientConfig {
+            enabled: enabled().into(),
+            kex: vec![Kex::X25519MlKem768],
+            identity: None,
+            server_key: None,
+            psk: None,
+            limits: Limits::default(),
+        });
+        let start = HelloSent::start(config.clone(), Kex::X25519MlKem768, &mut rand::rng());
+        (config, start.unwrap().1)
+    });
+    // Where a stream is cut does not depend on what comes behind.
+    if let Ok(Some(length)) = next_length(Part::Hello, data) {
+        assert!(length <= data.len());
+        assert_eq!(next_length(Part::Hello, &data[..length]), Ok(Some(length)));
+        assert_eq!(next_length(Part::Hello, &data[..length - 1]), Ok(None));
+    }
+    let (config, hello) = &*CLIENT;
+    let client = || {
+        let pair = KexKeyPair::danger_hybrid(&[7; 64], &[9; 32]);
+        HelloSent::danger_replay(config.clone(), pair, hello).unwrap()
+    };
+    match Gated::on_hello(SERVER.clone(), data) {
+        Ok(gated) => {
+            // Whatever the share is: an answer, or silence.
+            let _ = gated.respond(&mut rand::rng());
+        }
+        Err(refusal) => {
+            assert_one_line(&Printable(refusal.error.to_string().as_bytes()).to_string());
+            if let Some(answer) = refusal.answer {
+                // A client can read why.
+                assert!(client().on_first(&answer).is_err());
+            }
+        }
+    }
+    if let Ok(state) = client().on_first(data) {
+        // Nobody but a server with a key gets further.
+        assert!(state.on_record(data).is_err());
+    }
+}
+
+/// Sealed records, altered and cut as the bytes say: nothing comes out that was not put in.
+pub(crate) fn sealed_records(data: &[u8]) {
+    let mut decisions = Decisions(data);
+    let (id, _) = cell(decisions.byte());
+    let secret = TrafficSecret::danger_from_bytes([decisions.byte(); 32]);
+    let Ok(keys) = secret.record_keys(id) else { return };
+    let mut sealer = RecordSealer::new(keys);
+    let mut opener = RecordOpener::new(secret.record_keys(id).unwrap());
+    let (mut stream, mut sent, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..decisions.byte() % 8 {
+        let (content, pad_to) = (decisions.byte(), usize::from(decisions.byte() % 3) * 64);
+        let length = decisions.byte().into();
+        let payload = decisions.take(length).to_vec();
+        stream.extend(sealer.seal(content, &payload, pad_to.max(1)).unwrap());
+        sent.push((content, payload));
+        ends.push(stream.len());
+    }
+    let mut altered = stream.len();
+    while !decisions.0.is_empty() {
+        let at = decisions.below(stream.len() + 1);
+        match decisions.byte() % 3 {
+            0 if at < stream.len() => stream[at] ^= decisions.byte() | 1,
+            1 => {
+                let inserted = decisions.take(40).to_vec();
+                stream.splice(at..at, inserted);
+            }
+            _ => stream.truncate(at),
+        }
+        altered = altered.min(at);
+    }
+    let sure = ends.iter().filter(|end| **end <= altered).count();
+    let mut opened = Vec::new();
+    while let Ok(Some(length)) = next_length(Part::Record, &stream) {
+        let record: Vec<u8> = stream.drain(..length).collect();
+        let Ok(record) = opener.open(&record) else { break };
+        opened.push((record.content, record.payload.to_vec()));
+    }
+    assert!(opened.len() >= sure, "{} of {sure} records", opened.len());
+    assert!(sent.starts_with(&opened), "a record that was not sealed");
 }

@@ -144,6 +144,20 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_as_a_hello(data in prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..300),
+        prop::collection::vec(any::<u8>(), 0..300)
+            .prop_map(|tail| [b"\xf5VPN\x01\x01\x00\x01\x00", &tail[..]].concat()),
+    ]) {
+        checks::sealed_hello(&data);
+    }
+
+    #[test]
+    fn any_alterations_of_sealed_records(data in prop::collection::vec(any::<u8>(), 0..500)) {
+        checks::sealed_records(&data);
+    }
+
+    #[test]
     fn any_bytes_in_any_state_of_a_session(data in prop::collection::vec(any::<u8>(), 0..900)) {
         checks::server_session(&data);
     }
