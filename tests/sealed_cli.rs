@@ -4,8 +4,9 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use crate::support::{Ended, SHIPPED, Server, TempDir, read_to_end, run};
+use crate::support::{Ended, Lines, Process, SHIPPED, Server, TempDir, read_to_end, run, vpn};
 
 /// A folder with a server's and a client's key.
 struct Keys {
@@ -357,6 +358,100 @@ fn a_session_that_is_cut_is_no_success() {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(7), ""), "{}", ended.stderr);
     assert!(ended.stderr.contains("did not say that it was the end"), "{}", ended.stderr);
     proxy.join().unwrap();
+}
+
+/// A server with a pipe to a file; its port, and itself.
+fn pipe_server(keys: &Keys, input: &Path, output: &Path, service: &str) -> (Process, Lines, u16) {
+    let line = keys.read("client.pub");
+    keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
+    let (identity, clients) = (keys.path("server"), keys.path("authorized"));
+    let mut command = vpn();
+    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--identity", &identity]);
+    command.args(["--authorized-clients", &clients, "--service", service]);
+    command.stdin(std::fs::File::open(input).unwrap());
+    command.stdout(std::fs::File::create(output).unwrap()).stderr(Stdio::piped());
+    let mut server = Process(command.spawn().unwrap());
+    let log = Lines::of(server.0.stderr.take().unwrap());
+    let announced = log.until("Listening on ");
+    let port = announced.rsplit(':').next().unwrap().parse().unwrap();
+    (server, log, port)
+}
+
+#[test]
+fn a_pipe_carries_both_directions_and_their_ends() {
+    let keys = Keys::new();
+    let (there, back): (Vec<u8>, Vec<u8>) =
+        ((0..3_000_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect(), vec![7; 1_000_000]);
+    let input = keys.folder.file("back", &back);
+    let output = keys.folder.path().join("there");
+    let (mut server, _log, port) = pipe_server(&keys, &input, &output, "pipe");
+    let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
+    let (port, known) = (port.to_string(), keys.path("known"));
+    let mut command = vpn();
+    command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
+    command.args(["--identity", &identity, "--server-key", &pin, "--known-servers", &known]);
+    let sent = keys.folder.file("sent", &there);
+    let got = keys.folder.path().join("got");
+    command.stdin(std::fs::File::open(sent).unwrap());
+    command.stdout(std::fs::File::create(&got).unwrap()).stderr(Stdio::piped());
+    let mut client = Process(command.spawn().unwrap());
+    assert_eq!(client.wait().code(), Some(0));
+    // It serves one session and ends.
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(std::fs::read(&output).unwrap() == there);
+    assert!(std::fs::read(&got).unwrap() == back);
+}
+
+#[test]
+fn a_pipe_that_is_cut_is_no_success_on_either_side() {
+    let keys = Keys::new();
+    let output = keys.folder.path().join("there");
+    let (mut server, _log, port) = pipe_server(&keys, Path::new("/dev/null"), &output, "pipe");
+    let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
+    let (port, known) = (port.to_string(), keys.path("known"));
+    let mut command = vpn();
+    command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
+    command.args(["--identity", &identity, "--server-key", &pin, "--known-servers", &known]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut client = Process(command.spawn().unwrap());
+    let mut stdin = client.0.stdin.take().unwrap();
+    stdin.write_all(&[1; 100_000]).unwrap();
+    // All of it is there, and then the client dies.
+    let start = std::time::Instant::now();
+    while std::fs::metadata(&output).map_or(0, |m| m.len()) < 100_000 {
+        assert!(start.elapsed() < crate::support::DEADLINE, "the bytes do not arrive");
+        std::thread::yield_now();
+    }
+    client.signal("KILL");
+    assert_eq!(server.wait().code(), Some(7));
+    assert_eq!(client.wait().code(), None);
+}
+
+#[test]
+fn the_ends_for_measurements_take_and_give() {
+    let keys = Keys::new();
+    let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
+    for (service, input) in [("discard", vec![5; 500_000]), ("generate", Vec::new())] {
+        let line = keys.read("client.pub");
+        keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
+        let server = keys.server(&["--service", service]);
+        let port = server.port.to_string();
+        let mut command = vpn();
+        command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
+        command.args(["--identity", &identity, "--server-key", &pin]);
+        if service == "discard" {
+            let ended = crate::support::finish(command, &input);
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
+        } else {
+            // Whoever reads it goes away when there is enough.
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut client = Process(command.spawn().unwrap());
+            let mut zeros = vec![1; 300_000];
+            client.0.stdout.take().unwrap().read_exact(&mut zeros).unwrap();
+            assert!(zeros.iter().all(|byte| *byte == 0));
+            assert_eq!(client.wait().code(), Some(0));
+        }
+    }
 }
 
 #[test]

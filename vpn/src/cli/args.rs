@@ -97,6 +97,11 @@ pub(super) struct SealedServerArgs {
     /// Use suites with 64-bit blocks too
     #[arg(long)]
     pub(super) allow_64bit: bool,
+    /// What sealed sessions are for: messages; or a pipe to our standard input and output (one
+    /// session), to nothing, or from nothing but zeros
+    #[arg(long, value_name = "NAME", default_value = "message",
+          value_parser = ["message", "pipe", "discard", "generate"])]
+    pub(super) service: String,
 }
 
 impl SealedServerArgs {
@@ -113,6 +118,9 @@ pub(super) struct SealedClientArgs {
     /// Speak the sealed profile and no other
     #[arg(long)]
     pub(super) sealed: bool,
+    /// Join standard input and output to the server's end of a pipe
+    #[arg(long, requires = "sealed", conflicts_with_all = ["messages", "quiet"])]
+    pub(super) pipe: bool,
     /// The private key by which we are known [default: id_ed25519 in our folder, if it is there]
     #[arg(long, value_name = "FILE", requires = "sealed")]
     pub(super) identity: Option<PathBuf>,

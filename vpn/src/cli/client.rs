@@ -7,31 +7,49 @@ use super::failure::Failure;
 use super::watching::Watching;
 use super::{finish, input, runtime, sealed};
 use crate::config::Settings;
-use crate::service::{ClientError, ClientOptions, Console, Label, run_client, run_sealed_client};
+use crate::service::{
+    ClientError, ClientOptions, Console, Label, Said, SealedWork, Texts, run_client,
+    run_sealed_client,
+};
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
-    let source = input::source(args.texts.messages.clone(), Label::NONE, settings.limits.message)?;
+    let is_pipe = args.sealed.pipe;
+    let source = match is_pipe {
+        true => None,
+        false => {
+            let messages = args.texts.messages.clone();
+            Some(input::source(messages, Label::NONE, settings.limits.message)?)
+        }
+    };
     let sealed = sealed::client(args, &settings)?;
     let watching = Watching::start(&args.common)?;
     let options = ClientOptions {
         host: args.host.clone(),
         port: args.port,
-        is_quiet: args.texts.quiet,
-        is_interactive: source.is_interactive,
+        is_quiet: args.texts.quiet || is_pipe,
+        is_interactive: source.as_ref().is_some_and(|s| s.is_interactive),
         observers: watching.observers.clone(),
     };
     let runtime = runtime()?;
     let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
-    let (limits, texts) = (settings.limits, source.texts);
+    let (limits, texts) = (settings.limits, source.map(|s| s.texts));
     let result = runtime.block_on(async {
         match sealed {
             Some(sealed) => {
                 let (config, judge) = sealed.parts();
-                run_sealed_client(&options, config, limits, texts, console, judge).await
+                let work = match texts {
+                    Some(texts) => SealedWork::Messages(texts),
+                    None => SealedWork::Pipe,
+                };
+                run_sealed_client(&options, config, limits, work, console, judge).await
             }
-            None => run_client(&options, settings.classic(), limits, texts, console).await,
+            None => {
+                // Clap lets nobody have a pipe without the sealed profile.
+                let texts = texts.unwrap_or_else(|| Texts::new(true, || Said::End));
+                run_client(&options, settings.classic(), limits, texts, console).await
+            }
         }
     });
     runtime.shutdown_background();

@@ -13,12 +13,13 @@ use crate::identity::{
 };
 use crate::proto::EnabledSuite;
 use crate::proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, ServerConfig};
-use crate::service::{Untrusted, Verdict};
+use crate::service::{PipeEnd, Untrusted, Verdict};
 
 /// The sealed profile of a server.
 pub(super) struct SealedService {
     pub(super) config: Arc<ServerConfig>,
     pub(super) clients: Option<AuthorizedClients>,
+    pub(super) pipe: PipeEnd,
 }
 
 /// The sealed profile of a server, if something turns it on.
@@ -27,6 +28,10 @@ pub(super) fn server(
     settings: &Settings,
 ) -> Result<Option<SealedService>, Failure> {
     if !args.is_on() {
+        if args.service != "message" {
+            let problem = format!("--service {} needs --identity", args.service);
+            return Err(Failure::new(Exit::Usage, problem));
+        }
         if args.no_classic {
             let problem = "without --identity or --psk there is no profile but the classic one";
             return Err(Failure::new(Exit::Usage, problem));
@@ -48,7 +53,13 @@ pub(super) fn server(
         is_gate_required: args.gate == "required",
         limits: Limits::default(),
     };
-    Ok(Some(SealedService { config: Arc::new(config), clients }))
+    let pipe = match args.service.as_str() {
+        "pipe" => PipeEnd::Stdio,
+        "discard" => PipeEnd::Discard,
+        "generate" => PipeEnd::Generate,
+        _ => PipeEnd::None,
+    };
+    Ok(Some(SealedService { config: Arc::new(config), clients, pipe }))
 }
 
 /// The suites of the configuration; those with 64-bit blocks only if somebody said so.

@@ -10,7 +10,7 @@ use super::watching::Watching;
 use super::{finish, runtime, sealed};
 use crate::config::{DEFAULT_PORT, Settings};
 use crate::net::{Server, Shutdown, bind, endpoint};
-use crate::service::{Console, ConsoleClosed, Label, MessageServer};
+use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeEnd, PipeOutcome};
 
 pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
@@ -21,15 +21,23 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let watching = Watching::start(&args.common)?;
     raise_descriptors();
     let runtime = runtime()?;
-    let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
+    let pipe = sealed.as_ref().map_or(PipeEnd::None, |sealed| sealed.pipe);
+    let outcome = PipeOutcome::default();
+    let (console, printer) = match pipe {
+        // Standard output is the pipe's.
+        PipeEnd::Stdio => Console::start(std::io::stderr(), Label::NONE),
+        _ => Console::start(std::io::stdout(), Label::NONE),
+    };
+    let ended = outcome.clone();
     let result = runtime.block_on(async {
         let listeners = bind(host, port)?;
         let (stop, shutdown) = Shutdown::new();
         let signals = Signals::install()?;
-        let watched = console.clone();
+        let (watched, piped) = (console.clone(), outcome.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = signals.wait() => log::info!("stopping"),
+                () = piped.wait() => log::info!("the pipe has come to its end: stopping"),
                 () = watched.closed() => log::info!("standard output is closed: stopping"),
             }
             // The server may be gone already.
@@ -43,7 +51,10 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         )
         .observed_by(watching.observers.clone());
         let service = match sealed {
-            Some(sealed) => service.sealing(sealed.config, sealed.clients, args.sealed.no_classic),
+            Some(sealed) => {
+                let only = args.sealed.no_classic;
+                service.sealing(sealed.config, sealed.clients, only, (pipe, outcome))
+            }
             None => service,
         };
         serve(listeners, host, settings.limits.sessions, service, console, shutdown).await
@@ -51,6 +62,9 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     runtime.shutdown_background();
     watching.finish();
     finish(printer)?;
+    if let Some(Err(words)) = ended.get() {
+        return Err(Failure::new(Exit::Rejected, words));
+    }
     result
 }
 

@@ -16,7 +16,8 @@ pub use listen::{ListenError, bind, endpoint};
 pub use pool::DhPool;
 pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
 pub use sealed::{
-    LoggedSecrets, Place, SealedConnection, SealedIoError, Step, accept_sealed, connect_sealed,
+    LoggedSecrets, Moved, Place, SealedConnection, SealedIoError, Step, accept_sealed,
+    connect_sealed,
 };
 pub use server::{Server, Shutdown};
 pub use source::Source;

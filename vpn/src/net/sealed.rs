@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
@@ -25,6 +25,18 @@ pub struct SealedConnection {
     stream: TcpStream,
     session: Session,
     events: VecDeque<Event>,
+    /// What is sealed and not yet sent, and how much of it is.
+    output: Vec<u8>,
+    sent: usize,
+}
+
+/// What came of [`SealedConnection::advance`].
+#[derive(Debug)]
+pub enum Moved {
+    /// The peer said something.
+    Event(Event),
+    /// Everything sealed so far is on its way.
+    Sent,
 }
 
 /// What a caller is told on the way.
@@ -119,7 +131,7 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
     };
     let result = timeout_at(place.deadline.into(), handshake).await;
     let (session, ready): (Session, Ready) = result.map_err(|_| SealedIoError::TimedOut)??;
-    Ok((SealedConnection { stream, session, events: VecDeque::new() }, ready))
+    Ok((SealedConnection::new(stream, session), ready))
 }
 
 /// Shakes hands as a server.
@@ -170,9 +182,7 @@ pub async fn accept_sealed(
         }
     };
     match timeout_at(place.deadline.into(), handshake).await {
-        Ok(Ok((session, client))) => {
-            Ok((SealedConnection { stream, session, events: VecDeque::new() }, client))
-        }
+        Ok(Ok((session, client))) => Ok((SealedConnection::new(stream, session), client)),
         Ok(Err(error)) => {
             super::farewell(stream).await;
             Err(error)
@@ -213,6 +223,79 @@ async fn read_part(
 }
 
 impl SealedConnection {
+    fn new(stream: TcpStream, session: Session) -> Self {
+        Self { stream, session, events: VecDeque::new(), output: Vec::new(), sent: 0 }
+    }
+
+    /// Takes what the session has to send, so that [`SealedConnection::is_flushed`] counts it.
+    pub fn stage(&mut self) {
+        while let Some(bytes) = self.session.poll_transmit() {
+            self.output.extend(bytes);
+        }
+    }
+
+    /// Whether everything sealed so far was handed to the socket.
+    pub fn is_flushed(&self) -> bool {
+        self.sent == self.output.len()
+    }
+
+    /// Sends and receives at once, until there is an event or everything sealed is on its way.
+    /// Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    ///
+    /// As [`SealedConnection::next`].
+    pub async fn advance(&mut self) -> Result<Moved, SealedIoError> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Moved::Event(event));
+            }
+            self.stage();
+            if self.is_flushed() {
+                self.output = Vec::new();
+                self.sent = 0;
+                self.stream.readable().await?;
+            } else {
+                let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
+                if ready.is_writable() {
+                    match self.stream.try_write(&self.output[self.sent..]) {
+                        Ok(written) => self.sent += written,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    if self.is_flushed() {
+                        return Ok(Moved::Sent);
+                    }
+                }
+                if !ready.is_readable() {
+                    continue;
+                }
+            }
+            self.receive()?;
+        }
+    }
+
+    /// Reads what is there.
+    fn receive(&mut self) -> Result<(), SealedIoError> {
+        let result = match read_some(&self.stream)? {
+            Input::Bytes(bytes) => self.session.handle_input(&bytes),
+            Input::Nothing => Ok(()),
+            Input::End => self.session.handle_eof(),
+        };
+        while let Some(event) = self.session.poll_event() {
+            self.events.push_back(event);
+        }
+        match result {
+            // What came before the error comes first; the session repeats the error then.
+            Err(error) if self.events.is_empty() => Err(error.into()),
+            Ok(()) if self.events.is_empty() && self.session.is_closed() => {
+                self.events.push_back(Event::Closed);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The session, to seal things with; then call [`SealedConnection::flush`].
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
@@ -224,12 +307,12 @@ impl SealedConnection {
     ///
     /// What the socket says.
     pub async fn flush(&mut self) -> io::Result<()> {
-        while let Some(bytes) = self.session.poll_transmit() {
-            timeout(REPLY, self.stream.write_all(&bytes))
-                .await
-                .map_err(|_| io::ErrorKind::TimedOut)??;
-        }
-        Ok(())
+        self.stage();
+        let output = std::mem::take(&mut self.output);
+        let sent = std::mem::take(&mut self.sent);
+        timeout(REPLY, self.stream.write_all(&output[sent..]))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
     }
 
     /// Waits for the next event. Nothing is lost if the wait is given up.
@@ -244,23 +327,10 @@ impl SealedConnection {
             }
             self.flush().await?;
             self.stream.readable().await?;
-            let result = match read_some(&self.stream)? {
-                Input::Bytes(bytes) => self.session.handle_input(&bytes),
-                Input::Nothing => Ok(()),
-                Input::End => self.session.handle_eof(),
-            };
-            while let Some(event) = self.session.poll_event() {
-                self.events.push_back(event);
-            }
-            if let Err(error) = result {
-                if self.events.is_empty() {
-                    // Last words need not arrive.
-                    let _ = timeout(FAREWELL, self.flush()).await;
-                    return Err(error.into());
-                }
-                // What came before the error comes first; the session repeats the error then.
-            } else if self.events.is_empty() && self.session.is_closed() {
-                self.events.push_back(Event::Closed);
+            if let Err(error) = self.receive() {
+                // Last words need not arrive.
+                let _ = timeout(FAREWELL, self.flush()).await;
+                return Err(error);
             }
         }
     }

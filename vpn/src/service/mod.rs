@@ -7,6 +7,7 @@ mod frames;
 mod keylog;
 mod message;
 mod observe;
+mod pipe;
 mod sealed;
 mod server;
 
@@ -16,5 +17,6 @@ pub use explain::Explain;
 pub use keylog::KeyLog;
 pub use message::reversed;
 pub use observe::Observers;
-pub use sealed::{SealedServer, Untrusted, Verdict, run_sealed_client};
+pub use pipe::PipeEnd;
+pub use sealed::{PipeOutcome, SealedServer, SealedWork, Untrusted, Verdict, run_sealed_client};
 pub use server::MessageServer;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client::{ClientError, ClientOptions, Output, QUIT, Said, Texts};
@@ -13,6 +14,7 @@ use super::console::{Console, ConsoleClosed};
 use super::frames::{Frames, LONGEST, TooLong, framed};
 use super::keylog::KeyLog;
 use super::message::reversed;
+use super::pipe::{PIPE, PipeEnd, PipeError, join};
 use crate::identity::{AuthorizedClients, Grant, fingerprint};
 use crate::net::limits::{Limits, REPLY, SEALED_HANDSHAKE};
 use crate::net::{
@@ -49,7 +51,7 @@ pub async fn run_sealed_client(
     options: &ClientOptions,
     config: Arc<ClientConfig>,
     limits: Limits,
-    mut texts: Texts,
+    work: SealedWork,
     console: Console,
     mut judge: impl FnMut(PeerIdentity) -> Verdict,
 ) -> Result<(), ClientError> {
@@ -111,14 +113,11 @@ pub async fn run_sealed_client(
     if ready.services.as_deref().is_some_and(|s| !s.split(',').any(|s| s == MESSAGE)) {
         log::warn!("the server permits {}", ready.services.unwrap_or_default());
     }
-    connection.session().open(MESSAGE, b"").map_err(SealedIoError::Sealed)?;
-    match next_event(&mut connection).await? {
-        Event::OpenReply { status: 0, .. } => {}
-        Event::OpenReply { text, .. } => {
-            return Err(SessionError::Refused { text: text.into_bytes() }.into());
-        }
-        _ => return Err(unexpected()),
-    }
+    let mut texts = match work {
+        SealedWork::Messages(texts) => texts,
+        SealedWork::Pipe => return run_pipe(connection).await,
+    };
+    open(&mut connection, MESSAGE).await?;
     let mut frames = Frames::default();
     loop {
         out.flush().await?;
@@ -156,6 +155,46 @@ pub async fn run_sealed_client(
     }
     connection.close().await?;
     Ok(())
+}
+
+/// Asks for a service.
+async fn open(connection: &mut SealedConnection, service: &str) -> Result<(), ClientError> {
+    connection.session().open(service, b"").map_err(SealedIoError::Sealed)?;
+    match next_event(connection).await? {
+        Event::OpenReply { status: 0, .. } => Ok(()),
+        Event::OpenReply { text, .. } => {
+            Err(SessionError::Refused { text: text.into_bytes() }.into())
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+/// Joins standard input and output to the server's end of a pipe.
+async fn run_pipe(mut connection: SealedConnection) -> Result<(), ClientError> {
+    open(&mut connection, PIPE).await?;
+    let joined = join(&mut connection, tokio::io::stdin(), tokio::io::stdout()).await;
+    match joined {
+        Ok(()) => Ok(connection.close().await?),
+        Err(PipeError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            // Whoever reads has enough.
+            connection.abort(Alert::CloseNotify).await;
+            Ok(())
+        }
+        Err(PipeError::Input(error) | PipeError::Output(error)) => {
+            connection.abort(Alert::CloseNotify).await;
+            Err(ClientError::Input(error))
+        }
+        Err(PipeError::Sealed(error)) => Err(error.into()),
+    }
+}
+
+/// What a client does with its session.
+#[derive(Debug)]
+pub enum SealedWork {
+    /// Send texts, print replies.
+    Messages(Texts),
+    /// Join standard input and output to the server's end.
+    Pipe,
 }
 
 /// Writes secrets to the key log, if there is one.
@@ -237,6 +276,36 @@ pub struct SealedServer {
     shutdown: Shutdown,
     sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
     key_log: Option<KeyLog>,
+    pipe: PipeEnd,
+    outcome: PipeOutcome,
+}
+
+/// How the one session of a server with a pipe ended: the words of an error, or nothing; and who
+/// waits for it.
+#[derive(Clone, Debug, Default)]
+pub struct PipeOutcome(Arc<PipeEnded>);
+
+#[derive(Debug, Default)]
+struct PipeEnded {
+    result: Mutex<Option<Result<(), String>>>,
+    notify: Notify,
+}
+
+impl PipeOutcome {
+    fn set(&self, result: Result<(), String>) {
+        *self.0.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.0.notify.notify_one();
+    }
+
+    /// Returns once the session has ended.
+    pub async fn wait(&self) {
+        self.0.notify.notified().await;
+    }
+
+    /// How it ended, if there was one.
+    pub fn get(&self) -> Option<Result<(), String>> {
+        self.0.result.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Counts a session of a key as long as it lives.
@@ -269,7 +338,16 @@ impl SealedServer {
         shutdown: Shutdown,
     ) -> Self {
         let sessions = Arc::default();
-        Self { config, clients, limits, pool, console, shutdown, sessions, key_log: None }
+        let (key_log, pipe, outcome) = (None, PipeEnd::None, PipeOutcome::default());
+        Self { config, clients, limits, pool, console, shutdown, sessions, key_log, pipe, outcome }
+    }
+
+    /// Serves pipes instead of messages.
+    #[must_use]
+    pub fn piping(mut self, pipe: PipeEnd, outcome: PipeOutcome) -> Self {
+        self.pipe = pipe;
+        self.outcome = outcome;
+        self
     }
 
     /// Also writes keys to this log.
@@ -377,7 +455,17 @@ impl SealedServer {
                 }
             };
             match event {
-                Event::Open { service, .. } if service == MESSAGE && grant.permits(MESSAGE) => {
+                Event::Open { service, .. }
+                    if service == PIPE && grant.permits(PIPE) && self.pipe != PipeEnd::None =>
+                {
+                    connection.session().reply_open(0, "").map_err(SealedIoError::Sealed)?;
+                    return self.pipe(connection).await;
+                }
+                Event::Open { service, .. }
+                    if service == MESSAGE
+                        && grant.permits(MESSAGE)
+                        && self.pipe == PipeEnd::None =>
+                {
                     connection.session().reply_open(0, "").map_err(SealedIoError::Sealed)?;
                 }
                 Event::Open { service, .. } => {
@@ -415,6 +503,38 @@ impl SealedServer {
                 | Event::Pong(_)
                 | Event::OpenReply { .. }
                 | Event::ExchangeAnswered(_) => {}
+            }
+        }
+    }
+}
+
+impl SealedServer {
+    /// Joins the client's pipe to our end of it.
+    async fn pipe(&self, connection: &mut SealedConnection) -> Result<&'static str, Ended> {
+        use tokio::io::{empty, repeat, sink, stdin, stdout};
+        let joined = match self.pipe {
+            PipeEnd::Discard => join(connection, empty(), sink()).await,
+            PipeEnd::Generate => join(connection, repeat(0), sink()).await,
+            PipeEnd::Stdio => join(connection, stdin(), stdout()).await,
+            PipeEnd::None => Ok(()),
+        };
+        // The client says that it was the end, too, or it was cut.
+        let ended = async {
+            joined?;
+            while !connection.session().is_closed() {
+                connection.next().await?;
+            }
+            Ok::<(), PipeError>(())
+        };
+        let ended = ended.await;
+        if self.pipe == PipeEnd::Stdio {
+            self.outcome.set(ended.as_ref().map(|_| ()).map_err(ToString::to_string));
+        }
+        match ended {
+            Ok(()) => Ok("the client closed the session"),
+            Err(PipeError::Sealed(error)) => Err(error.into()),
+            Err(PipeError::Input(error) | PipeError::Output(error)) => {
+                Err(SealedIoError::Io(error).into())
             }
         }
     }

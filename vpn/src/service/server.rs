@@ -11,7 +11,8 @@ use tokio::time::{sleep_until, timeout};
 use super::console::{Console, ConsoleClosed};
 use super::message::reversed;
 use super::observe::{Observers, Watch};
-use super::sealed::SealedServer;
+use super::pipe::PipeEnd;
+use super::sealed::{PipeOutcome, SealedServer};
 use crate::identity::AuthorizedClients;
 use crate::net::limits::{FAREWELL, FIRST_BYTE, Limits, REPLY};
 use crate::net::{
@@ -69,15 +70,17 @@ impl MessageServer {
         config: Arc<ServerConfig>,
         clients: Option<AuthorizedClients>,
         is_sealed_only: bool,
+        (pipe, outcome): (PipeEnd, PipeOutcome),
     ) -> Self {
-        self.sealed = Some(SealedServer::new(
+        let sealed = SealedServer::new(
             config,
             clients,
             self.limits,
             self.pool.clone(),
             self.console.clone(),
             self.shutdown.clone(),
-        ));
+        );
+        self.sealed = Some(sealed.piping(pipe, outcome));
         self.is_sealed_only = is_sealed_only;
         self
     }
