@@ -19,6 +19,9 @@ use crate::proto::sealed::{
     SealedError, ServerConfig, Session, next_length,
 };
 
+/// How much may wait to be sent before nothing more is read: a few times what a pipe has under way.
+const MOST_UNSENT: usize = 256 * 1024;
+
 /// A session and its socket.
 #[derive(Debug)]
 pub struct SealedConnection {
@@ -256,7 +259,12 @@ impl SealedConnection {
                 self.sent = 0;
                 self.stream.readable().await?;
             } else {
-                let ready = self.stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
+                // A peer that asks and does not read the answers is not read any further.
+                let interest = match self.output.len() - self.sent {
+                    ..=MOST_UNSENT => Interest::READABLE | Interest::WRITABLE,
+                    _ => Interest::WRITABLE,
+                };
+                let ready = self.stream.ready(interest).await?;
                 if ready.is_writable() {
                     match self.stream.try_write(&self.output[self.sent..]) {
                         Ok(written) => self.sent += written,

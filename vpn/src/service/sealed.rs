@@ -292,6 +292,12 @@ struct PipeEnded {
 }
 
 impl PipeOutcome {
+    /// From here on everything but a proper end is a failure.
+    fn begin(&self) {
+        let cut = Err("the pipe was cut off".to_owned());
+        *self.0.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
+    }
+
     fn set(&self, result: Result<(), String>) {
         *self.0.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         self.0.notify.notify_one();
@@ -512,6 +518,9 @@ impl SealedServer {
     /// Joins the client's pipe to our end of it.
     async fn pipe(&self, connection: &mut SealedConnection) -> Result<&'static str, Ended> {
         use tokio::io::{empty, repeat, sink, stdin, stdout};
+        if self.pipe == PipeEnd::Stdio {
+            self.outcome.begin();
+        }
         let joined = match self.pipe {
             PipeEnd::Discard => join(connection, empty(), sink()).await,
             PipeEnd::Generate => join(connection, repeat(0), sink()).await,
