@@ -360,6 +360,36 @@ fn a_session_that_is_cut_is_no_success() {
     proxy.join().unwrap();
 }
 
+#[test]
+fn the_configuration_says_the_same_as_the_flags() {
+    let keys = Keys::new();
+    let table = "[sealed]\nidentity = 'server'\nauthorized_clients = 'authorized'\n\
+                 gate = 'required'\nclassic = false\n";
+    let config = keys.folder.file("server.toml", format!("{SHIPPED}\n{table}"));
+    // Paths are those beside the file.
+    let mut command = vpn();
+    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--config"]).arg(config);
+    command.stdout(Stdio::piped());
+    let mut server = Process(command.spawn().unwrap());
+    let out = Lines::of(server.0.stdout.take().unwrap());
+    let announced = out.next();
+    let port: u16 = announced.rsplit(':').next().unwrap().parse().unwrap();
+    let pin = keys.fingerprint("server");
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+    stream.write_all(b"ProposedCiphers:AES:[256]\n").unwrap();
+    assert_eq!(read_to_end(&mut stream), b"");
+    // The gate wants the server's key, which a pin's fingerprint is not: first a line by hand.
+    let key = keys.read("server.pub");
+    let key = key.rsplit_once(' ').unwrap().0;
+    keys.folder.file("known", format!("127.0.0.1:{port} sealed {key}\n"));
+    let (identity, known) = (keys.path("client"), keys.path("known"));
+    let args = ["--sealed", "--identity", &identity, "--known-servers", &known, "-q", "-m", "abc"];
+    let ended =
+        crate::support::client_of(port, &[&args[..], &["--server-key", &pin]].concat(), b"");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
+}
+
 /// A server with a pipe to a file; its port, and itself.
 fn pipe_server(keys: &Keys, input: &Path, output: &Path, service: &str) -> (Process, Lines, u16) {
     let line = keys.read("client.pub");

@@ -83,7 +83,7 @@ pub(super) struct SealedServerArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
     /// Who may come in: lines of [OPTIONS] ssh-ed25519 KEY
-    #[arg(long, value_name = "FILE", requires = "identity")]
+    #[arg(long, value_name = "FILE")]
     pub(super) authorized_clients: Option<PathBuf>,
     /// A key that server and client share, 32 or more bytes in hexadecimal; several times for more
     #[arg(long, value_name = "FILE")]
@@ -92,23 +92,15 @@ pub(super) struct SealedServerArgs {
     #[arg(long)]
     pub(super) no_classic: bool,
     /// Whether to keep silent to clients that know neither this server's key nor a PSK
-    #[arg(long, value_name = "WHEN", value_parser = ["optional", "required"], default_value = "optional")]
-    pub(super) gate: String,
+    #[arg(long, value_name = "WHEN", value_parser = ["optional", "required"])]
+    pub(super) gate: Option<String>,
     /// Use suites with 64-bit blocks too
     #[arg(long)]
     pub(super) allow_64bit: bool,
     /// What sealed sessions are for: messages; or a pipe to our standard input and output (one
     /// session), to nothing, or from nothing but zeros
-    #[arg(long, value_name = "NAME", default_value = "message",
-          value_parser = ["message", "pipe", "discard", "generate"])]
-    pub(super) service: String,
-}
-
-impl SealedServerArgs {
-    /// Whether anything turns the profile on.
-    pub(super) fn is_on(&self) -> bool {
-        self.identity.is_some() || !self.psk.is_empty()
-    }
+    #[arg(long, value_name = "NAME", value_parser = ["message", "pipe", "discard", "generate"])]
+    pub(super) service: Option<String>,
 }
 
 /// The sealed profile of a client.

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use super::args::{ClientArgs, SealedServerArgs};
 use super::failure::{Exit, Failure};
 use super::keygen::DEFAULT_NAME;
-use crate::config::Settings;
+use crate::config::{PipeEnd, Settings};
 use crate::identity::{
     AuthorizedClients, KnownServers, Standing, fingerprint, folder, read_identity, read_psk,
 };
 use crate::proto::EnabledSuite;
 use crate::proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, ServerConfig};
-use crate::service::{PipeEnd, Untrusted, Verdict};
+use crate::service::{Untrusted, Verdict};
 
 /// The sealed profile of a server.
 pub(super) struct SealedService {
     pub(super) config: Arc<ServerConfig>,
     pub(super) clients: Option<AuthorizedClients>,
     pub(super) pipe: PipeEnd,
+    /// Whether the classic profile is not spoken.
+    pub(super) is_sealed_only: bool,
 }
 
 /// The sealed profile of a server, if something turns it on.
@@ -27,20 +29,23 @@ pub(super) fn server(
     args: &SealedServerArgs,
     settings: &Settings,
 ) -> Result<Option<SealedService>, Failure> {
-    if !args.is_on() {
-        if args.service != "message" {
-            let problem = format!("--service {} needs --identity", args.service);
-            return Err(Failure::new(Exit::Usage, problem));
+    let table = &settings.sealed;
+    let identity = args.identity.as_ref().or(table.identity.as_ref());
+    let psks = if args.psk.is_empty() { &table.psk } else { &args.psk };
+    let is_sealed_only = args.no_classic || table.is_sealed_only;
+    let named = args.service.as_deref().and_then(PipeEnd::from_name);
+    let pipe = named.unwrap_or(table.pipe);
+    if identity.is_none() && psks.is_empty() {
+        if pipe != PipeEnd::None {
+            return Err(Failure::new(Exit::Usage, "a pipe needs the sealed profile: --identity"));
         }
-        if args.no_classic {
+        if is_sealed_only {
             let problem = "without --identity or --psk there is no profile but the classic one";
             return Err(Failure::new(Exit::Usage, problem));
         }
         return Ok(None);
     }
-    let identity = args.identity.as_deref().map(own_key).transpose()?;
-    let psks = args.psk.iter().map(|path| read_psk(path)).collect::<Result<Vec<_>, _>>()?;
-    let clients = args.authorized_clients.as_deref().map(AuthorizedClients::open).transpose()?;
+    let clients = args.authorized_clients.as_ref().or(table.authorized_clients.as_ref());
     if clients.is_none() && psks.is_empty() {
         return Err(Failure::new(Exit::Usage, "nobody could come in")
             .hint("name --authorized-clients or a --psk"));
@@ -48,22 +53,18 @@ pub(super) fn server(
     let config = ServerConfig {
         enabled: suites(settings, args.allow_64bit)?,
         kex: Kex::ALL.to_vec(),
-        identity,
-        psks,
-        is_gate_required: args.gate == "required",
+        identity: identity.map(|path| own_key(path)).transpose()?,
+        psks: psks.iter().map(|path| read_psk(path)).collect::<Result<_, _>>()?,
+        is_gate_required: args.gate.as_deref().map_or(table.is_gate_required, |g| g == "required"),
         limits: Limits::default(),
     };
-    let pipe = match args.service.as_str() {
-        "pipe" => PipeEnd::Stdio,
-        "discard" => PipeEnd::Discard,
-        "generate" => PipeEnd::Generate,
-        _ => PipeEnd::None,
-    };
-    Ok(Some(SealedService { config: Arc::new(config), clients, pipe }))
+    let clients = clients.map(|path| AuthorizedClients::open(path)).transpose()?;
+    Ok(Some(SealedService { config: Arc::new(config), clients, pipe, is_sealed_only }))
 }
 
 /// The suites of the configuration; those with 64-bit blocks only if somebody said so.
 fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>, Failure> {
+    let allow_64bit = allow_64bit || settings.sealed.allow_64bit;
     let is_allowed = |e: &&EnabledSuite| allow_64bit || e.suite.block_size() > 8;
     let enabled: Arc<[EnabledSuite]> =
         settings.enabled.iter().filter(is_allowed).cloned().collect();

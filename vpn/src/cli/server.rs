@@ -8,9 +8,9 @@ use super::args::ServerArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
 use super::{finish, runtime, sealed};
-use crate::config::{DEFAULT_PORT, Settings};
+use crate::config::{DEFAULT_PORT, PipeEnd, Settings};
 use crate::net::{Server, Shutdown, bind, endpoint};
-use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeEnd, PipeOutcome};
+use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome};
 
 pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
@@ -52,7 +52,7 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         .observed_by(watching.observers.clone());
         let service = match sealed {
             Some(sealed) => {
-                let only = args.sealed.no_classic;
+                let only = sealed.is_sealed_only;
                 service.sealing(sealed.config, sealed.clients, only, (pipe, outcome))
             }
             None => service,

@@ -11,6 +11,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) classic: Classic,
     #[serde(default)]
+    pub(super) sealed: Sealed,
+    #[serde(default)]
     pub(super) server: Server,
     #[serde(default)]
     pub(super) limits: Limits,
@@ -35,6 +37,19 @@ pub(super) struct Classic {
     pub(super) strip: Option<Spanned<String>>,
     pub(super) group: Option<Spanned<i64>>,
     pub(super) quiet_ms: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sealed {
+    pub(super) identity: Option<String>,
+    pub(super) authorized_clients: Option<String>,
+    #[serde(default)]
+    pub(super) psk: Vec<String>,
+    pub(super) gate: Option<Spanned<String>>,
+    pub(super) service: Option<Spanned<String>>,
+    pub(super) classic: Option<bool>,
+    pub(super) allow_64bit: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

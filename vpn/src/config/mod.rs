@@ -4,5 +4,6 @@ mod file;
 mod settings;
 
 pub use settings::{
-    BUILT_IN, ConfigError, DEFAULT_PATH, DEFAULT_PORT, Overrides, Problem, Settings, Source,
+    BUILT_IN, ConfigError, DEFAULT_PATH, DEFAULT_PORT, Overrides, PipeEnd, Problem, SealedSettings,
+    Settings, Source,
 };

@@ -42,6 +42,28 @@ pub struct Settings {
     pub port: Option<u16>,
     /// What a peer may use up.
     pub limits: Limits,
+    /// The table `[sealed]`.
+    pub sealed: SealedSettings,
+}
+
+/// The sealed profile as a configuration has it; the command line comes first. Paths are relative to
+/// the configuration's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealedSettings {
+    /// The server's private key.
+    pub identity: Option<PathBuf>,
+    /// Who may come in.
+    pub authorized_clients: Option<PathBuf>,
+    /// Shared keys.
+    pub psk: Vec<PathBuf>,
+    /// Whether the gate is required.
+    pub is_gate_required: bool,
+    /// What sealed sessions are for.
+    pub pipe: PipeEnd,
+    /// Whether the classic profile is not spoken.
+    pub is_sealed_only: bool,
+    /// Whether suites with 64-bit blocks are used.
+    pub allow_64bit: bool,
 }
 
 /// What the command line says instead of the file.
@@ -175,7 +197,9 @@ impl Settings {
             Ok(())
         };
         numbers().map_err(|(s, p)| at(s, p))?;
-        Ok(Self { source, enabled, plan, timing, host: file.server.host, port, limits })
+        let sealed = sealed(&file.sealed, path).map_err(|(s, p)| at(s, p))?;
+        let host = file.server.host;
+        Ok(Self { source, enabled, plan, timing, host, port, limits, sealed })
     }
 
     /// What a classic handshake of either role needs.
@@ -187,6 +211,35 @@ impl Settings {
             message_limit: self.limits.message,
             telling: Telling::Nothing,
         }
+    }
+}
+
+/// What a server joins a client's pipe to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PipeEnd {
+    /// Nothing: there is no such service.
+    #[default]
+    None,
+    /// Its standard input and output; it serves one session and ends.
+    Stdio,
+    /// Whatever comes is thrown away, for measurements.
+    Discard,
+    /// Zeros until the client goes, for measurements.
+    Generate,
+}
+
+impl PipeEnd {
+    /// All of them, by the name of the service that a user asks for.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("message", Self::None),
+        ("pipe", Self::Stdio),
+        ("discard", Self::Discard),
+        ("generate", Self::Generate),
+    ];
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, end)| *end)
     }
 }
 
@@ -263,6 +316,21 @@ fn enable(
 fn spelt(suite: &dyn CipherSuite, name: &str) -> &'static str {
     let aliases = suite.aliases().iter().copied();
     aliases.into_iter().find(|a| a.eq_ignore_ascii_case(name)).unwrap_or_else(|| suite.name())
+}
+
+fn sealed(table: &file::Sealed, path: &Path) -> Result<SealedSettings, Located> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let beside = |name: &String| folder.join(name);
+    let gates = [("optional", false), ("required", true)];
+    Ok(SealedSettings {
+        identity: table.identity.as_ref().map(beside),
+        authorized_clients: table.authorized_clients.as_ref().map(beside),
+        psk: table.psk.iter().map(beside).collect(),
+        is_gate_required: pick(&table.gate, "gate", &gates)?.unwrap_or(false),
+        pipe: pick(&table.service, "service", &PipeEnd::NAMES)?.unwrap_or_default(),
+        is_sealed_only: table.classic == Some(false),
+        allow_64bit: table.allow_64bit == Some(true),
+    })
 }
 
 fn plan(classic: &file::Classic) -> Result<DialectPlan, Located> {

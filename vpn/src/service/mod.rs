@@ -17,6 +17,5 @@ pub use explain::Explain;
 pub use keylog::KeyLog;
 pub use message::reversed;
 pub use observe::Observers;
-pub use pipe::PipeEnd;
 pub use sealed::{PipeOutcome, SealedServer, SealedWork, Untrusted, Verdict, run_sealed_client};
 pub use server::MessageServer;

@@ -10,20 +10,6 @@ pub(super) const PIPE: &str = "pipe";
 /// How much is read from a stream at once, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// What a server joins a client's pipe to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PipeEnd {
-    /// Nothing: there is no such service.
-    #[default]
-    None,
-    /// Its standard input and output; it serves one session and ends.
-    Stdio,
-    /// Whatever comes is thrown away, for measurements.
-    Discard,
-    /// Zeros until the client goes, for measurements.
-    Generate,
-}
-
 /// Moves bytes both ways until both directions have come to their ends.
 ///
 /// # Errors

@@ -14,7 +14,8 @@ use super::console::{Console, ConsoleClosed};
 use super::frames::{Frames, LONGEST, TooLong, framed};
 use super::keylog::KeyLog;
 use super::message::reversed;
-use super::pipe::{PIPE, PipeEnd, PipeError, join};
+use super::pipe::{PIPE, PipeError, join};
+use crate::config::PipeEnd;
 use crate::identity::{AuthorizedClients, Grant, fingerprint};
 use crate::net::limits::{Limits, REPLY, SEALED_HANDSHAKE};
 use crate::net::{

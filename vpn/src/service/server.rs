@@ -11,8 +11,8 @@ use tokio::time::{sleep_until, timeout};
 use super::console::{Console, ConsoleClosed};
 use super::message::reversed;
 use super::observe::{Observers, Watch};
-use super::pipe::PipeEnd;
 use super::sealed::{PipeOutcome, SealedServer};
+use crate::config::PipeEnd;
 use crate::identity::AuthorizedClients;
 use crate::net::limits::{FAREWELL, FIRST_BYTE, Limits, REPLY};
 use crate::net::{
