@@ -361,6 +361,35 @@ fn a_session_that_is_cut_is_no_success() {
 }
 
 #[test]
+fn a_probe_says_what_a_server_speaks() {
+    let keys = Keys::new();
+    let probe = |server: &Server| {
+        let port = server.port.to_string();
+        run(&["probe", "127.0.0.1", "--port", &port], b"")
+    };
+    let pin = keys.fingerprint("server");
+    let ended = probe(&keys.server(&[]));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines = ended.lines();
+    assert!(lines[0].ends_with(" is reachable"));
+    assert_eq!(
+        lines[1],
+        format!(
+            "sealed: yes, key {pin}, gate optional; key exchange x25519-mlkem768, ffdhe3072, \
+             ffdhe4096, ffdhe8192; suites aes-256-cbc, aes-192-cbc, aes-128-cbc"
+        )
+    );
+    assert_eq!(lines[2], "classic: yes, it chooses AES256");
+    // Strangers are told nothing where the gate is required.
+    let ended = probe(&keys.server(&["--no-classic", "--gate", "required"]));
+    assert_eq!(ended.code, Some(4));
+    assert!(!ended.stdout.contains("SHA256"), "{}", ended.stdout);
+    let ended = probe(&Server::start(&[]));
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stdout.contains("sealed: no answer") && ended.stdout.contains("classic: yes"));
+}
+
+#[test]
 fn the_configuration_says_the_same_as_the_flags() {
     let keys = Keys::new();
     let table = "[sealed]\nidentity = 'server'\nauthorized_clients = 'authorized'\n\

@@ -23,6 +23,8 @@ pub(super) enum Command {
     Server(ServerArgs),
     /// Connect to a server and send it messages
     Client(ClientArgs),
+    /// Say what a server speaks, without showing it who we are
+    Probe(ProbeArgs),
     /// Make an Ed25519 key pair in OpenSSH's format
     Keygen(KeygenArgs),
     /// Show the fingerprint of a key, as OpenSSH does
@@ -134,6 +136,18 @@ pub(super) struct SealedClientArgs {
     /// Speak the classic profile to a server that is known to have a key
     #[arg(long, conflicts_with = "sealed")]
     pub(super) insecure_classic: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProbeArgs {
+    /// The server's name or address
+    pub(super) host: String,
+    /// The server's port
+    #[arg(long, default_value_t = DEFAULT_PORT)]
+    pub(super) port: u16,
+    /// The ciphers to propose [default: as for server and client]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

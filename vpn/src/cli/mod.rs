@@ -6,6 +6,7 @@ mod demo;
 mod failure;
 mod input;
 mod keygen;
+mod probe;
 mod sealed;
 mod server;
 mod suites;
@@ -57,6 +58,7 @@ fn run() -> Result<(), Failure> {
         Command::Fingerprint(args) => keygen::show(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Demo(args) => demo::run(&args, &registry),
+        Command::Probe(args) => probe::run(&args, &registry),
         Command::Server(args) => server::run(&args, &registry),
         Command::Suites(args) => suites::run(&args, &registry),
     }
@@ -72,7 +74,7 @@ fn usage(error: &clap::Error) -> Failure {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::new(
             Exit::Usage,
-            "a command is missing: server, client, demo, suites, keygen or fingerprint",
+            "a command is missing: server, client, demo, suites, probe, keygen or fingerprint",
         )
         .hint("vpn --help explains them; vpn demo shows it all in one terminal");
     }

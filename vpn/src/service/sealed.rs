@@ -88,13 +88,16 @@ pub async fn run_sealed_client(
         }
         match result {
             // Another share, once; a second such answer is fatal, so a forged one weakens nothing.
-            Err(ClientError::Sealed(SealedIoError::Sealed(SealedError::KexRetry { theirs })))
-                if !has_retried =>
-            {
+            Err(ClientError::Sealed(SealedIoError::Sealed(SealedError::KexRetry {
+                theirs,
+                suites,
+            }))) if !has_retried => {
                 let has = |name: &str| theirs.split(", ").any(|t| t == name);
                 let Some(other) = config.kex.iter().copied().find(|k| has(k.name()) && *k != kex)
                 else {
-                    return Err(SealedIoError::Sealed(SealedError::KexRetry { theirs }).into());
+                    return Err(
+                        SealedIoError::Sealed(SealedError::KexRetry { theirs, suites }).into()
+                    );
                 };
                 kex = other;
                 has_retried = true;

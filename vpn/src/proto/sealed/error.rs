@@ -49,8 +49,10 @@ pub enum SealedError {
     /// The server wants another key exchange than the one a share was sent for.
     #[error("the server wants another key exchange: {theirs}")]
     KexRetry {
-        /// Its list.
+        /// Its key exchanges.
         theirs: String,
+        /// Its suites.
+        suites: String,
     },
     /// A limit of the profile.
     #[error("a limit of the session is reached: {0}")]

@@ -117,7 +117,9 @@ impl HelloSent {
     fn rejected(&self, reject: Reject) -> SealedError {
         match reject {
             Reject::Busy => SealedError::Busy,
-            Reject::KexRetry { kex, .. } => SealedError::KexRetry { theirs: kex.join(", ") },
+            Reject::KexRetry { kex, suites } => {
+                SealedError::KexRetry { theirs: kex.join(", "), suites: suites.join(", ") }
+            }
             Reject::NoCommonSuite { kex, suites } => {
                 let has_kex = kex.iter().any(|name| self.hello.kex.contains(name));
                 let (what, theirs, ours) = if has_kex {

@@ -103,7 +103,8 @@ impl Gated {
         };
         if position != usize::from(hello.kex_index) {
             let (kex, suites) = lists(&config);
-            let error = SealedError::KexRetry { theirs: hello.kex.join(", ") };
+            let (theirs, offered) = (hello.kex.join(", "), hello.suites.join(", "));
+            let error = SealedError::KexRetry { theirs, suites: offered };
             return Err(Refusal { error, answer: Some(Reject::KexRetry { kex, suites }.encode()) });
         }
         let suite_index = u8::try_from(suite_index).map_err(|_| SealedError::Internal)?;

@@ -1,0 +1,129 @@
+//! `vpn probe`: what a server speaks, without showing it who we are.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use vpn_suite::{CipherSuite, KeySize, Registry};
+
+use super::args::ProbeArgs;
+use super::failure::{Exit, Failure};
+use super::runtime;
+use super::suites::print;
+use crate::config::{Overrides, Settings};
+use crate::identity::fingerprint;
+use crate::net::limits::SEALED_HANDSHAKE;
+use crate::net::{
+    DhPool, DialError, Driver, Place, Progress, SealedIoError, Source, Step, connect,
+    connect_sealed, endpoint,
+};
+use crate::proto::EnabledSuite;
+use crate::proto::classic::ClientHandshake;
+use crate::proto::sealed::{ClientConfig, Kex, Limits, PeerIdentity, SealedError};
+use crate::service::ClientError;
+
+pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> {
+    let settings = Settings::load(args.config.as_deref(), registry, &Overrides::default())?;
+    let pool = DhPool::new(settings.limits.dh_workers);
+    let probe = Probe { args, settings, registry, pool };
+    let (sealed, classic) = runtime()?
+        .block_on(async { Ok::<_, DialError>((probe.sealed().await?, probe.classic().await?)) })
+        .map_err(|error| Failure::from(ClientError::Dial(error)))?;
+    print(&format!(
+        "{} is reachable\nsealed: {}\nclassic: {}\n",
+        endpoint(&args.host, args.port),
+        sealed.as_deref().unwrap_or("no answer: not spoken, or the gate is required"),
+        classic.as_deref().unwrap_or("no")
+    ))?;
+    if sealed.is_none() && classic.is_none() {
+        return Err(Failure::new(Exit::Negotiation, "the server speaks neither profile to us"));
+    }
+    Ok(())
+}
+
+struct Probe<'a> {
+    args: &'a ProbeArgs,
+    settings: Settings,
+    registry: &'a Registry,
+    pool: DhPool,
+}
+
+/// Where a probe stops.
+enum Stop {
+    Met(PeerIdentity),
+    Failed(SealedIoError),
+}
+
+impl From<SealedIoError> for Stop {
+    fn from(error: SealedIoError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Probe<'_> {
+    /// What there is to say of the sealed profile, if it is spoken.
+    async fn sealed(&self) -> Result<Option<String>, DialError> {
+        // With a share for what is not our first key exchange a server shows its lists.
+        let lists = match self.meet(Kex::Ffdhe3072).await? {
+            Stop::Failed(SealedIoError::Sealed(SealedError::KexRetry { theirs, suites })) => {
+                format!("; key exchange {theirs}; suites {suites}")
+            }
+            Stop::Failed(SealedIoError::Sealed(SealedError::NothingInCommon {
+                theirs, ..
+            })) => {
+                return Ok(Some(format!("yes, with nothing in common: it has {theirs}")));
+            }
+            Stop::Failed(SealedIoError::Sealed(SealedError::Busy)) => {
+                return Ok(Some("yes, but it is busy".to_owned()));
+            }
+            _ => String::new(),
+        };
+        Ok(match self.meet(Kex::X25519MlKem768).await? {
+            Stop::Met(PeerIdentity::Key(key)) => {
+                Some(format!("yes, key {}, gate optional{lists}", fingerprint(&key)))
+            }
+            Stop::Met(PeerIdentity::PskOnly) => Some(format!("yes, by PSK{lists}")),
+            Stop::Failed(_) if !lists.is_empty() => Some(format!("yes, gate optional{lists}")),
+            Stop::Failed(_) => None,
+        })
+    }
+
+    /// Shakes hands until the server has shown its key.
+    async fn meet(&self, kex: Kex) -> Result<Stop, DialError> {
+        let every = |suite: &'static dyn CipherSuite| {
+            // The list has room for 32 in all: the longest ones of each.
+            let mut sizes: Vec<KeySize> = suite.key_sizes().iter().collect();
+            sizes.drain(..sizes.len().saturating_sub(3));
+            EnabledSuite { suite, wire_name: suite.name(), sizes }
+        };
+        let config = ClientConfig {
+            enabled: self.registry.iter().map(every).collect(),
+            kex: Kex::ALL.to_vec(),
+            identity: None,
+            server_key: None,
+            psk: None,
+            limits: Limits::default(),
+        };
+        let stream = connect(&self.args.host, self.args.port).await?;
+        let deadline = Instant::now() + SEALED_HANDSHAKE;
+        let place = Place { pool: &self.pool, source: Source::SELF, deadline };
+        let check = |step| match step {
+            Step::Chosen(_) => Ok(()),
+            Step::Server(peer) => Err(Stop::Met(peer)),
+        };
+        let met = connect_sealed(stream, Arc::new(config), kex, place, check, &|_| {}).await;
+        Ok(met.err().unwrap_or(Stop::Failed(SealedIoError::NoAnswer)))
+    }
+
+    /// What there is to say of the classic profile, if it is spoken.
+    async fn classic(&self) -> Result<Option<String>, DialError> {
+        let mut stream = connect(&self.args.host, self.args.port).await?;
+        let now = Instant::now();
+        let handshake = ClientHandshake::new(self.settings.classic(), &mut rand::rng(), now);
+        let deadline = now + SEALED_HANDSHAKE;
+        let mut driver = Driver::new(&mut stream, handshake, &self.pool, Source::SELF, deadline);
+        Ok(match driver.next().await {
+            Ok(Progress::Chosen(id)) => Some(format!("yes, it chooses {id}")),
+            Ok(Progress::Done(_) | Progress::Note(_)) | Err(_) => None,
+        })
+    }
+}
