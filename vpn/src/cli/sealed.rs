@@ -91,6 +91,8 @@ pub(super) struct SealedClient {
     port: u16,
     pinned: Option<String>,
     accepts_new: bool,
+    /// The key of an unknown server that the user has accepted.
+    accepted: Option<[u8; 32]>,
 }
 
 /// The sealed profile of a client, if it is asked for. Without it, a server that is known to have a
@@ -155,16 +157,17 @@ pub(super) fn client(
         port: args.port,
         pinned: args.sealed.server_key.clone(),
         accepts_new: args.sealed.accept_new,
+        accepted: None,
     }))
 }
 
 impl SealedClient {
     /// What the handshake needs, and who decides about the server.
-    pub(super) fn parts(self) -> (Arc<ClientConfig>, impl FnMut(PeerIdentity) -> Verdict) {
+    pub(super) fn parts(mut self) -> (Arc<ClientConfig>, impl FnMut(PeerIdentity) -> Verdict) {
         (self.config.clone(), move |peer| self.judge(peer))
     }
 
-    fn judge(&self, peer: PeerIdentity) -> Verdict {
+    fn judge(&mut self, peer: PeerIdentity) -> Verdict {
         let key = match peer {
             PeerIdentity::Key(key) => key,
             // The handshake allows this with a PSK only, and then the PSK has proved the server.
@@ -194,10 +197,14 @@ impl SealedClient {
                     self.known.path().display()
                 ),
             )),
-            Standing::Unknown if self.accepts_new || self.asks(&shown) => self
-                .known
-                .remember(&self.host, self.port, key)
-                .map_err(|error| untrusted(error.to_string(), "the server was not remembered")),
+            // Accepted a moment ago, on a connection that did not wait for that.
+            Standing::Unknown if self.accepted == Some(key) => Ok(()),
+            Standing::Unknown if self.accepts_new || self.asks(&shown) => {
+                self.accepted = Some(key);
+                let remembered = self.known.remember(&self.host, self.port, key);
+                remembered
+                    .map_err(|error| untrusted(error.to_string(), "the server was not remembered"))
+            }
             Standing::Unknown => Err(untrusted(
                 format!("{} is unknown; its key is {shown}", self.host),
                 format!("compare it, then pin it with --server-key {shown}, or use --accept-new"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -27,6 +27,8 @@ use crate::proto::sealed::{
 };
 use crate::proto::{Printable, SessionError};
 
+/// Whoever thinks longer than this about a server's key may find that it has not waited.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The name of the message service.
 const MESSAGE: &str = "message";
 
@@ -61,20 +63,26 @@ pub async fn run_sealed_client(
     let pool = DhPool::new(limits.dh_workers);
     let started = Instant::now();
     let mut kex = *config.kex.first().ok_or(SealedIoError::Sealed(SealedError::Internal))?;
-    let mut has_retried = false;
+    let (mut has_retried, mut has_thought) = (false, false);
     let (mut connection, ready) = loop {
         let stream = connect(&options.host, options.port).await?;
-        if !has_retried {
+        if !has_retried && !has_thought {
             out.note(format!("Connected to {}", endpoint(&options.host, options.port))).await?;
             out.note("Negotiating the cipher").await?;
         }
         let mut chosen = None;
+        let mut thought = Duration::ZERO;
         let check = |step| match step {
             Step::Chosen(id) => {
                 chosen = Some(id);
                 Ok(())
             }
-            Step::Server(peer) => judge(peer).map_err(ClientError::Untrusted),
+            Step::Server(peer) => {
+                let asked = Instant::now();
+                let verdict = judge(peer);
+                thought = asked.elapsed();
+                verdict.map_err(ClientError::Untrusted)
+            }
         };
         let deadline = Instant::now() + SEALED_HANDSHAKE;
         let place = Place { pool: &pool, source: Source::SELF, deadline };
@@ -82,7 +90,7 @@ pub async fn run_sealed_client(
             write_keys(key_log, line);
         })
         .await;
-        if let Some(id) = chosen {
+        if let Some(id) = chosen.filter(|_| thought <= PATIENCE || result.is_ok()) {
             out.note(format!("We are going to use {id}")).await?;
             out.note("Negotiating the key").await?;
         }
@@ -101,6 +109,10 @@ pub async fn run_sealed_client(
                 };
                 kex = other;
                 has_retried = true;
+            }
+            // The user thought longer than the server waits; it is known now, so once more.
+            Err(ClientError::Sealed(_)) if thought > PATIENCE && !has_thought => {
+                has_thought = true;
             }
             // It says what was expected and what came.
             Err(ClientError::Sealed(SealedIoError::Sealed(
