@@ -164,6 +164,9 @@ pub(crate) fn proposal(data: &[u8]) {
         Ok(said(&mut server))
     });
     let whole = outcomes.next().unwrap();
+    // Nothing is kept that is longer than a line may be.
+    let is_unending = !data.iter().take(HANDSHAKE_LIMIT + 2).any(|byte| *byte == b'\n');
+    assert!(data.len() <= HANDSHAKE_LIMIT || !is_unending || whole.is_err(), "not bounded");
     for sliced in outcomes {
         assert_eq!(whole, sliced);
     }
@@ -255,10 +258,16 @@ pub(crate) fn dhmke(data: &[u8]) {
         }
         for size in [1, 7] {
             let sliced = read(size, plan);
-            // A number beyond the prime may be cut where a number below it would end; it is refused
-            // as out of range in the one case and as a bad message in the other.
-            let is_beyond = matches!(&whole, Ok(Some(n)) if n >= GROUP.prime());
-            assert!(is_beyond || whole.is_err() && sliced != Ok(None) || whole == sliced);
+            let ends_itself = |n: &BigUint| n * 10u8 >= *GROUP.prime();
+            match (&whole, &sliced) {
+                // What ends itself before something that does not belong there may be taken first.
+                (Err(_), Ok(Some(number))) => assert!(ends_itself(number), "{number}"),
+                // A number beyond the prime may be cut where a number below it would end; it is
+                // refused as out of range in the one case and as a bad message in the other.
+                (Ok(Some(number)), _) if number >= GROUP.prime() => assert_ne!(sliced, Ok(None)),
+                (Err(_), Err(_)) => {}
+                _ => assert_eq!(whole, sliced),
+            }
         }
     }
 }
@@ -385,6 +394,20 @@ pub(crate) fn data_stream(data: &[u8]) {
         assert_eq!(opened.len(), expected.len());
         assert_eq!(opener.pending(), 0);
     }
+    if mac == MacRule::PerMessage {
+        // Each is a message that was sealed, though perhaps not in its place (PROTOCOL.md §3.8): then
+        // its first block decrypts to something else, unless every message starts at the IV.
+        let block = id.suite.block_size();
+        for text in &opened {
+            assert!(
+                texts.iter().zip(&expected).any(|(sealed, whole)| {
+                    text == whole
+                        || chaining == Chaining::Chain && is_displaced(text, sealed, block)
+                }),
+                "a text that was not sealed"
+            );
+        }
+    }
     if rules == [MacRule::Cumulative] && chaining == Chaining::Chain {
         // Nothing but what was sealed, in its order. But where a text ends is not authenticated:
         // without the HMAC between them two messages are one (PROTOCOL.md §3.8).
@@ -393,6 +416,16 @@ pub(crate) fn data_stream(data: &[u8]) {
         };
         assert!(joined(&expected).starts_with(&joined(&opened)), "a text that was not sealed");
     }
+}
+
+/// Whether a text can be what a sealed one decrypts to behind another message: the same from its
+/// second block on, without the zeros at its ends.
+fn is_displaced(text: &[u8], sealed: &[u8], block: usize) -> bool {
+    let padded = sealed.len().next_multiple_of(16);
+    let rest = sealed.get(block..).unwrap_or_default();
+    let end = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let start = rest[..end].iter().position(|byte| *byte != 0).unwrap_or(end);
+    text.len() <= padded && text.ends_with(&rest[start..end])
 }
 
 fn drain(opener: &mut Opener, opened: &mut Vec<Vec<u8>>) -> Result<(), OpenError> {
@@ -565,6 +598,52 @@ fn converse(
         }
         if is_last {
             return texts;
+        }
+    }
+}
+
+/// Arbitrary bytes from a server to a client that waits for the reply to its text.
+pub(crate) fn reply(text: &str, data: &[u8], size: usize) {
+    let (id, keys) = cell(0);
+    let quiet = Timing::default().quiet;
+    for dialect in [Dialect::SPEC, Dialect::CAPTURE] {
+        let params = params(DialectPlan::fixed(dialect), Telling::Everything);
+        let now = Instant::now();
+        let mut client = ClientSession::resume(id, &keys, dialect, &params).unwrap();
+        assert_eq!(client.next_reply(now), Ok(None), "nothing was asked for");
+        client.send(text, now).unwrap();
+        let expected = vpn::service::reversed(text.trim_matches('\0').as_bytes());
+        let mut outcome = Ok(None);
+        let mut taken = 0;
+        for piece in pieces(data, size) {
+            client.handle_input(piece, now);
+            taken += piece.len();
+            assert!(client.poll_timeout().is_some_and(|due| due == now + quiet));
+            outcome = client.next_reply(now);
+            match &outcome {
+                // Before there was silence only what was expected is a reply.
+                Ok(Some(reply)) => assert_eq!(*reply, expected),
+                // Zeros and line ends may come without end; they are not kept.
+                Ok(None) => assert!(
+                    data[..taken].iter().filter(|byte| !b"\0\r\n".contains(byte)).count()
+                        <= LIMIT + 64
+                ),
+                Err(error) => assert_one_line(&error.to_string()),
+            }
+            if outcome != Ok(None) {
+                break;
+            }
+        }
+        if outcome == Ok(None) {
+            outcome = client.next_reply(now + quiet);
+        }
+        match outcome {
+            Ok(Some(reply)) => {
+                assert!(reply.len() <= LIMIT + 64 && client.poll_timeout().is_none())
+            }
+            // Still waiting: nothing came but what may have been left over.
+            Ok(None) => assert!(data.iter().all(|byte| b"\0\r\n".contains(byte))),
+            Err(error) => assert_one_line(&error.to_string()),
         }
     }
 }

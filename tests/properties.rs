@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use vpn::config::{Overrides, Settings, Source};
@@ -12,7 +12,7 @@ use vpn::proto::classic::{
 };
 use vpn::proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
 use vpn::service::reversed;
-use vpn_suite::{CipherSuite, KeySize, Registry};
+use vpn_suite::{CipherSuite, KeySize, KeySizes, Registry};
 
 use crate::checks::{self, work};
 
@@ -32,6 +32,11 @@ fn any_offer() -> impl Strategy<Value = Offer> {
     prop::collection::vec(entry, 1..8).prop_map(Offer::new)
 }
 
+/// The characters of Unicode with the property `Bidi_Control`.
+fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Bytes that have the look of a message, and bytes that have not.
 fn any_wire(head: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let like = format!("{head}[A-Za-z0-9:,\\[\\] ]{{0,80}}(\r?\n)?");
@@ -43,8 +48,20 @@ fn any_wire(head: &'static str) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// A basic string of TOML.
+fn toml_text(text: &str) -> String {
+    let escaped: String = text
+        .chars()
+        .map(|c| match c {
+            '"' | '\\' => format!("\\{c}"),
+            c => c.to_string(),
+        })
+        .collect();
+    format!("\"{escaped}\"")
+}
+
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn offers_survive_the_wire(offer in any_offer()) {
@@ -82,11 +99,109 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shown_moves_no_cursor(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn what_is_shown_moves_no_cursor(bytes in prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..200),
+        "[\u{80}-\u{a0}\u{61c}\u{200b}-\u{206f}a-zא-ת]{0,60}".prop_map(String::into_bytes),
+        any::<String>().prop_map(String::into_bytes),
+    ]) {
         let shown = Printable(&bytes).to_string();
         prop_assert!(!shown.chars().any(char::is_control));
+        prop_assert!(!shown.contains(is_reordering));
         // Escaping what is escaped already changes nothing.
         prop_assert_eq!(Printable(shown.as_bytes()).to_string(), shown);
+    }
+
+    #[test]
+    fn key_sizes_are_whole_bytes(bits in prop_oneof![any::<u32>(), 0u32..5000]) {
+        let size = KeySize::from_bits(bits);
+        prop_assert_eq!(size.is_some(), bits > 0 && bits % 8 == 0 && bits <= 4096);
+        if let Some(size) = size {
+            prop_assert_eq!((size.bits(), size.to_string()), (bits, bits.to_string()));
+            prop_assert_eq!(KeySize::from_bytes(size.bytes()), Some(size));
+        }
+    }
+
+    #[test]
+    fn ranges_of_key_sizes_have_every_step(
+        min in prop_oneof![any::<u32>(), 0u32..600],
+        max in prop_oneof![any::<u32>(), 0u32..600],
+        step in prop_oneof![any::<u32>(), 0u32..100],
+    ) {
+        let sizes = KeySizes::Range { min, max, step };
+        let found: Vec<u32> = sizes.iter().map(KeySize::bits).collect();
+        let is_in = |bits: u32| {
+            (min..=max).contains(&bits) && (bits - min).is_multiple_of(step.max(1))
+        };
+        let expected: Vec<u32> = (8..=4096).step_by(8).filter(|bits| is_in(*bits)).collect();
+        prop_assert_eq!(&found, &expected);
+        prop_assert_eq!(sizes.longest().map(KeySize::bits), expected.last().copied());
+        for bits in [min, max, 128] {
+            if let Some(size) = KeySize::from_bits(bits) {
+                prop_assert_eq!(sizes.contains(size), expected.contains(&bits));
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_as_a_reply(
+        text in prop_oneof!["\\PC{0,20}", "[a-c\0\n]{0,20}"],
+        data in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..1500),
+            "(Server says: )?[a-c\0\r\n]{0,40}(Bad HMAC)?\0{0,16}\n?".prop_map(String::into_bytes),
+        ],
+        size in 1usize..200,
+        is_honest in any::<bool>(),
+    ) {
+        checks::reply(&text, &data, size);
+        if is_honest {
+            let behind = [reversed(text.as_bytes()), data].concat();
+            checks::reply(&text, &behind, size);
+        }
+    }
+
+    #[test]
+    fn a_configuration_means_what_it_says(
+        handshake in 1u64..=86_400,
+        message in 1u64..=86_400,
+        idle in 1u64..=31_536_000,
+        sessions in 1usize..=1_000_000,
+        bytes in 16usize..=16_777_216,
+        workers in 1usize..=256,
+        quiet in 1u64..=60_000,
+        port in any::<u16>(),
+        host in "\\PC{0,30}",
+        group in 14u8..=18,
+        choice in prop::sample::select(&Dialect::PRESETS[..]),
+    ) {
+        let text = format!(
+            "[[supported_cipher]]\nname = 'AES'\nkeys = [128]\n\
+             [classic]\ndialect = '{}'\ngroup = {group}\nquiet_ms = {quiet}\n\
+             [server]\nhost = {}\nport = {port}\n\
+             [limits]\nhandshake_seconds = {handshake}\nmessage_seconds = {message}\n\
+             idle_seconds = {idle}\nsessions = {sessions}\nmessage_bytes = {bytes}\n\
+             dh_workers = {workers}\n",
+            choice.0,
+            toml_text(&host),
+        );
+        let registry = Registry::linked().unwrap();
+        let overrides = Overrides::default();
+        let settings = Settings::parse(&text, Source::BuiltIn, &registry, &overrides).unwrap();
+        let mut plan = DialectPlan::fixed(choice.1);
+        plan.base.group = Group::from_number(group).unwrap();
+        prop_assert_eq!(format!("{:?}", settings.plan), format!("{plan:?}"));
+        let seconds = Duration::from_secs;
+        let (timing, limits) = (settings.timing, settings.limits);
+        prop_assert_eq!(timing.quiet, Duration::from_millis(quiet));
+        prop_assert!(timing.settled <= timing.quiet);
+        prop_assert_eq!(
+            (timing.message, limits.handshake, limits.idle),
+            (seconds(message), seconds(handshake), seconds(idle))
+        );
+        prop_assert_eq!(
+            (limits.sessions, limits.message, limits.dh_workers),
+            (sessions, bytes, workers)
+        );
+        prop_assert_eq!((settings.host, settings.port), (Some(host), Some(port)));
     }
 
     #[test]
@@ -205,8 +320,18 @@ fn any_suite() -> impl Strategy<Value = EnabledSuite> {
     })
 }
 
+/// Any text that arrives whole: without zeros at its ends, which padding cannot tell from itself.
+fn any_text() -> impl Strategy<Value = String> {
+    let any = prop_oneof![
+        "\\PC{0,40}",
+        "[a-z ]{0,3000}",
+        prop::collection::vec(any::<char>(), 0..900).prop_map(|all| all.into_iter().collect()),
+    ];
+    any.prop_map(|text: String| text.trim_matches('\0').to_owned())
+}
+
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn a_session_is_the_same_however_it_is_cut(
@@ -214,7 +339,7 @@ proptest! {
         (client, server) in any_plans(),
         to_server in any_slicing(),
         to_client in any_slicing(),
-        texts in prop::collection::vec(prop_oneof!["\\PC{0,40}", "[a-z ]{0,1000}"], 1..5),
+        texts in prop::collection::vec(any_text(), 1..5),
         telling in prop::sample::select(vec![Telling::Nothing, Telling::Everything]),
     ) {
         let params = |mut plan: DialectPlan| {
