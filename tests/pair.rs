@@ -8,7 +8,7 @@ use vpn::proto::classic::{
     ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, LineEnd,
     MacRule, ReplyForm, ServerHandshake, ServerSession, Telling, Timing,
 };
-use vpn::proto::{EnabledSuite, Group, HandshakeError, SessionError};
+use vpn::proto::{DhTask, EnabledSuite, Group, HandshakeError, SessionError};
 use vpn::service::reversed;
 use vpn_suite::{KeySize, Registry};
 
@@ -306,6 +306,25 @@ fn a_number_that_does_not_end_itself_waits_for_silence() {
     match server.poll_event() {
         Some(Event::Compute(task)) => assert!(format!("{task:?}").contains("49")),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_choice_and_a_public_value_may_come_in_one_piece() {
+    let cell = [("AES", 256)];
+    let now = Instant::now();
+    let wire = format!("ChosenCipher:AES:256DHMKE:{}", "7".repeat(616));
+    for slicing in [Slicing::Whole, Slicing::Bytes, Slicing::At(20), Slicing::At(23)] {
+        let mut client =
+            ClientHandshake::new(params(&cell, DialectPlan::AUTO), &mut rand::rng(), now);
+        for piece in slicing.cut(wire.as_bytes()) {
+            client.handle_input(&piece, now).unwrap();
+        }
+        let mut has_share = false;
+        while let Some(event) = client.poll_event() {
+            has_share |= matches!(event, Event::Compute(DhTask::Check(..)));
+        }
+        assert!(has_share, "{slicing:?}");
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::super::negotiate::{
     CHOICE_HEAD, Choice, Offer, Separator, accept, candidates, describe,
 };
 use super::super::dialect::LineEnd;
-use super::super::exchange::Exchange;
+use super::super::exchange::{Exchange, SHARE_HEAD};
 use super::super::note::{End, Note, Role, What};
 use super::super::session::ClientSession;
 use super::{ClassicParams, Event, HANDSHAKE_LIMIT, Handshake, Io, refused};
@@ -63,13 +63,17 @@ impl ClientHandshake {
     }
 
     fn read_choice(&mut self, now: Instant, is_over: bool) -> Result<(), HandshakeError> {
+        if let Some(end) = self.share_behind_choice() {
+            let text: Vec<u8> = self.io.input.drain(..end).collect();
+            return self.choose(&text, End::Itself);
+        }
         if let Some((line, end)) = self.io.take_line() {
             return self.choose(&line, End::Line(end));
         }
         if self.io.input.len() > HANDSHAKE_LIMIT {
             return Err(HandshakeError::TooLong { limit: HANDSHAKE_LIMIT });
         }
-        if is_over || self.is_whole_choice() {
+        if is_over || self.is_whole_choice(&self.io.input) {
             let text = std::mem::take(&mut self.io.input);
             return self.choose(&text, if is_over { End::Silence } else { End::Itself });
         }
@@ -88,10 +92,19 @@ impl ClientHandshake {
         Ok(())
     }
 
+    /// Where a choice that ends itself does so, if the server's public value came in the same piece.
+    fn share_behind_choice(&self) -> Option<usize> {
+        let head = SHARE_HEAD.as_bytes();
+        let end = self.io.input.windows(head.len()).position(|w| w == head)?;
+        let text = &self.io.input[..end];
+        let is_choice = end <= HANDSHAKE_LIMIT && text.last().is_some_and(u8::is_ascii_digit);
+        (is_choice && self.is_whole_choice(text)).then_some(end)
+    }
+
     /// Whether the choice cannot go on: it names something on offer, no size on offer has more
     /// digits behind these, and no line end is to be waited for.
-    fn is_whole_choice(&self) -> bool {
-        let Ok(text) = str::from_utf8(&self.io.input) else {
+    fn is_whole_choice(&self, text: &[u8]) -> bool {
+        let Ok(text) = str::from_utf8(text) else {
             return false;
         };
         let Ok((choice, separator)) = Choice::parse(text) else {
