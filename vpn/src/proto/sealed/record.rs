@@ -5,8 +5,8 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite};
-use zeroize::Zeroizing;
+use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite, Lane};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::error::SealedError;
 
@@ -16,6 +16,8 @@ pub const MAX_PAYLOAD: usize = 16384;
 pub const MAX_RECORD: usize = 16432;
 /// The bytes of a tag.
 const TAG: usize = 32;
+/// No suite's blocks are longer.
+const MAX_BLOCK: usize = 16;
 /// The bytes before the payload inside: type and length.
 const INNER_HEADER: usize = 3;
 /// No sequence number gets this far.
@@ -52,23 +54,28 @@ impl RecordKeys {
         iv_key: &[u8],
         mac: &[u8; 32],
     ) -> Result<Self, SealedError> {
+        let block = suite.block_size();
+        if block > MAX_BLOCK {
+            // No suite can be registered with such blocks.
+            return Err(SealedError::Internal);
+        }
         Ok(Self {
             encryptor: suite.encryptor(key)?,
             decryptor: suite.decryptor(key)?,
             iv_cipher: suite.encryptor(iv_key)?,
-            block: suite.block_size(),
+            block,
             mac: HmacSha256::new_from_slice(mac).expect("HMAC takes keys of any length"),
         })
     }
 
     /// The IV of a record: its sequence number, encrypted as one block under a key of its own.
-    fn iv(&self, sequence: u64) -> Result<Vec<u8>, SealedError> {
-        let mut iv = vec![0; self.block];
+    fn iv(&self, sequence: u64) -> Result<Iv, SealedError> {
+        let mut iv = Iv([0; MAX_BLOCK]);
         let number = sequence.to_be_bytes();
         let start = self.block.checked_sub(number.len()).ok_or(SealedError::Internal)?;
-        iv[start..].copy_from_slice(&number);
-        let mut zero = vec![0; self.block];
-        self.iv_cipher.encrypt(&mut zero, &mut iv)?;
+        iv.of(self.block)[start..].copy_from_slice(&number);
+        let mut zero = Iv([0; MAX_BLOCK]);
+        self.iv_cipher.encrypt(zero.of(self.block), iv.of(self.block))?;
         Ok(iv)
     }
 
@@ -78,6 +85,33 @@ impl RecordKeys {
         mac.update(length_and_ciphertext);
         mac.finalize().into_bytes().into()
     }
+}
+
+/// An IV of any suite: its first bytes, as many as a block has.
+struct Iv([u8; MAX_BLOCK]);
+
+impl Iv {
+    fn of(&mut self, block: usize) -> &mut [u8] {
+        &mut self.0[..block]
+    }
+}
+
+/// Appends a record as it is before anything is encrypted, with room for its tag.
+fn lay_out(
+    content: u8,
+    payload: &[u8],
+    inner: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), SealedError> {
+    let length = u16::try_from(inner + TAG).map_err(|_| SealedError::Internal)?;
+    let payload_length = u16::try_from(payload.len()).map_err(|_| SealedError::Internal)?;
+    let start = out.len();
+    out.extend_from_slice(&length.to_be_bytes());
+    out.push(content);
+    out.extend_from_slice(&payload_length.to_be_bytes());
+    out.extend_from_slice(payload);
+    out.resize(start + 2 + inner + TAG, 0);
+    Ok(())
 }
 
 impl fmt::Debug for RecordKeys {
@@ -116,18 +150,35 @@ impl RecordSealer {
         self.keys.block
     }
 
-    /// Makes the next record; the inner plaintext is padded to a multiple of `pad_to`, which is one
-    /// of the block size.
+    /// Makes the next record, as [`RecordSealer::seal_into`] does, in a buffer of its own.
     ///
     /// # Errors
     ///
-    /// [`SealedError::Limit`] if the payload is too long or the sequence at its end.
+    /// As [`RecordSealer::seal_into`].
     pub fn seal(
         &mut self,
         content: u8,
         payload: &[u8],
         pad_to: usize,
     ) -> Result<Vec<u8>, SealedError> {
+        let mut record = Vec::with_capacity(2 + INNER_HEADER + payload.len() + pad_to + TAG);
+        self.seal_into(content, payload, pad_to, &mut record)?;
+        Ok(record)
+    }
+
+    /// Appends the next record to `out`; the inner plaintext is padded to a multiple of `pad_to`, which is one
+    /// of the block size.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedError::Limit`] if the payload is too long or the sequence at its end.
+    pub fn seal_into(
+        &mut self,
+        content: u8,
+        payload: &[u8],
+        pad_to: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealedError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(SealedError::Limit("the length of a record"));
         }
@@ -135,21 +186,105 @@ impl RecordSealer {
             return Err(SealedError::Limit("the number of records"));
         }
         let inner = (INNER_HEADER + payload.len()).next_multiple_of(pad_to.max(self.keys.block));
-        let length = u16::try_from(inner + TAG).map_err(|_| SealedError::Internal)?;
-        let mut record = Vec::with_capacity(2 + inner + TAG);
-        record.extend_from_slice(&length.to_be_bytes());
-        record.push(content);
-        let payload_length = u16::try_from(payload.len()).map_err(|_| SealedError::Internal)?;
-        record.extend_from_slice(&payload_length.to_be_bytes());
-        record.extend_from_slice(payload);
-        record.resize(2 + inner, 0);
+        let start = out.len();
+        lay_out(content, payload, inner, out)?;
+        let sealed = self.seal_in_place(&mut out[start..], inner);
+        if sealed.is_err() {
+            // What could not be sealed is not to be sent.
+            out[start..].zeroize();
+            out.truncate(start);
+        }
+        sealed
+    }
+
+    fn seal_in_place(&mut self, record: &mut [u8], inner: usize) -> Result<(), SealedError> {
+        let (sealed, tag) = record.split_at_mut(2 + inner);
         let mut iv = self.keys.iv(self.sequence)?;
-        self.keys.encryptor.encrypt(&mut iv, &mut record[2..])?;
-        let tag = self.keys.tag(self.sequence, &record);
-        record.extend_from_slice(&tag);
+        self.keys.encryptor.encrypt(iv.of(self.keys.block), &mut sealed[2..])?;
+        tag.copy_from_slice(&self.keys.tag(self.sequence, sealed));
         self.sequence += 1;
         self.blocks += (inner / self.keys.block) as u64;
-        Ok(record)
+        Ok(())
+    }
+
+    /// How many records of the greatest length fit before `blocks` blocks are encrypted under the
+    /// present key; the one that reaches it counts.
+    pub(super) fn records_until(&self, blocks: u64) -> usize {
+        let each = (INNER_HEADER + MAX_PAYLOAD).div_ceil(self.keys.block) as u64;
+        usize::try_from(blocks.saturating_sub(self.blocks).div_ceil(each)).unwrap_or(usize::MAX)
+    }
+
+    /// Appends the next records to `out`, as many as the data takes, and seals them side by side:
+    /// each has an IV of its own, so none waits for another.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecordSealer::seal_into`]; nothing is appended then.
+    pub fn seal_batch(
+        &mut self,
+        content: u8,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealedError> {
+        let count = data.len().div_ceil(MAX_PAYLOAD);
+        if count <= 1 {
+            return self.seal_into(content, data, 1, out);
+        }
+        if self.sequence.saturating_add(count as u64) > MAX_SEQUENCE {
+            return Err(SealedError::Limit("the number of records"));
+        }
+        let start = out.len();
+        let inner_of =
+            |payload: &[u8]| (INNER_HEADER + payload.len()).next_multiple_of(self.keys.block);
+        out.reserve(data.len() + count * (2 + INNER_HEADER + self.keys.block + TAG));
+        for payload in data.chunks(MAX_PAYLOAD) {
+            lay_out(content, payload, inner_of(payload), out)?;
+        }
+        let sealed = self.seal_side_by_side(&mut out[start..], data.len());
+        match sealed {
+            Ok(blocks) => {
+                self.sequence += count as u64;
+                self.blocks += blocks;
+                Ok(())
+            }
+            Err(error) => {
+                out[start..].zeroize();
+                out.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    /// Seals records that are laid out one behind the other; how many blocks they have.
+    fn seal_side_by_side(&self, mut rest: &mut [u8], data: usize) -> Result<u64, SealedError> {
+        let block = self.keys.block;
+        let count = data.div_ceil(MAX_PAYLOAD);
+        let full = (INNER_HEADER + MAX_PAYLOAD).next_multiple_of(block);
+        let mut ivs = Vec::with_capacity(count);
+        for number in 0..count as u64 {
+            ivs.push(self.keys.iv(self.sequence + number)?);
+        }
+        let mut records = Vec::with_capacity(count);
+        while !rest.is_empty() {
+            let length = (2 + full + TAG).min(rest.len());
+            let (record, behind) = rest.split_at_mut(length);
+            records.push(record.split_at_mut(length - TAG));
+            rest = behind;
+        }
+        let mut blocks = 0;
+        let mut lanes: Vec<Lane<'_>> = ivs
+            .iter_mut()
+            .zip(&mut records)
+            .map(|(iv, (sealed, _))| {
+                blocks += (sealed.len() - 2) / block;
+                Lane { iv: iv.of(block), blocks: &mut sealed[2..] }
+            })
+            .collect();
+        self.keys.encryptor.encrypt_lanes(&mut lanes)?;
+        for (number, (sealed, tag)) in (self.sequence..).zip(&mut records) {
+            tag.copy_from_slice(&self.keys.tag(number, sealed));
+        }
+        Ok(blocks as u64)
     }
 }
 
@@ -194,6 +329,15 @@ impl RecordOpener {
     /// [`SealedError::BadRecord`] if the tag does not fit, [`SealedError::Malformed`] if the sender
     /// did not keep to the form.
     pub fn open(&mut self, record: &[u8]) -> Result<Opened, SealedError> {
+        let mut record = Zeroizing::new(record.to_vec());
+        self.check_form(&record)?;
+        self.verify(&[&record])?;
+        let (content, payload) = self.open_verified(&mut record)?;
+        Ok(Opened { content, payload: Zeroizing::new(payload.to_vec()) })
+    }
+
+    /// Checks the length of a record against its length field and the bounds.
+    pub(super) fn check_form(&self, record: &[u8]) -> Result<(), SealedError> {
         let block = self.keys.block;
         let (length, rest) =
             record.split_first_chunk::<2>().ok_or(SealedError::Malformed("record length"))?;
@@ -204,16 +348,43 @@ impl RecordOpener {
         {
             return Err(SealedError::Malformed("record length"));
         }
-        if self.sequence >= MAX_SEQUENCE {
+        Ok(())
+    }
+
+    /// Verifies the tags of the next records, each in constant time, all with the present key. The
+    /// number of records, from the first, whose tags fit.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedError::BadRecord`] if not even the first one fits.
+    pub(super) fn verify(&self, records: &[&[u8]]) -> Result<usize, SealedError> {
+        if self.sequence.saturating_add(records.len() as u64) > MAX_SEQUENCE {
             return Err(SealedError::Limit("the number of records"));
         }
-        let (sealed, tag) = record.split_at(record.len() - TAG);
-        if !bool::from(self.keys.tag(self.sequence, sealed).ct_eq(tag)) {
-            return Err(SealedError::BadRecord);
+        let fits = |(sequence, record): (u64, &&[u8])| {
+            let (sealed, tag) = record.split_at(record.len() - TAG);
+            bool::from(self.keys.tag(sequence, sealed).ct_eq(tag))
+        };
+        match (self.sequence..).zip(records).take_while(|numbered| fits(*numbered)).count() {
+            0 => Err(SealedError::BadRecord),
+            count => Ok(count),
         }
-        let mut inner = Zeroizing::new(sealed[2..].to_vec());
+    }
+
+    /// Decrypts the next record in place, whose tag was verified: its type and payload.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedError::Malformed`] if the sender did not keep to the form.
+    pub(super) fn open_verified<'a>(
+        &mut self,
+        record: &'a mut [u8],
+    ) -> Result<(u8, &'a [u8]), SealedError> {
+        let block = self.keys.block;
+        let end = record.len() - TAG;
+        let inner = &mut record[2..end];
         let mut iv = self.keys.iv(self.sequence)?;
-        self.keys.decryptor.decrypt(&mut iv, &mut inner)?;
+        self.keys.decryptor.decrypt(iv.of(block), inner)?;
         self.sequence += 1;
         self.blocks += (inner.len() / block) as u64;
         let (content, payload_length) = (inner[0], u16::from_be_bytes([inner[1], inner[2]]));
@@ -222,8 +393,6 @@ impl RecordOpener {
         if usize::from(payload_length) > MAX_PAYLOAD || padding.iter().any(|byte| *byte != 0) {
             return Err(SealedError::Malformed("padding"));
         }
-        inner.truncate(end);
-        inner.drain(..INNER_HEADER);
-        Ok(Opened { content, payload: inner })
+        Ok((content, &inner[INNER_HEADER..end]))
     }
 }

@@ -3,16 +3,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::super::classic::Role;
 use super::super::negotiate::SuiteId;
 use super::alert::Alert;
 use super::error::SealedError;
 use super::kex::{Kex, KexSecret};
-use super::record::{MAX_PAYLOAD, Opened, RecordOpener, RecordSealer, content};
+use super::record::{MAX_PAYLOAD, RecordOpener, RecordSealer, content};
 use super::schedule::{SessionSecrets, TrafficSecret};
 use super::wire::{Part, Reader, frame, framed, next_length, put_long, put_short, unframed};
 
@@ -22,6 +23,8 @@ const ALERT_PAD: usize = 64;
 const HANDSHAKE_PAD: usize = 256;
 /// The longest payload of a ping in bytes.
 const MAX_PING: usize = 64;
+/// How many records are sealed or verified side by side: 256 KiB of data.
+const BATCH: usize = 16;
 
 /// Limits of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,10 @@ pub struct Limits {
     pub blocks_per_key: Option<u64>,
     /// Bytes both ways after which a fresh key exchange is due.
     pub bytes_per_exchange: u64,
+    /// The time after which a fresh key exchange is due.
+    pub time_per_exchange: Duration,
+    /// The time after which a session without a fresh key exchange has to end.
+    pub time_without_exchange: Duration,
     /// Bytes both ways of a session whose suite has 64-bit blocks.
     pub bytes_of_small_blocks: u64,
 }
@@ -38,7 +45,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         const GIB: u64 = 1 << 30;
-        Self { blocks_per_key: None, bytes_per_exchange: 64 * GIB, bytes_of_small_blocks: 64 * GIB }
+        const HOUR: Duration = Duration::from_secs(3600);
+        Self {
+            blocks_per_key: None,
+            bytes_per_exchange: 64 * GIB,
+            time_per_exchange: HOUR,
+            time_without_exchange: HOUR.saturating_mul(2),
+            bytes_of_small_blocks: 64 * GIB,
+        }
     }
 }
 
@@ -151,9 +165,16 @@ pub struct Session {
     is_accepted: bool,
     bytes: u64,
     bytes_since_exchange: u64,
+    /// When the last key exchange was first heard of by [`Session::handle_timeout`].
+    exchanged: Option<Instant>,
+    is_exchange_due: bool,
+    /// What the peer sent; what is before `taken` was taken.
     input: Vec<u8>,
+    taken: usize,
     events: VecDeque<Event>,
-    transmit: VecDeque<Vec<u8>>,
+    /// What is to be sent; what is before `polled` was given out.
+    output: Vec<u8>,
+    polled: usize,
     sent_close: bool,
     state: State,
 }
@@ -217,9 +238,13 @@ impl Session {
             is_accepted: false,
             bytes: 0,
             bytes_since_exchange: 0,
+            exchanged: None,
+            is_exchange_due: false,
             input: Vec::new(),
+            taken: 0,
             events: VecDeque::new(),
-            transmit: VecDeque::new(),
+            output: Vec::new(),
+            polled: 0,
             sent_close: false,
             state: State::Running,
         }
@@ -303,8 +328,18 @@ impl Session {
         if !self.is_accepted || self.ours.is_at_end {
             return Err(SealedError::Internal);
         }
-        for piece in data.chunks(MAX_PAYLOAD) {
-            self.send_record(content::DATA, piece, 1)?;
+        let mut rest = data;
+        while !rest.is_empty() {
+            self.change_key_if_due()?;
+            // As many side by side as may be sealed before the next change of keys.
+            let limit = self.limits.blocks(self.sealer.block());
+            let room = if self.may_change_key() { limit / 2 } else { limit };
+            let count = self.sealer.records_until(room).clamp(1, BATCH);
+            let (batch, behind) = rest.split_at(rest.len().min(count * MAX_PAYLOAD));
+            let start = self.output.len();
+            self.sealer.seal_batch(content::DATA, batch, &mut self.output)?;
+            self.account_for_output(start)?;
+            rest = behind;
         }
         Ok(())
     }
@@ -346,9 +381,7 @@ impl Session {
             return Ok(());
         }
         self.sent_close = !matches!(alert, Alert::Draining(_));
-        let record = self.sealer.seal(content::ALERT, &alert.encode(), ALERT_PAD)?;
-        self.transmit.push_back(record);
-        Ok(())
+        self.sealer.seal_into(content::ALERT, &alert.encode(), ALERT_PAD, &mut self.output)
     }
 
     /// Goes on under the next key of this direction.
@@ -363,16 +396,46 @@ impl Session {
         }
         self.own_epoch += 1;
         let epoch = self.own_epoch.to_be_bytes();
-        let record = self.sealer.seal(content::KEY_UPDATE, &epoch, 1)?;
-        self.transmit.push_back(record);
+        self.sealer.seal_into(content::KEY_UPDATE, &epoch, 1, &mut self.output)?;
         self.own = self.own.next();
         self.sealer.rekey(self.own.record_keys(self.keys.id)?);
         Ok(())
     }
 
-    /// Whether so much went both ways that a fresh exchange is due.
+    /// Whether a fresh exchange is due that a client has not started yet: so much went both ways, or
+    /// so much time has passed.
     pub fn is_exchange_due(&self) -> bool {
-        self.bytes_since_exchange >= self.limits.bytes_per_exchange
+        self.role == Role::Client
+            && matches!(self.exchange, Exchange::Idle)
+            && self.running().is_ok()
+            && (self.is_exchange_due || self.bytes_since_exchange >= self.limits.bytes_per_exchange)
+    }
+
+    /// Takes notice of the time; the first call after the handshake starts the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedError::Limit`] if the last key exchange was too long ago.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), SealedError> {
+        if let State::Failed(error) = &self.state {
+            return Err(error.clone());
+        }
+        let since = now.saturating_duration_since(*self.exchanged.get_or_insert(now));
+        self.is_exchange_due = since >= self.limits.time_per_exchange;
+        if since >= self.limits.time_without_exchange && self.state == State::Running {
+            return self.settle(Err(SealedError::Limit("the time since the last key exchange")));
+        }
+        Ok(())
+    }
+
+    /// When [`Session::handle_timeout`] is wanted next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let is_first = self.role == Role::Client && !self.is_exchange_due;
+        let after = match is_first {
+            true => self.limits.time_per_exchange,
+            false => self.limits.time_without_exchange,
+        };
+        Some(self.exchanged? + after)
     }
 
     /// Starts a fresh exchange with this share; only a client does.
@@ -407,8 +470,7 @@ impl Session {
         let mut body = Vec::new();
         put_long(&mut body, share);
         let reply = framed(frame::REKEY_REPLY, &body);
-        let record = self.sealer.seal(content::HANDSHAKE, &reply, HANDSHAKE_PAD)?;
-        self.transmit.push_back(record);
+        self.sealer.seal_into(content::HANDSHAKE, &reply, HANDSHAKE_PAD, &mut self.output)?;
         self.renew(rekey_transcript(&self.transcript, &init, &reply), secret);
         self.own = self.keys.secrets.server.clone();
         self.own_epoch += 1;
@@ -433,13 +495,11 @@ impl Session {
         self.peer_epoch += 1;
         self.opener.rekey(self.peer.record_keys(self.keys.id)?);
         let done = framed(frame::REKEY_DONE, &[]);
-        let record = self.sealer.seal(content::HANDSHAKE, &done, HANDSHAKE_PAD)?;
-        self.transmit.push_back(record);
+        self.sealer.seal_into(content::HANDSHAKE, &done, HANDSHAKE_PAD, &mut self.output)?;
         self.own = self.keys.secrets.client.clone();
         self.own_epoch += 1;
         self.sealer.rekey(self.own.record_keys(self.keys.id)?);
-        let result = self.read();
-        self.settle(result)
+        self.handle_buffer()
     }
 
     fn renew(&mut self, transcript: [u8; 32], secret: &KexSecret) {
@@ -449,6 +509,8 @@ impl Session {
         self.keys.secrets.id = id;
         self.transcript = transcript;
         self.bytes_since_exchange = 0;
+        self.exchanged = None;
+        self.is_exchange_due = false;
     }
 
     /// Takes bytes of the peer.
@@ -459,15 +521,53 @@ impl Session {
     /// had from [`Session::poll_event`], and what the peer is to be told from
     /// [`Session::poll_transmit`].
     pub fn handle_input(&mut self, bytes: &[u8]) -> Result<(), SealedError> {
+        self.input_buffer().extend_from_slice(bytes);
+        self.handle_buffer()
+    }
+
+    /// Where bytes of the peer can be appended without a copy; call [`Session::handle_buffer`] then.
+    pub fn input_buffer(&mut self) -> &mut Vec<u8> {
+        if self.taken > 0 {
+            // Less than a record, or what waits for a key exchange.
+            self.input.drain(..self.taken);
+            self.taken = 0;
+        }
+        &mut self.input
+    }
+
+    /// Takes what was appended to [`Session::input_buffer`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::handle_input`].
+    pub fn handle_buffer(&mut self) -> Result<(), SealedError> {
         match &self.state {
             // Later bytes are ignored.
-            State::Closed => return Ok(()),
-            State::Failed(error) => return Err(error.clone()),
+            State::Closed => {
+                self.input.clear();
+                return Ok(());
+            }
+            State::Failed(error) => {
+                self.input.clear();
+                return Err(error.clone());
+            }
             State::Running => {}
         }
-        self.input.extend_from_slice(bytes);
-        let result = self.read();
+        let mut input = std::mem::take(&mut self.input);
+        let result = self.read(&mut input);
+        self.input = input;
         self.settle(result)
+    }
+
+    /// Gives back the memory of buffers that are empty.
+    pub fn shrink(&mut self) {
+        let input = self.input_buffer();
+        input.shrink_to_fit();
+        if self.polled == self.output.len() {
+            self.output = Vec::new();
+            self.polled = 0;
+        }
+        self.events.shrink_to_fit();
     }
 
     /// Takes the end of the peer's stream.
@@ -498,9 +598,29 @@ impl Session {
         self.events.pop_front()
     }
 
-    /// The next bytes to send.
+    /// The next record to send.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.transmit.pop_front()
+        let rest = &self.output[self.polled..];
+        // All of it is whole records.
+        let length = next_length(Part::Record, rest).ok().flatten()?;
+        let record = rest[..length].to_vec();
+        self.polled += length;
+        if self.polled == self.output.len() {
+            self.output.clear();
+            self.polled = 0;
+        }
+        Some(record)
+    }
+
+    /// Moves all that is to be sent behind what is in `to`.
+    pub fn take_output(&mut self, to: &mut Vec<u8>) {
+        if to.is_empty() && self.polled == 0 {
+            std::mem::swap(to, &mut self.output);
+        } else {
+            to.extend_from_slice(&self.output[self.polled..]);
+        }
+        self.output.clear();
+        self.polled = 0;
     }
 
     fn running(&self) -> Result<(), SealedError> {
@@ -522,29 +642,50 @@ impl Session {
             | SealedError::Suite(_) => Some(Alert::ProtocolError),
             _ => None,
         };
-        if let Some(alert) = alert
-            && let Ok(record) = self.sealer.seal(content::ALERT, &alert.encode(), ALERT_PAD)
-        {
-            self.transmit.push_back(record);
+        if let Some(alert) = alert {
+            let payload = alert.encode();
+            // Without it the connection just ends.
+            let _ = self.sealer.seal_into(content::ALERT, &payload, ALERT_PAD, &mut self.output);
         }
         self.input = Vec::new();
+        self.taken = 0;
         self.state = State::Failed(error.clone());
         result
     }
 
     /// Seals a record of ours and counts it; changes keys before the limit of one is reached.
     fn send_record(&mut self, kind: u8, payload: &[u8], pad_to: usize) -> Result<(), SealedError> {
+        self.change_key_if_due()?;
+        let start = self.output.len();
+        self.sealer.seal_into(kind, payload, pad_to, &mut self.output)?;
+        self.account_for_output(start)
+    }
+
+    /// Whether this side may go on to its next key by itself now.
+    fn may_change_key(&self) -> bool {
+        // A server may at any time; its answer to an exchange comes with the key of its time.
+        self.role == Role::Server || matches!(self.exchange, Exchange::Idle)
+    }
+
+    fn change_key_if_due(&mut self) -> Result<(), SealedError> {
         let limit = self.limits.blocks(self.sealer.block());
-        if self.sealer.blocks() >= limit / 2 && matches!(self.exchange, Exchange::Idle) {
+        if self.sealer.blocks() >= limit / 2 && self.may_change_key() {
             self.update_key()?;
         }
-        let record = self.sealer.seal(kind, payload, pad_to)?;
-        if self.sealer.blocks() > limit {
-            return Err(SealedError::Limit("the data under one key"));
-        }
-        self.count(record.len())?;
-        self.transmit.push_back(record);
         Ok(())
+    }
+
+    /// Counts what was sealed into the output behind `start`, and takes it back if it is too much.
+    fn account_for_output(&mut self, start: usize) -> Result<(), SealedError> {
+        let is_within = self.sealer.blocks() <= self.limits.blocks(self.sealer.block());
+        let counted = match is_within {
+            true => self.count(self.output.len() - start),
+            false => Err(SealedError::Limit("the data under one key")),
+        };
+        if counted.is_err() {
+            self.output.truncate(start);
+        }
+        counted
     }
 
     fn count(&mut self, bytes: usize) -> Result<(), SealedError> {
@@ -556,31 +697,80 @@ impl Session {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), SealedError> {
-        while !matches!(self.exchange, Exchange::AwaitSecret { .. }) && self.state == State::Running
-        {
-            let Some(length) = next_length(Part::Record, &self.input)? else { break };
-            let record: Vec<u8> = self.input.drain(..length).collect();
-            let opened = self.opener.open(&record)?;
-            if self.opener.blocks() > self.limits.blocks(self.sealer.block()) {
-                return Err(SealedError::Limit("the data under one key"));
+    fn read(&mut self, input: &mut [u8]) -> Result<(), SealedError> {
+        while self.is_reading() {
+            let (mut lengths, mut end) = ([0; BATCH], self.taken);
+            let mut count = 0;
+            while count < BATCH {
+                let length = match self.next_record(&input[end..]) {
+                    Ok(Some(length)) => length,
+                    // What came before the error comes first.
+                    Err(error) if count == 0 => return Err(error),
+                    Ok(None) | Err(_) => break,
+                };
+                lengths[count] = length;
+                end += length;
+                count += 1;
             }
-            self.count(record.len())?;
-            self.take(opened)?;
-        }
-        if self.input.is_empty() {
-            // An idle session holds no buffer.
-            self.input = Vec::new();
+            if count == 0 {
+                break;
+            }
+            self.read_batch(input, &lengths[..count])?;
         }
         Ok(())
     }
 
-    fn take(&mut self, opened: Opened) -> Result<(), SealedError> {
-        let Opened { content: kind, payload } = opened;
+    /// The length of the next record if all of it is there and it has the form of one.
+    fn next_record(&self, input: &[u8]) -> Result<Option<usize>, SealedError> {
+        let Some(length) = next_length(Part::Record, input)? else { return Ok(None) };
+        self.opener.check_form(&input[..length])?;
+        Ok(Some(length))
+    }
+
+    fn is_reading(&self) -> bool {
+        !matches!(self.exchange, Exchange::AwaitSecret { .. }) && self.state == State::Running
+    }
+
+    /// Verifies records side by side, then takes them one after the other, up to one that changes
+    /// what the rest means.
+    fn read_batch(&mut self, input: &mut [u8], lengths: &[usize]) -> Result<(), SealedError> {
+        let mut records: [&[u8]; BATCH] = [&[]; BATCH];
+        let mut rest = &input[self.taken..];
+        for (record, length) in records.iter_mut().zip(lengths) {
+            (*record, rest) = rest.split_at(*length);
+        }
+        let verified = self.opener.verify(&records[..lengths.len()])?;
+        let epoch = self.peer_epoch;
+        for &length in &lengths[..verified] {
+            let record = &mut input[self.taken..self.taken + length];
+            let (kind, payload) = self.opener.open_verified(record)?;
+            if self.opener.blocks() > self.limits.blocks(self.sealer.block()) {
+                return Err(SealedError::Limit("the data under one key"));
+            }
+            self.taken += length;
+            self.count(length)?;
+            let taken = self.take(kind, payload);
+            // Nobody needs the plaintext here any more.
+            record.zeroize();
+            taken?;
+            if !self.is_reading() || self.peer_epoch != epoch {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, kind: u8, payload: &[u8]) -> Result<(), SealedError> {
         match (kind, self.role) {
-            (content::ALERT, _) => self.take_alert(&payload),
+            (content::ALERT, _) => self.take_alert(payload),
             (content::DATA, _) if self.is_accepted && !self.theirs.is_at_end => {
-                self.events.push_back(Event::Data(payload));
+                match self.events.back_mut() {
+                    // Data that comes in one piece goes on in one.
+                    Some(Event::Data(data)) if data.len() < BATCH * MAX_PAYLOAD => {
+                        append(data, payload);
+                    }
+                    _ => self.events.push_back(Event::Data(Zeroizing::new(payload.to_vec()))),
+                }
                 Ok(())
             }
             (content::EOF, _)
@@ -591,7 +781,7 @@ impl Session {
                 Ok(())
             }
             (content::OPEN, Role::Server) if !self.theirs.is_open => {
-                let mut reader = Reader::new(&payload);
+                let mut reader = Reader::new(payload);
                 let service = str::from_utf8(reader.short()?)
                     .map_err(|_| SealedError::Malformed("name of a service"))?
                     .to_owned();
@@ -613,7 +803,7 @@ impl Session {
             }
             (content::PING, _) if payload.len() <= MAX_PING => {
                 if self.running().is_ok() {
-                    self.send_record(content::PONG, &payload, 1)?;
+                    self.send_record(content::PONG, payload, 1)?;
                 }
                 Ok(())
             }
@@ -621,8 +811,8 @@ impl Session {
                 self.events.push_back(Event::Pong(payload.to_vec()));
                 Ok(())
             }
-            (content::KEY_UPDATE, _) => self.take_key_update(&payload),
-            (content::HANDSHAKE, _) => self.take_handshake(&payload),
+            (content::KEY_UPDATE, _) => self.take_key_update(payload),
+            (content::HANDSHAKE, _) => self.take_handshake(payload),
             _ => Err(SealedError::Unexpected { expected: content::DATA, got: kind }),
         }
     }
@@ -702,6 +892,16 @@ impl Session {
             }
         }
     }
+}
+
+/// Appends without leaving the bytes behind where a vector that grows was before.
+fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+    if data.capacity() - data.len() < more.len() {
+        let mut grown = Zeroizing::new(Vec::with_capacity((BATCH + 1) * MAX_PAYLOAD));
+        grown.extend_from_slice(data);
+        *data = grown;
+    }
+    data.extend_from_slice(more);
 }
 
 /// `TH' = SHA-256(TH || Init || Reply)`.
