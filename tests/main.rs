@@ -19,5 +19,7 @@ mod registry;
 mod sealed;
 #[cfg(unix)]
 mod sealed_cli;
+#[cfg(unix)]
+mod sealed_net;
 mod support;
 mod vectors;

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{DEFAULT_PORT, Overrides};
+use crate::proto::sealed::Kex;
 
 /// Agree on a cipher, exchange a key, and talk.
 #[derive(Debug, Parser)]
@@ -99,6 +101,9 @@ pub(super) struct SealedServerArgs {
     /// Use suites with 64-bit blocks too
     #[arg(long)]
     pub(super) allow_64bit: bool,
+    /// The key exchanges to use, best first [default: all of them]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = kex_names())]
+    pub(super) kex: Vec<String>,
     /// What sealed sessions are for: messages; or a pipe to our standard input and output (one
     /// session), to nothing, or from nothing but zeros
     #[arg(long, value_name = "NAME", value_parser = ["message", "pipe", "discard", "generate"])]
@@ -130,12 +135,20 @@ pub(super) struct SealedClientArgs {
     /// Use suites with 64-bit blocks too
     #[arg(long, requires = "sealed")]
     pub(super) allow_64bit: bool,
+    /// The key exchanges to offer, best first [default: all of them]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "sealed", value_parser = kex_names())]
+    pub(super) kex: Vec<String>,
     /// The keys of servers met before [default: known_servers in our folder]
     #[arg(long, value_name = "FILE")]
     pub(super) known_servers: Option<PathBuf>,
     /// Speak the classic profile to a server that is known to have a key
     #[arg(long, conflicts_with = "sealed")]
     pub(super) insecure_classic: bool,
+}
+
+/// The names of the key exchanges there are.
+fn kex_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(Kex::ALL.map(Kex::name))
 }
 
 #[derive(Debug, Args)]

@@ -59,7 +59,9 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     finish(printer)?;
     match result {
         Err(ClientError::Console(_)) => Ok(()),
-        result if args.common.explain.is_some() => result.map_err(Failure::from),
-        result => result.map_err(|error| Failure::from(error).hint_at_explain()),
+        result if args.common.explain.is_some() => {
+            result.map_err(|error| Failure::of_client(error, &settings))
+        }
+        result => result.map_err(|error| Failure::of_client(error, &settings).hint_at_explain()),
     }
 }

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::watching::Watching;
 use super::{finish, input, runtime, server, wants_colour};
 use crate::config::Settings;
-use crate::net::{Shutdown, bind};
+use crate::net::{Server, Shutdown, bind};
 use crate::service::{ClientError, ClientOptions, Console, Label, MessageServer, run_client};
 
 /// Nobody but this machine is to reach the demonstration.
@@ -40,11 +40,10 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         )
         .notifying(established.clone())
         .observed_by(watching.observers.clone());
-        let sessions = settings.limits.sessions;
+        let server = Server::new(listeners, settings.limits.sessions);
         let (ready, announced) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(async move {
-            let serving =
-                server::serve(listeners, Some(HOST), sessions, service, served.clone(), shutdown);
+            let serving = server::serve(server, Some(HOST), service, served.clone(), shutdown);
             tokio::pin!(serving);
             tokio::select! {
                 biased;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use vpn_suite::RegistryError;
 
-use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH};
+use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::identity::IdentityError;
 use crate::net::{DialError, ListenError, PumpError, SealedIoError};
 use crate::proto::sealed::{Alert, SealedError};
@@ -59,6 +59,27 @@ impl Failure {
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The failure of a client with these settings.
+    pub(super) fn of_client(error: ClientError, settings: &Settings) -> Self {
+        let change = match &error {
+            ClientError::Sealed(SealedIoError::Sealed(SealedError::NothingInCommon {
+                what: "cipher suite",
+                theirs,
+                ..
+            })) => {
+                let best = theirs.split(", ").next().unwrap_or_default();
+                let change = settings.how_to_enable(best);
+                Some(format!("{change}; 64-bit blocks need --allow-64bit too"))
+            }
+            _ => None,
+        };
+        let failure = Self::from(error);
+        match change {
+            Some(change) => failure.hint(change),
+            None => failure,
+        }
     }
 
     /// A hint for failures that have none and are the peer's doing as much as ours.
@@ -187,7 +208,8 @@ fn hint_for(error: &ClientError) -> Option<String> {
     Some(match error {
         ClientError::Untrusted(untrusted) => untrusted.hint.clone(),
         ClientError::Sealed(SealedIoError::NoAnswer) => {
-            "is the server's key or PSK another one? does it speak the sealed profile?".to_owned()
+            "or it does not speak the sealed profile, or turns away whoever comes too often"
+                .to_owned()
         }
         ClientError::Sealed(SealedIoError::Sealed(error)) => match error {
             SealedError::Alert(Alert::AccessDenied) => {
@@ -198,10 +220,10 @@ fn hint_for(error: &ClientError) -> Option<String> {
             SealedError::Malformed("preface") => {
                 "this is no server of the sealed profile".to_owned()
             }
-            SealedError::NothingInCommon { what: "cipher suite", .. } => {
-                "list a suite that both have in the configurations; those with 64-bit blocks need \
-                 --allow-64bit on both sides"
-                    .to_owned()
+            // What to change depends on the configuration, which the caller has.
+            SealedError::NothingInCommon { what: "cipher suite", .. } => return None,
+            SealedError::NothingInCommon { theirs, .. } | SealedError::KexRetry { theirs, .. } => {
+                format!("add --kex {}", theirs.replace(", ", ","))
             }
             SealedError::PskNotAccepted => "does the server have the same PSK?".to_owned(),
             _ => return None,

@@ -7,7 +7,7 @@ use gethostname::gethostname;
 use super::args::{FingerprintArgs, KeygenArgs};
 use super::failure::{Exit, Failure};
 use super::suites::print;
-use crate::identity::{fingerprint, folder, generate, read_public_key, write_new};
+use crate::identity::{create_folder, fingerprint, folder, generate, read_public_key, write_new};
 
 /// The name of our own key in our folder.
 pub(super) const DEFAULT_NAME: &str = "id_ed25519";
@@ -49,16 +49,7 @@ fn own_folder() -> Result<PathBuf, Failure> {
     let folder = folder().ok_or_else(|| {
         Failure::new(Exit::Usage, "there is no home folder").hint("name a file with --out")
     })?;
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    builder
-        .create(&folder)
-        .map_err(|error| Failure::local("cannot make the folder", folder.display(), &error))?;
+    create_folder(&folder)?;
     Ok(folder)
 }
 

@@ -52,7 +52,7 @@ pub(super) fn server(
     }
     let config = ServerConfig {
         enabled: suites(settings, args.allow_64bit)?,
-        kex: Kex::ALL.to_vec(),
+        kex: kex(&args.kex, settings),
         identity: identity.map(|path| own_key(path)).transpose()?,
         psks: psks.iter().map(|path| read_psk(path)).collect::<Result<_, _>>()?,
         is_gate_required: args.gate.as_deref().map_or(table.is_gate_required, |g| g == "required"),
@@ -76,6 +76,15 @@ fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>,
         .hint("list AES, or allow them with --allow-64bit"));
     }
     Ok(enabled)
+}
+
+/// The key exchanges: the command line's, or else the configuration's, or else all of them.
+fn kex(names: &[String], settings: &Settings) -> Vec<Kex> {
+    let named: Vec<Kex> = names.iter().filter_map(|name| Kex::from_name(name)).collect();
+    [named, settings.sealed.kex.clone()]
+        .into_iter()
+        .find(|list| !list.is_empty())
+        .unwrap_or_else(|| Kex::ALL.to_vec())
 }
 
 fn own_key(path: &Path) -> Result<Identity, Failure> {
@@ -139,12 +148,12 @@ pub(super) fn client(
             .hint("make one with `vpn keygen`, or name one with --identity or --psk"));
     }
     let server_key = match known.standing(&args.host, args.port) {
-        Standing::Known(key) => Some(key),
+        Standing::Known { key, .. } => Some(key),
         Standing::Unknown => None,
     };
     let config = ClientConfig {
         enabled: suites(settings, args.sealed.allow_64bit)?,
-        kex: Kex::ALL.to_vec(),
+        kex: kex(&args.sealed.kex, settings),
         identity,
         server_key,
         psk,
@@ -185,15 +194,15 @@ impl SealedClient {
             return Err(untrusted(reason, "is this the right server?"));
         }
         match self.known.standing(&self.host, self.port) {
-            Standing::Known(known) if known == key => Ok(()),
-            Standing::Known(known) => Err(untrusted(
+            Standing::Known { key: known, .. } if known == key => Ok(()),
+            Standing::Known { key: known, line } => Err(untrusted(
                 format!(
                     "the key of {} has changed: it was {} and is {shown}",
                     self.host,
                     fingerprint(&known)
                 ),
                 format!(
-                    "somebody may sit in between; if the change is right, take its line out of {}",
+                    "somebody may sit in between; if the change is right, take out {}:{line}",
                     self.known.path().display()
                 ),
             )),

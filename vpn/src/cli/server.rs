@@ -1,7 +1,6 @@
 //! `vpn server`.
 
 use gethostname::gethostname;
-use tokio::net::TcpListener;
 use vpn_suite::Registry;
 
 use super::args::ServerArgs;
@@ -9,7 +8,7 @@ use super::failure::{Exit, Failure};
 use super::watching::Watching;
 use super::{finish, runtime, sealed};
 use crate::config::{DEFAULT_PORT, PipeEnd, Settings};
-use crate::net::{Server, Shutdown, bind, endpoint};
+use crate::net::{Server, Shutdown, Visitors, bind, endpoint};
 use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome};
 
 pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
@@ -20,6 +19,7 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let sealed = sealed::server(&args.sealed, &settings)?;
     let watching = Watching::start(&args.common)?;
     raise_descriptors();
+    keep_memory_private();
     let runtime = runtime()?;
     let pipe = sealed.as_ref().map_or(PipeEnd::None, |sealed| sealed.pipe);
     let outcome = PipeOutcome::default();
@@ -50,6 +50,10 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             shutdown.clone(),
         )
         .observed_by(watching.observers.clone());
+        // Whoever speaks the classic profile only cannot authenticate anyway.
+        let visitors = sealed
+            .is_some()
+            .then(|| Visitors::new(settings.limits.sources, settings.exempt.clone()));
         let service = match sealed {
             Some(sealed) => {
                 let only = sealed.is_sealed_only;
@@ -57,7 +61,8 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             }
             None => service,
         };
-        serve(listeners, host, settings.limits.sessions, service, console, shutdown).await
+        let server = Server::new(listeners, settings.limits.sessions).asking(visitors);
+        serve(server, host, service, console, shutdown).await
     });
     runtime.shutdown_background();
     watching.finish();
@@ -70,14 +75,13 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
 
 /// Announces the listening address and serves until the signal comes.
 pub(super) async fn serve(
-    listeners: Vec<TcpListener>,
+    server: Server,
     host: Option<&str>,
-    sessions: usize,
     service: MessageServer,
     console: Console,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
+    let port = server.port();
     let name = host.map_or_else(|| gethostname().to_string_lossy().into_owned(), str::to_owned);
     let announced = async {
         console.line(format!("Listening on {}", endpoint(&name, port))).await?;
@@ -88,7 +92,6 @@ pub(super) async fn serve(
         return Ok(());
     }
     drop(console);
-    let server = Server::new(listeners, sessions);
     server
         .run(shutdown, move |stream, peer, admission| {
             service.clone().serve(stream, peer, admission)
@@ -104,6 +107,21 @@ fn raise_descriptors() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => log::debug!("at most {limit} descriptors"),
         Err(error) => log::warn!("cannot ask for more descriptors: {error}"),
+    }
+}
+
+/// Keeps secrets out of core files, and other processes of the same user out of our memory.
+fn keep_memory_private() {
+    #[cfg(unix)]
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        log::warn!("cannot forbid core files: {error}");
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+            log::warn!("cannot keep memory private: {error}");
+        }
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) struct Sealed {
     pub(super) service: Option<Spanned<String>>,
     pub(super) classic: Option<bool>,
     pub(super) allow_64bit: Option<bool>,
+    pub(super) kex: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,4 +69,17 @@ pub(super) struct Limits {
     pub(super) sessions: Option<Spanned<i64>>,
     pub(super) message_bytes: Option<Spanned<i64>>,
     pub(super) dh_workers: Option<Spanned<i64>>,
+    pub(super) queue: Option<Spanned<i64>>,
+    pub(super) first_byte_seconds: Option<Spanned<i64>>,
+    pub(super) sealed_handshake_seconds: Option<Spanned<i64>>,
+    pub(super) keepalive_seconds: Option<Spanned<i64>>,
+    pub(super) half_open: Option<Spanned<i64>>,
+    pub(super) new_per_minute: Option<Spanned<i64>>,
+    pub(super) penalty_authentication_seconds: Option<Spanned<i64>>,
+    pub(super) penalty_none_seconds: Option<Spanned<i64>>,
+    pub(super) penalty_protocol_seconds: Option<Spanned<i64>>,
+    pub(super) penalty_cap_seconds: Option<Spanned<i64>>,
+    pub(super) penalty_min_seconds: Option<Spanned<i64>>,
+    pub(super) early_drop: Option<Spanned<[i64; 3]>>,
+    pub(super) exempt: Option<Vec<Spanned<String>>>,
 }

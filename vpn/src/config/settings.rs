@@ -9,11 +9,13 @@ use toml::Spanned;
 use vpn_suite::{CipherSuite, KeySize, Registry};
 
 use super::file;
-use crate::net::limits::Limits;
+use crate::net::Network;
+use crate::net::limits::{Limits, SourceLimits};
 use crate::proto::classic::{
     Chaining, ClassicParams, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, SHARED_KEY_LEN,
     Strip, Telling, Timing,
 };
+use crate::proto::sealed::Kex;
 use crate::proto::{EnabledSuite, Group, Printable, Separator};
 
 /// The file that server and client read when no other is named.
@@ -32,6 +34,8 @@ pub struct Settings {
     pub source: Source,
     /// The suites enabled, in order of preference.
     pub enabled: Arc<[EnabledSuite]>,
+    /// The lines where their keys are listed, in the same order.
+    pub key_lines: Vec<usize>,
     /// How classic peers speak.
     pub plan: DialectPlan,
     /// How long silence has to last to mean something.
@@ -42,6 +46,8 @@ pub struct Settings {
     pub port: Option<u16>,
     /// What a peer may use up.
     pub limits: Limits,
+    /// Whom the limits of single sources do not concern.
+    pub exempt: Vec<Network>,
     /// The table `[sealed]`.
     pub sealed: SealedSettings,
 }
@@ -64,6 +70,8 @@ pub struct SealedSettings {
     pub is_sealed_only: bool,
     /// Whether suites with 64-bit blocks are used.
     pub allow_64bit: bool,
+    /// The key exchanges, best first; none for all of them.
+    pub kex: Vec<Kex>,
 }
 
 /// What the command line says instead of the file.
@@ -157,6 +165,8 @@ impl Settings {
             at(error.span().unwrap_or_default(), problem)
         })?;
         let enabled = enable(&file.supported_cipher, registry).map_err(|(s, p)| at(s, p))?;
+        let line_of = |keys: &Spanned<_>| line_of_bytes(text.as_bytes(), keys.span().start);
+        let key_lines = file.supported_cipher.iter().map(|c| line_of(&c.get_ref().keys)).collect();
         if let Some(dialect) = &overrides.dialect {
             file.classic.dialect = Some(Spanned::new(0..0, dialect.clone()));
         }
@@ -192,14 +202,70 @@ impl Settings {
             if let Some(n) = number(l.dh_workers.as_ref(), "dh_workers", 1..=256)? {
                 limits.dh_workers = to_usize(n);
             }
+            if let Some(n) = number(l.queue.as_ref(), "queue", 1..=65_536)? {
+                limits.queue = to_usize(n);
+            }
+            let seconds = |value: &Option<Spanned<i64>>, key, least, into: &mut Duration| {
+                if let Some(s) = number(value.as_ref(), key, least..=86_400)? {
+                    *into = Duration::from_secs(s);
+                }
+                Ok::<_, Located>(())
+            };
+            seconds(&l.first_byte_seconds, "first_byte_seconds", 1, &mut limits.first_byte)?;
+            let handshake = &mut limits.sealed_handshake;
+            seconds(&l.sealed_handshake_seconds, "sealed_handshake_seconds", 1, handshake)?;
+            seconds(&l.keepalive_seconds, "keepalive_seconds", 1, &mut limits.keepalive)?;
+            let sources = &mut limits.sources;
+            let SourceLimits { penalty_authentication, penalty_none, .. } = sources;
+            let key = "penalty_authentication_seconds";
+            seconds(&l.penalty_authentication_seconds, key, 0, penalty_authentication)?;
+            seconds(&l.penalty_none_seconds, "penalty_none_seconds", 0, penalty_none)?;
+            let SourceLimits { penalty_protocol, penalty_cap, penalty_min, .. } = sources;
+            seconds(&l.penalty_protocol_seconds, "penalty_protocol_seconds", 0, penalty_protocol)?;
+            seconds(&l.penalty_cap_seconds, "penalty_cap_seconds", 0, penalty_cap)?;
+            seconds(&l.penalty_min_seconds, "penalty_min_seconds", 0, penalty_min)?;
+            if let Some(n) = number(l.half_open.as_ref(), "half_open", 1..=1_000_000)? {
+                sources.half_open = to_usize(n);
+            }
+            if let Some(n) = number(l.new_per_minute.as_ref(), "new_per_minute", 1..=1_000_000)? {
+                sources.new_per_minute = u32::try_from(n).unwrap_or(u32::MAX);
+            }
+            if let Some(three) = &l.early_drop {
+                sources.early_drop = early_drop(three)?;
+            }
             let p = number(file.server.port.as_ref(), "port", 0..=65_535)?;
             port = p.and_then(|p| u16::try_from(p).ok());
             Ok(())
         };
         numbers().map_err(|(s, p)| at(s, p))?;
         let sealed = sealed(&file.sealed, path).map_err(|(s, p)| at(s, p))?;
+        let exempt = exempt(file.limits.exempt.as_deref()).map_err(|(s, p)| at(s, p))?;
         let host = file.server.host;
-        Ok(Self { source, enabled, plan, timing, host, port, limits, sealed })
+        Ok(Self { source, enabled, key_lines, plan, timing, host, port, limits, exempt, sealed })
+    }
+
+    /// What to change so that a suite of the sealed profile, `aes-256-cbc`, is enabled here: the
+    /// very line, as far as there is one.
+    pub fn how_to_enable(&self, suite: &str) -> String {
+        let parts: Vec<&str> = suite.rsplitn(3, '-').collect();
+        let &[_, bits, name] = parts.as_slice() else {
+            return format!("enable {suite}");
+        };
+        let listed = self.enabled.iter().position(|e| e.suite.name().eq_ignore_ascii_case(name));
+        let line = listed.and_then(|at| self.key_lines.get(at));
+        match (&self.source, line) {
+            (Source::File(path), Some(line)) => {
+                format!("add {bits} to keys in {}:{line}", path.display())
+            }
+            (Source::File(path), None) => format!(
+                "add to {}: [[supported_cipher]] name = \"{name}\", keys = [{bits}]",
+                path.display()
+            ),
+            (Source::BuiltIn, _) => format!(
+                "write {DEFAULT_PATH} (`vpn suites --show-config` prints a start) with \
+                 [[supported_cipher]] name = \"{name}\", keys = [{bits}]"
+            ),
+        }
     }
 
     /// What a classic handshake of either role needs.
@@ -259,6 +325,28 @@ fn number(
         Ok(n) if range.contains(&n) => Ok(Some(n)),
         _ => Err((value.span(), Problem::Number { key, found: *value.get_ref(), range })),
     }
+}
+
+fn early_drop(value: &Spanned<[i64; 3]>) -> Result<(usize, u32, usize), Located> {
+    let [start, rate, full] = *value.get_ref();
+    let number = |n: i64| usize::try_from(n).ok();
+    match (number(start), u32::try_from(rate), number(full)) {
+        (Some(start), Ok(rate @ 0..=100), Some(full)) if start < full => Ok((start, rate, full)),
+        _ => Err((value.span(), Problem::EarlyDrop)),
+    }
+}
+
+/// Unless the configuration says otherwise, this machine: who uses it from here cannot be told apart
+/// by address, and one user's mistakes must not lock out the others.
+fn exempt(list: Option<&[Spanned<String>]>) -> Result<Vec<Network>, Located> {
+    let Some(list) = list else {
+        return Ok(["127.0.0.0/8", "::1"].into_iter().filter_map(Network::parse).collect());
+    };
+    let network = |text: &Spanned<String>| {
+        let found = || (text.span(), Problem::Network { found: text.get_ref().clone() });
+        Network::parse(text.get_ref()).ok_or_else(found)
+    };
+    list.iter().map(network).collect()
 }
 
 fn enable(
@@ -330,7 +418,18 @@ fn sealed(table: &file::Sealed, path: &Path) -> Result<SealedSettings, Located> 
         pipe: pick(&table.service, "service", &PipeEnd::NAMES)?.unwrap_or_default(),
         is_sealed_only: table.classic == Some(false),
         allow_64bit: table.allow_64bit == Some(true),
+        kex: kex(table.kex.as_deref().unwrap_or_default())?,
     })
+}
+
+fn kex(names: &[Spanned<String>]) -> Result<Vec<Kex>, Located> {
+    let possible = Kex::ALL.map(|kex| (kex.name(), kex));
+    let mut list = Vec::new();
+    for name in names {
+        let found = pick(&Some(name.clone()), "kex", &possible)?;
+        list.extend(found.filter(|kex| !list.contains(kex)));
+    }
+    Ok(list)
 }
 
 fn plan(classic: &file::Classic) -> Result<DialectPlan, Located> {
@@ -450,6 +549,10 @@ impl ConfigError {
 pub enum Problem {
     #[error("cipher '{found}' is listed twice (it is {suite})")]
     CipherTwice { found: String, suite: &'static str },
+    #[error("early_drop is [START, PERCENT, FULL], with START below FULL, as in [64, 30, 256]")]
+    EarlyDrop,
+    #[error("'{found}' is no address or network")]
+    Network { found: String },
     #[error("no [[supported_cipher]] table: nothing could be agreed on")]
     NoCiphers,
     #[error("the list of keys of {suite} is empty (possible: {possible})")]

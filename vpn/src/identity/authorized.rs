@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::keys::PublicKey;
 use super::{IdentityError, check_mode};
+use crate::net::Network;
 
 /// The file; it is read anew for every client.
 #[derive(Clone, Debug)]
@@ -145,39 +146,6 @@ fn option(line: &str) -> Result<(&str, &str, &str), String> {
         }
     };
     Ok((name, value, rest.trim_start_matches([' ', ','])))
-}
-
-/// An address, or all that share its first bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    bits: u32,
-}
-
-impl Network {
-    fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse().ok()?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { address, bits })
-    }
-
-    fn contains(self, other: IpAddr) -> bool {
-        let shift = |most: u32| most - self.bits;
-        match (self.address, other.to_canonical()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                (a.to_bits() ^ b.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                (a.to_bits() ^ b.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
 }
 
 /// The beginning of a day `YYYY-MM-DD`, UTC, in seconds since 1970.

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::keys::PublicKey;
-use super::{IdentityError, check_mode};
+use super::{IdentityError, check_mode, create_folder};
 use crate::config::DEFAULT_PORT;
 use crate::net::endpoint;
 
@@ -15,14 +15,26 @@ use crate::net::endpoint;
 #[derive(Clone, Debug)]
 pub struct KnownServers {
     path: PathBuf,
-    entries: Vec<(String, [u8; 32])>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    host: String,
+    key: [u8; 32],
+    line: usize,
 }
 
 /// What is known of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It had this key.
-    Known([u8; 32]),
+    Known {
+        /// The key.
+        key: [u8; 32],
+        /// The line that says so.
+        line: usize,
+    },
     /// It was never met.
     Unknown,
 }
@@ -50,7 +62,8 @@ impl KnownServers {
             let mut words = line.splitn(3, ' ');
             let entry = match (words.next(), words.next(), words.next()) {
                 (Some(host), Some("sealed"), Some(key)) => {
-                    PublicKey::parse(key).map(|key| (host.to_owned(), key.bytes))
+                    let host = host.to_owned();
+                    PublicKey::parse(key).map(|key| Entry { host, key: key.bytes, line: number })
                 }
                 _ => None,
             };
@@ -66,8 +79,9 @@ impl KnownServers {
     /// What is known of this server.
     pub fn standing(&self, host: &str, port: u16) -> Standing {
         let name = name_of(host, port);
-        let found = self.entries.iter().find(|(known, _)| *known == name);
-        found.map_or(Standing::Unknown, |(_, key)| Standing::Known(*key))
+        let found = self.entries.iter().find(|entry| entry.host == name);
+        found
+            .map_or(Standing::Unknown, |entry| Standing::Known { key: entry.key, line: entry.line })
     }
 
     /// Remembers a server.
@@ -77,7 +91,7 @@ impl KnownServers {
     /// If the file cannot be written.
     pub fn remember(&self, host: &str, port: u16, key: [u8; 32]) -> Result<(), IdentityError> {
         if let Some(folder) = self.path.parent().filter(|f| !f.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(IdentityError::io(folder))?;
+            create_folder(folder)?;
         }
         let mut options = OpenOptions::new();
         options.create(true).append(true);

@@ -19,6 +19,22 @@ pub fn folder() -> Option<PathBuf> {
     Some(base.join("vpn"))
 }
 
+/// Makes a folder for its owner alone, unless it is there.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn create_folder(folder: &Path) -> Result<(), IdentityError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(folder).map_err(IdentityError::io(folder))
+}
+
 /// Why a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

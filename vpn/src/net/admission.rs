@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::source::Source;
+use super::visitors::{Offence, Visit};
 
 /// The connections whose handshake is not over.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,7 @@ struct Pending {
 pub struct Admission {
     all: Admissions,
     number: u64,
+    visit: Mutex<Option<Visit>>,
 }
 
 /// Resolves when a connection has to make room for another.
@@ -31,13 +33,14 @@ pub(super) type Eviction = oneshot::Receiver<()>;
 
 impl Admissions {
     /// Takes a connection in.
-    pub(super) fn admit(&self, source: Source) -> (Admission, Eviction) {
+    pub(super) fn admit(&self, source: Source, visit: Visit) -> (Admission, Eviction) {
         let (evict, eviction) = oneshot::channel();
         let mut pending = self.lock();
         let number = pending.next;
         pending.next += 1;
         pending.handshakes.insert(number, (source, evict));
-        (Admission { all: self.clone(), number }, eviction)
+        let visit = Mutex::new(Some(visit));
+        (Admission { all: self.clone(), number, visit }, eviction)
     }
 
     /// Tells one handshake to make room; false if there is none.
@@ -64,12 +67,34 @@ impl Admission {
     /// The handshake is over: from here on the connection stays.
     pub fn establish(&self) {
         self.all.lock().handshakes.remove(&self.number);
+        if let Some(visit) = self.visit() {
+            visit.succeed();
+        }
+    }
+
+    /// The handshake is over because of this; its source pays for it.
+    pub fn offend(&self, offence: Offence) {
+        if let Some(visit) = self.visit() {
+            visit.offend(offence);
+        }
+    }
+
+    /// The handshake is over, and nobody is to blame.
+    pub fn excuse(&self) {
+        if let Some(visit) = self.visit() {
+            visit.succeed();
+        }
+    }
+
+    fn visit(&self) -> Option<Visit> {
+        // Nothing that panics happens under this lock.
+        self.visit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.establish();
+        self.all.lock().handshakes.remove(&self.number);
     }
 }
 
@@ -80,7 +105,7 @@ mod tests {
     #[test]
     fn the_oldest_of_the_source_with_the_most_goes() {
         let all = Admissions::default();
-        let from = |last: u8| all.admit(Source::of([127, 0, 0, last].into()));
+        let from = |last: u8| all.admit(Source::of([127, 0, 0, last].into()), Visit::uncounted());
         let (_keep, mut other) = from(1);
         let (first, mut first_evicted) = from(2);
         let (_second, mut second_evicted) = from(2);
@@ -99,7 +124,7 @@ mod tests {
     fn without_handshakes_nobody_goes() {
         let all = Admissions::default();
         assert!(!all.evict_one());
-        let (admission, _eviction) = all.admit(Source::SELF);
+        let (admission, _eviction) = all.admit(Source::SELF, Visit::uncounted());
         admission.establish();
         assert!(!all.evict_one());
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::visitors::Offence;
+
 /// A handshake that takes longer is given up: the slowest peers known need 3 s to compute.
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
 /// A handshake of the sealed profile that takes longer is given up.
@@ -27,6 +29,37 @@ pub const FAREWELL: Duration = Duration::from_secs(2);
 /// Lines that may wait to be printed before sessions have to wait.
 pub const LINES: usize = 256;
 
+/// Computations of sealed handshakes that may wait for their turn; whoever comes then hears `busy`.
+pub const QUEUE: usize = 64;
+/// Handshakes of one source (an IPv4 address, an IPv6 /64) that may be under way at once.
+pub const HALF_OPEN: usize = 8;
+/// New connections of one source in a minute.
+pub const NEW_PER_MINUTE: u32 = 20;
+/// For how long a source stays away after a failed authentication.
+pub const PENALTY_AUTHENTICATION: Duration = Duration::from_secs(5);
+/// The same after a connection that went without authenticating.
+pub const PENALTY_NONE: Duration = Duration::from_secs(1);
+/// The same after a breach of the protocol.
+pub const PENALTY_PROTOCOL: Duration = Duration::from_secs(30);
+/// Penalties of a source add up to no more than this.
+pub const PENALTY_CAP: Duration = Duration::from_secs(600);
+/// Penalties below this are remembered and not enforced: a probe, or a user who takes his time over
+/// a new key, costs a second or two and has to be able to come again at once.
+pub const PENALTY_MIN: Duration = Duration::from_secs(5);
+/// Random early drop by handshakes under way: none below the first, this many percent there, rising
+/// to all at the last (as sshd's MaxStartups).
+pub const EARLY_DROP: (usize, u32, usize) = (64, 30, 256);
+/// Sources that are remembered, some 80 bytes each.
+pub const SOURCES: usize = 65_536;
+/// Accepted gate values that are remembered, some 100 bytes each.
+pub const GATES: usize = 16_384;
+/// The time that [`NEW_PER_MINUTE`] is about.
+pub const MINUTE: Duration = Duration::from_secs(60);
+/// After how long without a record of its own a client of the sealed profile sends a ping.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+/// A peer that was to send pings and was not heard of for this many times that long is gone.
+pub const KEEPALIVES_MISSED: u32 = 3;
+
 /// The limits that a configuration can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -42,6 +75,16 @@ pub struct Limits {
     ///
     /// One core is left free, so that a flood of handshakes cannot stop established sessions.
     pub dh_workers: usize,
+    /// See [`QUEUE`].
+    pub queue: usize,
+    /// See [`FIRST_BYTE`].
+    pub first_byte: Duration,
+    /// See [`SEALED_HANDSHAKE`].
+    pub sealed_handshake: Duration,
+    /// See [`KEEPALIVE`].
+    pub keepalive: Duration,
+    /// What each source may do.
+    pub sources: SourceLimits,
 }
 
 impl Default for Limits {
@@ -53,6 +96,69 @@ impl Default for Limits {
             sessions: SESSIONS,
             message: MESSAGE,
             dh_workers: cores.saturating_sub(1).max(1),
+            queue: QUEUE,
+            first_byte: FIRST_BYTE,
+            sealed_handshake: SEALED_HANDSHAKE,
+            keepalive: KEEPALIVE,
+            sources: SourceLimits::DEFAULT,
+        }
+    }
+}
+
+/// What one source, and all of them together, may do before they are authenticated, on servers
+/// that speak the sealed profile (PROTOCOL.md §4.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceLimits {
+    /// See [`HALF_OPEN`].
+    pub half_open: usize,
+    /// See [`NEW_PER_MINUTE`].
+    pub new_per_minute: u32,
+    /// See [`PENALTY_AUTHENTICATION`].
+    pub penalty_authentication: Duration,
+    /// See [`PENALTY_NONE`].
+    pub penalty_none: Duration,
+    /// See [`PENALTY_PROTOCOL`].
+    pub penalty_protocol: Duration,
+    /// See [`PENALTY_CAP`].
+    pub penalty_cap: Duration,
+    /// See [`PENALTY_MIN`].
+    pub penalty_min: Duration,
+    /// See [`EARLY_DROP`].
+    pub early_drop: (usize, u32, usize),
+}
+
+impl SourceLimits {
+    /// What holds unless the configuration says otherwise.
+    pub const DEFAULT: Self = Self {
+        half_open: HALF_OPEN,
+        new_per_minute: NEW_PER_MINUTE,
+        penalty_authentication: PENALTY_AUTHENTICATION,
+        penalty_none: PENALTY_NONE,
+        penalty_protocol: PENALTY_PROTOCOL,
+        penalty_cap: PENALTY_CAP,
+        penalty_min: PENALTY_MIN,
+        early_drop: EARLY_DROP,
+    };
+
+    /// What an offence costs.
+    pub fn penalty(&self, offence: Offence) -> Duration {
+        match offence {
+            Offence::Authentication => self.penalty_authentication,
+            Offence::None => self.penalty_none,
+            Offence::Protocol => self.penalty_protocol,
+        }
+    }
+
+    /// The chance in percent that a connection is dropped when so many handshakes are under way.
+    pub fn drop_chance(&self, half_open: usize) -> u32 {
+        let (start, rate, full) = self.early_drop;
+        if half_open < start {
+            0
+        } else if half_open >= full {
+            100
+        } else {
+            let share = (half_open - start) * (100 - rate as usize) / (full - start);
+            rate + u32::try_from(share).unwrap_or(100)
         }
     }
 }

@@ -1,23 +1,26 @@
 //! Sockets: listening, dialling, and moving bytes between a socket and the protocol core.
 
 mod admission;
+mod connection;
 mod dial;
 pub mod limits;
 mod listen;
 mod pool;
 mod pump;
 mod sealed;
+mod seen;
 mod server;
 mod source;
+mod visitors;
 
 pub use admission::Admission;
+pub use connection::{Moved, SealedConnection};
 pub use dial::{DialError, connect};
 pub use listen::{ListenError, bind, endpoint};
-pub use pool::DhPool;
+pub use pool::{DhPool, PoolError};
 pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
-pub use sealed::{
-    LoggedSecrets, Moved, Place, SealedConnection, SealedIoError, Step, accept_sealed,
-    connect_sealed,
-};
+pub use sealed::{Guard, LoggedSecrets, Place, SealedIoError, Step, accept_sealed, connect_sealed};
+pub use seen::SeenGates;
 pub use server::{Server, Shutdown};
-pub use source::Source;
+pub use source::{Network, Source};
+pub use visitors::{Offence, Turned, Visit, Visitors};

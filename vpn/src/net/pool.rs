@@ -43,6 +43,24 @@ impl DhPool {
         self.compute(task.name(), source, move || task.run()).await
     }
 
+    /// As [`DhPool::compute`] unless `most` computations wait for their turn already.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub async fn compute_unless_full<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        source: Source,
+        most: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        if lock(&self.0).waiting() >= most {
+            return Err(PoolError::Full);
+        }
+        self.compute(name, source, work).await.ok_or(PoolError::Closed)
+    }
+
     /// Runs any computation of a handshake when its turn comes, as [`DhPool::run`] does.
     pub async fn compute<T: Send + 'static>(
         &self,
@@ -82,7 +100,24 @@ fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
     turns.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Why a computation was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The runtime is going down.
+    #[error("the program is ending")]
+    Closed,
+    /// Too many wait already.
+    #[error("too many computations wait for their turn")]
+    Full,
+}
+
 impl Turns {
+    /// How many wait; some of them may have given up.
+    fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
     fn enqueue(&mut self, source: Source, sender: oneshot::Sender<Turn>) {
         let queue = self.waiting.entry(source).or_default();
         if queue.is_empty() {
@@ -146,16 +181,14 @@ mod tests {
         from: u8,
         log: &Arc<Mutex<Vec<u8>>>,
     ) -> tokio::task::JoinHandle<()> {
-        let waiting =
-            |pool: &DhPool| lock(&pool.0).waiting.values().map(VecDeque::len).sum::<usize>();
-        let before = waiting(pool);
+        let before = lock(&pool.0).waiting();
         let (own, log) = (pool.clone(), log.clone());
         let task = tokio::spawn(async move {
             let turn = own.turn(source(from)).await;
             log.lock().unwrap().push(name);
             drop(turn);
         });
-        while waiting(pool) == before {
+        while lock(&pool.0).waiting() == before {
             tokio::task::yield_now().await;
         }
         task
@@ -178,6 +211,19 @@ mod tests {
         assert_eq!(*log.lock().unwrap(), [1, 5, 6, 2, 7, 3, 4]);
         let turns = lock(&pool.0);
         assert!(turns.free == 1 && turns.waiting.is_empty() && turns.order.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_takes_nobody_else() {
+        let pool = DhPool::new(1);
+        let busy = pool.turn(source(1)).await;
+        let log = Arc::default();
+        let waiting = queue_up(&pool, 1, 1, &log).await;
+        let other = pool.compute_unless_full("test", source(2), 1, || 7).await;
+        assert_eq!(other, Err(PoolError::Full));
+        drop(busy);
+        waiting.await.unwrap();
+        assert_eq!(pool.compute_unless_full("test", source(2), 1, || 7).await, Ok(7));
     }
 
     #[tokio::test]

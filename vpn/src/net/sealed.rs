@@ -1,46 +1,24 @@
 //! The handshake and the records of the sealed profile over a socket.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
-use super::limits::{FAREWELL, REPLY};
-use super::pool::DhPool;
+use super::connection::SealedConnection;
+use super::limits::FAREWELL;
+use super::pool::{DhPool, PoolError};
 use super::pump::{Input, read_some};
+use super::seen::SeenGates;
 use super::source::Source;
 use crate::proto::SuiteId;
 use crate::proto::sealed::{
-    Alert, ClientConfig, Decision, Event, Gated, HelloSent, Kex, Part, PeerIdentity, Ready,
+    Alert, ClientConfig, Decision, Gated, HelloSent, Kex, Part, PeerIdentity, Ready, Reject,
     SealedError, ServerConfig, Session, next_length,
 };
-
-/// How much may wait to be sent before nothing more is read: a few times what a pipe has under way.
-const MOST_UNSENT: usize = 256 * 1024;
-
-/// A session and its socket.
-#[derive(Debug)]
-pub struct SealedConnection {
-    stream: TcpStream,
-    session: Session,
-    events: VecDeque<Event>,
-    /// What is sealed and not yet sent, and how much of it is.
-    output: Vec<u8>,
-    sent: usize,
-}
-
-/// What came of [`SealedConnection::advance`].
-#[derive(Debug)]
-pub enum Moved {
-    /// The peer said something.
-    Event(Event),
-    /// Everything sealed so far is on its way.
-    Sent,
-}
 
 /// What a caller is told on the way.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +38,15 @@ pub struct Place<'a> {
     pub source: Source,
     /// When the whole handshake has to be over.
     pub deadline: Instant,
+}
+
+/// What a server looks at before it computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard<'a> {
+    /// Gate values that were accepted.
+    pub seen: &'a SeenGates,
+    /// How many computations may wait in the pool before the server says that it is busy.
+    pub queue: usize,
 }
 
 /// Secrets of a session for a key log, the client's first.
@@ -134,7 +121,7 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
     };
     let result = timeout_at(place.deadline.into(), handshake).await;
     let (session, ready): (Session, Ready) = result.map_err(|_| SealedIoError::TimedOut)??;
-    Ok((SealedConnection::new(stream, session), ready))
+    Ok((SealedConnection::new(stream, session, place), ready))
 }
 
 /// Shakes hands as a server.
@@ -146,6 +133,7 @@ pub async fn accept_sealed(
     mut stream: TcpStream,
     config: Arc<ServerConfig>,
     place: Place<'_>,
+    guard: Guard<'_>,
     mut chosen: impl AsyncFnMut(SuiteId),
     decide: impl FnOnce(PeerIdentity) -> Decision,
     log_keys: &impl Fn(&LoggedSecrets<'_>),
@@ -153,7 +141,8 @@ pub async fn accept_sealed(
     let handshake = async {
         let mut input = Vec::new();
         let hello = read_part(&mut stream, &mut input, Part::Hello).await?;
-        let gated = match Gated::on_hello(config, &hello) {
+        let is_fresh = |gate: &[u8; 32]| guard.seen.is_first(gate);
+        let gated = match Gated::on_fresh_hello(config, &hello, is_fresh) {
             Ok(gated) => gated,
             Err(refusal) => {
                 if let Some(answer) = refusal.answer {
@@ -163,7 +152,17 @@ pub async fn accept_sealed(
             }
         };
         chosen(gated.suite()).await;
-        let (state, flight) = compute(place, move || gated.respond(&mut rand::rng())).await?;
+        let busy = Reject::Busy.encode();
+        let work = move || gated.respond(&mut rand::rng());
+        let answered = place.pool.compute_unless_full("sealed", place.source, guard.queue, work);
+        let (state, flight) = match answered.await {
+            Ok(answered) => answered?,
+            Err(PoolError::Full) => {
+                write(&mut stream, &busy).await?;
+                return Err(SealedIoError::Full);
+            }
+            Err(PoolError::Closed) => return Err(SealedIoError::TimedOut),
+        };
         let (client_random, secrets) = state.key_log();
         log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
         write(&mut stream, &flight).await?;
@@ -185,7 +184,7 @@ pub async fn accept_sealed(
         }
     };
     match timeout_at(place.deadline.into(), handshake).await {
-        Ok(Ok((session, client))) => Ok((SealedConnection::new(stream, session), client)),
+        Ok(Ok((session, client))) => Ok((SealedConnection::new(stream, session, place), client)),
         Ok(Err(error)) => {
             super::farewell(stream).await;
             Err(error)
@@ -225,153 +224,6 @@ async fn read_part(
     }
 }
 
-impl SealedConnection {
-    fn new(stream: TcpStream, session: Session) -> Self {
-        Self { stream, session, events: VecDeque::new(), output: Vec::new(), sent: 0 }
-    }
-
-    /// Takes what the session has to send, so that [`SealedConnection::is_flushed`] counts it.
-    pub fn stage(&mut self) {
-        while let Some(bytes) = self.session.poll_transmit() {
-            self.output.extend(bytes);
-        }
-    }
-
-    /// Whether everything sealed so far was handed to the socket.
-    pub fn is_flushed(&self) -> bool {
-        self.sent == self.output.len()
-    }
-
-    /// Sends and receives at once, until there is an event or everything sealed is on its way.
-    /// Nothing is lost if the wait is given up.
-    ///
-    /// # Errors
-    ///
-    /// As [`SealedConnection::next`].
-    pub async fn advance(&mut self) -> Result<Moved, SealedIoError> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Ok(Moved::Event(event));
-            }
-            self.stage();
-            if self.is_flushed() {
-                self.output = Vec::new();
-                self.sent = 0;
-                self.stream.readable().await?;
-            } else {
-                // A peer that asks and does not read the answers is not read any further.
-                let interest = match self.output.len() - self.sent {
-                    ..=MOST_UNSENT => Interest::READABLE | Interest::WRITABLE,
-                    _ => Interest::WRITABLE,
-                };
-                let ready = self.stream.ready(interest).await?;
-                if ready.is_writable() {
-                    match self.stream.try_write(&self.output[self.sent..]) {
-                        Ok(written) => self.sent += written,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                    if self.is_flushed() {
-                        return Ok(Moved::Sent);
-                    }
-                }
-                if !ready.is_readable() {
-                    continue;
-                }
-            }
-            self.receive()?;
-        }
-    }
-
-    /// Reads what is there.
-    fn receive(&mut self) -> Result<(), SealedIoError> {
-        let result = match read_some(&self.stream)? {
-            Input::Bytes(bytes) => self.session.handle_input(&bytes),
-            Input::Nothing => Ok(()),
-            Input::End => self.session.handle_eof(),
-        };
-        while let Some(event) = self.session.poll_event() {
-            self.events.push_back(event);
-        }
-        match result {
-            // What came before the error comes first; the session repeats the error then.
-            Err(error) if self.events.is_empty() => Err(error.into()),
-            Ok(()) if self.events.is_empty() && self.session.is_closed() => {
-                self.events.push_back(Event::Closed);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The session, to seal things with; then call [`SealedConnection::flush`].
-    pub fn session(&mut self) -> &mut Session {
-        &mut self.session
-    }
-
-    /// Sends what the session has to send.
-    ///
-    /// # Errors
-    ///
-    /// What the socket says.
-    pub async fn flush(&mut self) -> io::Result<()> {
-        self.stage();
-        let output = std::mem::take(&mut self.output);
-        let sent = std::mem::take(&mut self.sent);
-        timeout(REPLY, self.stream.write_all(&output[sent..]))
-            .await
-            .map_err(|_| io::ErrorKind::TimedOut)?
-    }
-
-    /// Waits for the next event. Nothing is lost if the wait is given up.
-    ///
-    /// # Errors
-    ///
-    /// Why the session is over; what the peer is to be told has been sent.
-    pub async fn next(&mut self) -> Result<Event, SealedIoError> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Ok(event);
-            }
-            self.flush().await?;
-            self.stream.readable().await?;
-            if let Err(error) = self.receive() {
-                // Last words need not arrive.
-                let _ = timeout(FAREWELL, self.flush()).await;
-                return Err(error);
-            }
-        }
-    }
-
-    /// Ends the session properly, and waits a moment for the peer to say the same.
-    ///
-    /// # Errors
-    ///
-    /// If the peer did not.
-    pub async fn close(mut self) -> Result<(), SealedIoError> {
-        self.session.close(Alert::CloseNotify)?;
-        let answered = async {
-            while !self.session.is_closed() {
-                self.next().await?;
-            }
-            self.flush().await?;
-            Ok(())
-        };
-        let result = timeout(FAREWELL, answered).await;
-        super::farewell(self.stream).await;
-        result.map_err(|_| SealedIoError::TimedOut)?
-    }
-
-    /// Ends the session for a reason.
-    pub async fn abort(mut self, alert: Alert) {
-        if self.session.close(alert).is_ok() {
-            // The peer may be gone already.
-            let _ = timeout(FAREWELL, self.flush()).await;
-        }
-        super::farewell(self.stream).await;
-    }
-}
-
 /// Why a sealed session over a socket ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -379,9 +231,15 @@ pub enum SealedIoError {
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+    /// The server has no room for the handshake, and said so.
+    #[error("turned away: too many key exchanges wait for their turn")]
+    Full,
     /// The server closed without a word.
-    #[error("the server closed the connection without an answer")]
+    #[error("closed without an answer: is the server's key or PSK another one?")]
     NoAnswer,
+    /// The peer was not heard of for too long.
+    #[error("the peer has fallen silent")]
+    Silent,
     /// The protocol says so.
     #[error(transparent)]
     Sealed(#[from] SealedError),

@@ -14,6 +14,7 @@ use super::admission::{Admission, Admissions};
 use super::limits::{FAREWELL, SHUTDOWN};
 use super::pump::{farewell, send};
 use super::source::Source;
+use super::visitors::{Visit, Visitors};
 
 /// What a client hears when there are too many.
 const BUSY: &[u8] = b"Too many sessions, try again later";
@@ -45,12 +46,25 @@ impl Shutdown {
 pub struct Server {
     listeners: Vec<TcpListener>,
     sessions: usize,
+    visitors: Option<Visitors>,
 }
 
 impl Server {
     /// Serves on these sockets, at most `sessions` at once.
     pub fn new(listeners: Vec<TcpListener>, sessions: usize) -> Self {
-        Self { listeners, sessions }
+        Self { listeners, sessions, visitors: None }
+    }
+
+    /// Also asks these whether a connection is taken; one that is not is closed without a word.
+    #[must_use]
+    pub fn asking(mut self, visitors: Option<Visitors>) -> Self {
+        self.visitors = visitors;
+        self
+    }
+
+    /// The port that it listens on; 0 if there is none.
+    pub fn port(&self) -> u16 {
+        self.listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port())
     }
 
     /// Hands every connection to `serve` until the signal comes; then lets what runs finish, for
@@ -80,6 +94,14 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         log::debug!("{peer}: {error}");
                     }
+                    let visit = match self.visitors.as_ref().map(|v| v.enter(peer.ip())) {
+                        Some(Err(turned)) => {
+                            log::info!("{peer}: closed, {turned}");
+                            continue;
+                        }
+                        Some(Ok(visit)) => visit,
+                        None => Visit::uncounted(),
+                    };
                     let slot = slots.clone().try_acquire_owned().ok();
                     if slot.is_none() && !admissions.evict_one() {
                         log::warn!("{peer}: refused, {} sessions are the limit", self.sessions);
@@ -91,7 +113,7 @@ impl Server {
                         }
                         continue;
                     }
-                    let (admission, eviction) = admissions.admit(Source::of(peer.ip()));
+                    let (admission, eviction) = admissions.admit(Source::of(peer.ip()), visit);
                     let served = serve(stream, peer, admission);
                     let slots = slots.clone();
                     tasks.spawn(async move {

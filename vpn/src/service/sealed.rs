@@ -17,10 +17,10 @@ use super::message::reversed;
 use super::pipe::{PIPE, PipeError, join};
 use crate::config::PipeEnd;
 use crate::identity::{AuthorizedClients, Grant, fingerprint};
-use crate::net::limits::{Limits, REPLY, SEALED_HANDSHAKE};
+use crate::net::limits::{Limits, REPLY};
 use crate::net::{
-    Admission, DhPool, LoggedSecrets, Place, SealedConnection, SealedIoError, Shutdown, Source,
-    Step, accept_sealed, connect, connect_sealed, endpoint,
+    Admission, DhPool, Guard, LoggedSecrets, Offence, Place, SealedConnection, SealedIoError,
+    SeenGates, Shutdown, Source, Step, accept_sealed, connect, connect_sealed, endpoint,
 };
 use crate::proto::sealed::{
     Alert, ClientConfig, Decision, Event, PeerIdentity, Ready, SealedError, ServerConfig,
@@ -84,7 +84,7 @@ pub async fn run_sealed_client(
                 verdict.map_err(ClientError::Untrusted)
             }
         };
-        let deadline = Instant::now() + SEALED_HANDSHAKE;
+        let deadline = Instant::now() + limits.sealed_handshake;
         let place = Place { pool: &pool, source: Source::SELF, deadline };
         let result = connect_sealed(stream, config.clone(), kex, place, check, &|line| {
             write_keys(key_log, line);
@@ -124,6 +124,7 @@ pub async fn run_sealed_client(
             result => break result?,
         }
     };
+    connection.ping_every(ready.keepalive.map(|s| Duration::from_secs(s.max(1).into())));
     out.note("The key has been established").await?;
     log::info!("sealed session established in {:?}", started.elapsed());
     if ready.services.as_deref().is_some_and(|s| !s.split(',').any(|s| s == MESSAGE)) {
@@ -250,17 +251,27 @@ async fn ask(texts: &mut Texts, connection: &mut SealedConnection) -> Result<Sai
     let is_watched = texts.is_interruptible();
     connection.flush().await?;
     let mut said = texts.request().await;
+    let ended = tokio::select! {
+        said = &mut said => return Ok(said.unwrap_or(Said::End)),
+        ended = watch(connection) => ended,
+    };
+    if !is_watched {
+        // A line editor has to leave the terminal as it found it: the user is told afterwards.
+        let _ = said.await;
+    }
+    Err(ended)
+}
+
+/// Keeps a session alive in which nothing is due, until it ends.
+async fn watch(connection: &mut SealedConnection) -> ClientError {
     loop {
-        tokio::select! {
-            said = &mut said => return Ok(said.unwrap_or(Said::End)),
-            event = connection.next(), if is_watched => match event? {
-                Event::Alert(alert) => log::warn!("the server says: {alert}"),
-                Event::Closed => {
-                    return Err(SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)).into());
-                }
-                Event::Pong(_) => {}
-                _ => return Err(unexpected()),
-            },
+        match connection.next().await {
+            Ok(Event::Alert(alert)) => log::warn!("the server says: {alert}"),
+            Ok(Event::Closed) => {
+                return SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)).into();
+            }
+            Ok(_) => return unexpected(),
+            Err(error) => return error.into(),
         }
     }
 }
@@ -291,6 +302,7 @@ pub struct SealedServer {
     console: Console,
     shutdown: Shutdown,
     sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
+    seen: SeenGates,
     key_log: Option<KeyLog>,
     pipe: PipeEnd,
     outcome: PipeOutcome,
@@ -359,9 +371,19 @@ impl SealedServer {
         console: Console,
         shutdown: Shutdown,
     ) -> Self {
-        let sessions = Arc::default();
-        let (key_log, pipe, outcome) = (None, PipeEnd::None, PipeOutcome::default());
-        Self { config, clients, limits, pool, console, shutdown, sessions, key_log, pipe, outcome }
+        Self {
+            config,
+            clients,
+            limits,
+            pool,
+            console,
+            shutdown,
+            sessions: Arc::default(),
+            seen: SeenGates::default(),
+            key_log: None,
+            pipe: PipeEnd::None,
+            outcome: PipeOutcome::default(),
+        }
     }
 
     /// Serves pipes instead of messages.
@@ -406,18 +428,23 @@ impl SealedServer {
                 let services = Some(grant.permit.join(","));
                 admitted = Some((grant, counted));
                 let largest_message = u32::try_from(LONGEST).ok();
-                Decision::Admit(Ready { services, largest_message, ..Ready::default() })
+                let keepalive = u32::try_from(self.limits.keepalive.as_secs()).ok();
+                Decision::Admit(Ready { keepalive, largest_message, services })
             }
             Err(reason) => Decision::Deny(reason),
         };
-        let (source, deadline) = (Source::of(peer.ip()), started + SEALED_HANDSHAKE);
+        let (source, deadline) = (Source::of(peer.ip()), started + self.limits.sealed_handshake);
         let place = Place { pool: &self.pool, source, deadline };
+        let guard = Guard { seen: &self.seen, queue: self.limits.queue };
         let config = self.config.clone();
-        let accepted = accept_sealed(stream, config, place, chosen, decide, &|s| {
+        let accepted = accept_sealed(stream, config, place, guard, chosen, decide, &|s| {
             write_keys(self.key_log.as_ref(), s);
         })
         .await;
-        let (mut connection, client) = accepted?;
+        let (mut connection, client) = accepted.inspect_err(|error| match blame(error) {
+            Some(offence) => admission.offend(offence),
+            None => admission.excuse(),
+        })?;
         admission.establish();
         let (grant, _counted) = admitted.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
         self.console.line("The key has been established").await?;
@@ -426,7 +453,7 @@ impl SealedServer {
             PeerIdentity::PskOnly => "the holder of the PSK".to_owned(),
         };
         log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
-        let ended = self.exchange(&mut connection, &grant, source).await;
+        let ended = self.exchange(&mut connection, &grant).await;
         match &ended {
             Ok(_) => connection.close().await?,
             Err(Ended::Sealed(_) | Ended::Console(_)) => connection.abort(Alert::CloseNotify).await,
@@ -462,9 +489,9 @@ impl SealedServer {
         &mut self,
         connection: &mut SealedConnection,
         grant: &Grant,
-        source: Source,
     ) -> Result<&'static str, Ended> {
         let mut frames = Frames::default();
+        connection.expect_pings(Some(self.limits.keepalive));
         loop {
             let idle = self.limits.idle;
             let event = tokio::select! {
@@ -481,6 +508,8 @@ impl SealedServer {
                     if service == PIPE && grant.permits(PIPE) && self.pipe != PipeEnd::None =>
                 {
                     connection.session().reply_open(0, "").map_err(SealedIoError::Sealed)?;
+                    // Whoever reads its output may stop it for as long as it likes.
+                    connection.expect_pings(None);
                     return self.pipe(connection).await;
                 }
                 Event::Open { service, .. }
@@ -510,20 +539,11 @@ impl SealedServer {
                 }
                 Event::Eof => return Err(SealedIoError::Sealed(SealedError::Cut).into()),
                 Event::Closed => return Ok("the client closed the session"),
-                Event::ExchangeWanted(share) => {
-                    let kex = connection.session().kex();
-                    let answer = self
-                        .pool
-                        .compute("rekey", source, move || kex.respond(&share, &mut rand::rng()))
-                        .await
-                        .ok_or(SealedIoError::TimedOut)?;
-                    let (share, secret) = answer.map_err(|e| SealedIoError::Sealed(e.into()))?;
-                    let session = connection.session();
-                    session.answer_exchange(&share, &secret).map_err(SealedIoError::Sealed)?;
-                }
+                // The connection sees to its exchanges and pings by itself.
                 Event::Alert(_)
                 | Event::Pong(_)
                 | Event::OpenReply { .. }
+                | Event::ExchangeWanted(_)
                 | Event::ExchangeAnswered(_) => {}
             }
         }
@@ -563,6 +583,26 @@ impl SealedServer {
             }
         }
     }
+}
+
+/// What the source of a handshake that failed has to answer for, if anything.
+fn blame(error: &SealedIoError) -> Option<Offence> {
+    Some(match error {
+        SealedIoError::Sealed(error) => match error {
+            SealedError::Authentication(_) => Offence::Authentication,
+            SealedError::BadRecord
+            | SealedError::Kex(_)
+            | SealedError::Malformed(_)
+            | SealedError::Replayed
+            | SealedError::Unexpected { .. } => Offence::Protocol,
+            // It is about to come again with what we want.
+            SealedError::KexRetry { .. } => return None,
+            _ => Offence::None,
+        },
+        // That is not its fault.
+        SealedIoError::Full => return None,
+        _ => Offence::None,
+    })
 }
 
 /// Why a session ended that should not have.

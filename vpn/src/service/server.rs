@@ -14,7 +14,7 @@ use super::observe::{Observers, Watch};
 use super::sealed::{PipeOutcome, SealedServer};
 use crate::config::PipeEnd;
 use crate::identity::AuthorizedClients;
-use crate::net::limits::{FAREWELL, FIRST_BYTE, Limits, REPLY};
+use crate::net::limits::{FAREWELL, Limits, REPLY};
 use crate::net::{
     Admission, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell, read_some,
     send,
@@ -106,7 +106,7 @@ impl MessageServer {
             sealed.log_keys(self.observers.key_log.clone());
             // The first bytes decide, and nothing is said before them.
             let mut first = [0];
-            let shows = timeout(FIRST_BYTE, stream.peek(&mut first)).await;
+            let shows = timeout(self.limits.first_byte, stream.peek(&mut first)).await;
             match shows {
                 Ok(Ok(1)) if first[0] == PREFACE[0] => {
                     sealed.serve(stream, peer, &admission).await;

@@ -58,7 +58,7 @@ pub enum SealedError {
     #[error("a limit of the session is reached: {0}")]
     Limit(&'static str),
     /// The server selected no PSK where only a PSK would authenticate.
-    #[error("the server did not prove that it has the key")]
+    #[error("PSK not accepted: the server did not prove that it has the same one")]
     PskNotAccepted,
     /// The server has another key than the one expected; it proved that it has that one.
     #[error("the server has another key than the one expected")]
@@ -66,6 +66,9 @@ pub enum SealedError {
         /// The key that it has.
         got: [u8; 32],
     },
+    /// A ClientHello whose gate value was accepted before.
+    #[error("its ClientHello is a repeated one")]
+    Replayed,
     /// A suite refused a derived key.
     #[error("a derived key cannot be used: {0}")]
     Suite(#[from] SuiteError),

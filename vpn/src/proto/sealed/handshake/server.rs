@@ -76,9 +76,24 @@ impl Gated {
     ///
     /// What is wrong with it, and what to answer.
     pub fn on_hello(config: Arc<ServerConfig>, bytes: &[u8]) -> Result<Self, Refusal> {
+        Self::on_fresh_hello(config, bytes, |_| true)
+    }
+
+    /// As [`Gated::on_hello`], and asks `is_fresh` about a gate value that matches: one that came
+    /// before was recorded by somebody, who is to learn nothing from repeating it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gated::on_hello`]; [`SealedError::Replayed`] for a gate value that is not fresh.
+    pub fn on_fresh_hello(
+        config: Arc<ServerConfig>,
+        bytes: &[u8],
+        is_fresh: impl FnOnce(&[u8; 32]) -> bool,
+    ) -> Result<Self, Refusal> {
         let hello = ClientHello::parse(bytes)?;
         let key = config.identity.as_ref().map(Identity::public_key);
         let psk = match hello.check_gate(key.as_ref(), &config.psks) {
+            Some(_) if !is_fresh(&hello.gate) => return Err(SealedError::Replayed.into()),
             Some(psk) => psk,
             None if config.is_gate_required => return Err(SealedError::Gate.into()),
             None => None,

@@ -1,0 +1,320 @@
+//! The sealed profile over sockets: limits before authentication, signs of life, fresh exchanges.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream as AsyncStream};
+use vpn::net::{
+    DhPool, Guard, Place, SealedConnection, SealedIoError, SeenGates, Source, accept_sealed,
+    connect_sealed,
+};
+use vpn::proto::EnabledSuite;
+use vpn::proto::sealed::{
+    ClientConfig, Decision, Event, HelloSent, Identity, Kex, Limits, Part, Ready, ServerConfig,
+    next_length,
+};
+use vpn_suite::{KeySize, Registry};
+
+use crate::sealed_cli::Keys;
+use crate::support::{DEADLINE, Lines, Process, SHIPPED, read_to_end, vpn};
+
+fn aes() -> Arc<[EnabledSuite]> {
+    let suite = Registry::linked().unwrap().find("AES").unwrap();
+    let sizes = vec![KeySize::from_bits(256).unwrap()];
+    vec![EnabledSuite { suite, wire_name: suite.name(), sizes }].into()
+}
+
+fn configs(limits: Limits) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    let (ours, theirs) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
+    let client = ClientConfig {
+        enabled: aes(),
+        kex: Kex::ALL.to_vec(),
+        identity: Some(ours),
+        server_key: Some(theirs.public_key()),
+        psk: None,
+        limits,
+    };
+    let server = ServerConfig {
+        enabled: aes(),
+        kex: Kex::ALL.to_vec(),
+        identity: Some(theirs),
+        psks: Vec::new(),
+        is_gate_required: true,
+        limits,
+    };
+    (Arc::new(client), Arc::new(server))
+}
+
+/// A configuration in which this machine is a stranger, with these further limits.
+fn strangers(limits: &str) -> String {
+    format!("{SHIPPED}\n[limits]\nexempt = []\n{limits}\n")
+}
+
+/// The first message of a client that knows the server's key.
+fn hello(keys: &Keys) -> Vec<u8> {
+    let key = keys.read("server.pub");
+    let key = vpn::identity::PublicKey::parse(key.trim()).unwrap();
+    let config = ClientConfig {
+        enabled: aes(),
+        kex: Kex::ALL.to_vec(),
+        identity: None,
+        server_key: Some(key.bytes),
+        psk: None,
+        limits: Limits::default(),
+    };
+    HelloSent::start(Arc::new(config), Kex::X25519MlKem768, &mut rand::rng()).unwrap().1
+}
+
+/// Reads a ServerHello.
+fn read_hello(stream: &mut TcpStream) {
+    let mut bytes = Vec::new();
+    while next_length(Part::Hello, &bytes).unwrap().is_none() {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        bytes.push(byte[0]);
+    }
+}
+
+#[test]
+fn a_client_hello_opens_the_gate_once() {
+    let keys = Keys::new();
+    let server = keys.server(&["--gate", "required"]);
+    let hello = hello(&keys);
+    let mut first = server.connect();
+    first.write_all(&hello).unwrap();
+    read_hello(&mut first);
+    let mut second = server.connect();
+    second.write_all(&hello).unwrap();
+    assert_eq!(read_to_end(&mut second), b"");
+    server.log.until("its ClientHello is a repeated one");
+}
+
+#[test]
+fn a_source_has_so_many_handshakes_under_way() {
+    let keys = Keys::new();
+    let server = keys.server_with(&strangers("half_open = 3\nnew_per_minute = 1000"), &[]);
+    let mut silent: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
+    assert_eq!(read_to_end(&mut server.connect()), b"");
+    server.log.until("its source has 3 handshakes under way");
+    // Whoever goes makes room.
+    drop(silent.pop());
+    let pin = keys.fingerprint("server");
+    let start = Instant::now();
+    loop {
+        let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+        if ended.stdout == "cba\n" {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "{}", ended.stderr);
+        assert!(ended.stderr.contains("closed without an answer"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_source_opens_so_many_connections_a_minute() {
+    let keys = Keys::new();
+    let server = keys.server_with(&strangers("new_per_minute = 2"), &[]);
+    let pin = keys.fingerprint("server");
+    let args = ["-q", "-m", "abc", "--server-key", &pin];
+    for _ in 0..2 {
+        assert_eq!(keys.client(&server, "client", &args).stdout, "cba\n");
+    }
+    let ended = keys.client(&server, "client", &args);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
+    assert!(ended.stderr.contains("comes too often"), "{}", ended.stderr);
+    server.log.until("its source opens connections too often");
+}
+
+#[test]
+fn whoever_is_turned_away_has_to_wait() {
+    let keys = Keys::new();
+    let limits =
+        "new_per_minute = 1000\npenalty_authentication_seconds = 2\npenalty_min_seconds = 2";
+    let server = keys.server_with(&strangers(limits), &[]);
+    let pin = keys.fingerprint("server");
+    let args = ["-q", "-m", "abc", "--server-key", &pin];
+    assert_eq!(keys.client(&server, "stranger", &args).code, Some(5));
+    server.log.until("its key is unknown");
+    assert_eq!(keys.client(&server, "client", &args).code, Some(3));
+    server.log.until("its source is penalised for");
+    let start = Instant::now();
+    while keys.client(&server, "client", &args).stdout != "cba\n" {
+        assert!(start.elapsed() < DEADLINE);
+    }
+}
+
+#[test]
+fn this_machine_is_exempt_unless_somebody_says_otherwise() {
+    let keys = Keys::new();
+    let server = keys.server_with(&format!("{SHIPPED}\n[limits]\nnew_per_minute = 1\n"), &[]);
+    let pin = keys.fingerprint("server");
+    for _ in 0..3 {
+        let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+        assert_eq!(ended.stdout, "cba\n", "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_session_without_signs_of_life_ends_and_one_with_them_stays() {
+    let keys = Keys::new();
+    let config = format!("{SHIPPED}\n[limits]\nkeepalive_seconds = 1\n");
+    let server = keys.server_with(&config, &[]);
+    // Somebody who thinks for a long time about what to say.
+    let pin = keys.fingerprint("server");
+    let port = server.port.to_string();
+    let mut command = vpn();
+    let args = ["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "-q"];
+    let identity = keys.path("client");
+    command.args(args).args(["--identity", &identity, "--server-key", &pin]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut thinker = Process(command.spawn().unwrap());
+    let lines = Lines::of(thinker.0.stdout.take().unwrap());
+    let mut stdin = thinker.0.stdin.take().unwrap();
+    writeln!(stdin, "one").unwrap();
+    assert_eq!(lines.next(), "eno");
+    // A client that shakes hands and then says nothing at all, as one whose machine is gone.
+    let seed = keys.read("client");
+    let identity = vpn::identity::read_identity(std::path::Path::new(&keys.path("client")), || {
+        panic!("no passphrase")
+    });
+    assert!(seed.starts_with("-----BEGIN"));
+    let key = vpn::identity::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
+    let config = ClientConfig {
+        enabled: aes(),
+        kex: Kex::ALL.to_vec(),
+        identity: Some(identity.unwrap()),
+        server_key: Some(key.bytes),
+        psk: None,
+        limits: Limits::default(),
+    };
+    runtime().block_on(async {
+        let stream = AsyncStream::connect(server.address()).await.unwrap();
+        let (mut connection, ready) = connected(stream, Arc::new(config)).await;
+        assert_eq!(ready.keepalive, Some(1));
+        connection.session().open("message", b"").unwrap();
+        assert!(matches!(connection.next().await, Ok(Event::OpenReply { status: 0, .. })));
+        let ended = tokio::time::timeout(DEADLINE, connection.next()).await.unwrap();
+        assert!(matches!(ended, Ok(Event::Alert(_)) | Err(SealedIoError::Sealed(_))), "{ended:?}");
+    });
+    server.log.until("the peer has fallen silent");
+    writeln!(stdin, "two").unwrap();
+    assert_eq!(lines.next(), "owt");
+    drop(stdin);
+    assert!(thinker.wait().success());
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+async fn connected(stream: AsyncStream, config: Arc<ClientConfig>) -> (SealedConnection, Ready) {
+    let pool = DhPool::new(1);
+    let deadline = Instant::now() + DEADLINE;
+    let place = Place { pool: &pool, source: Source::SELF, deadline };
+    let kex = Kex::X25519MlKem768;
+    let connected =
+        connect_sealed::<SealedIoError>(stream, config, kex, place, |_| Ok(()), &|_| {});
+    connected.await.unwrap()
+}
+
+async fn accepted(stream: AsyncStream, config: Arc<ServerConfig>) -> SealedConnection {
+    let (pool, seen) = (DhPool::new(1), SeenGates::default());
+    let deadline = Instant::now() + DEADLINE;
+    let place = Place { pool: &pool, source: Source::SELF, deadline };
+    let guard = Guard { seen: &seen, queue: 64 };
+    let decide = |_| Decision::Admit(Ready::default());
+    let accepted = accept_sealed(stream, config, place, guard, async |_| {}, decide, &|_| {});
+    accepted.await.unwrap().0
+}
+
+#[test]
+fn fresh_exchanges_are_made_when_they_are_due_and_no_byte_is_lost() {
+    const TOTAL: usize = 3_000_000;
+    let limits = Limits { bytes_per_exchange: 100_000, ..Limits::default() };
+    let (client, server) = configs(limits);
+    let pattern = |at: usize| u8::try_from(at % 251).unwrap();
+    runtime().block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let echo = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = accepted(stream, server).await;
+            loop {
+                match connection.next().await.unwrap() {
+                    Event::Open { .. } => connection.session().reply_open(0, "").unwrap(),
+                    Event::Data(data) => connection.session().send(&data).unwrap(),
+                    Event::Eof => connection.session().send_eof().unwrap(),
+                    Event::Closed => break,
+                    other => panic!("{other:?}"),
+                }
+            }
+            let epochs = connection.session().epochs();
+            connection.close().await.unwrap();
+            epochs
+        });
+        let stream = AsyncStream::connect(address).await.unwrap();
+        let (mut connection, _) = connected(stream, client).await;
+        connection.session().open("message", b"").unwrap();
+        assert!(matches!(connection.next().await, Ok(Event::OpenReply { status: 0, .. })));
+        let (mut sent, mut received) = (0, 0);
+        while received < TOTAL {
+            if sent < TOTAL && sent - received < 100_000 {
+                let piece: Vec<u8> = (sent..TOTAL.min(sent + 10_000)).map(pattern).collect();
+                connection.session().send(&piece).unwrap();
+                sent += piece.len();
+            }
+            let event = tokio::time::timeout(DEADLINE, connection.next()).await.unwrap();
+            let Event::Data(data) = event.unwrap() else { panic!("something else than data") };
+            for byte in data.iter() {
+                assert_eq!(*byte, pattern(received));
+                received += 1;
+            }
+        }
+        let epochs = connection.session().epochs();
+        connection.session().send_eof().unwrap();
+        assert!(matches!(connection.next().await, Ok(Event::Eof)));
+        connection.close().await.unwrap();
+        // Six million bytes both ways, one exchange for every hundred thousand or so.
+        assert!(epochs[0] >= 10 && epochs[1] >= 10, "{epochs:?}");
+        let theirs = tokio::time::timeout(DEADLINE, echo).await.unwrap().unwrap();
+        assert!(theirs[0] >= epochs[1] && theirs[1] >= epochs[0], "{theirs:?} {epochs:?}");
+    });
+}
+
+#[test]
+fn a_session_without_a_fresh_exchange_ends() {
+    let (client, server) = configs(Limits::default());
+    runtime().block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            accepted(stream, server).await
+        });
+        let stream = AsyncStream::connect(address).await.unwrap();
+        let (mut client, _) = connected(stream, client).await;
+        let mut server = serving.await.unwrap();
+        let now = Instant::now();
+        const HOUR: Duration = Duration::from_secs(3600);
+        for session in [client.session(), server.session()] {
+            session.handle_timeout(now).unwrap();
+            assert!(!session.is_exchange_due());
+        }
+        assert_eq!(client.session().poll_timeout(), Some(now + HOUR));
+        client.session().handle_timeout(now + HOUR).unwrap();
+        assert!(client.session().is_exchange_due());
+        assert_eq!(server.session().poll_timeout(), Some(now + 2 * HOUR));
+        server.session().handle_timeout(now + HOUR).unwrap();
+        // That is the client's to do.
+        assert!(!server.session().is_exchange_due());
+        for session in [client.session(), server.session()] {
+            let error = session.handle_timeout(now + 2 * HOUR).unwrap_err();
+            assert!(error.to_string().contains("the time since the last key exchange"));
+        }
+    });
+}

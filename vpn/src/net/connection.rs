@@ -1,0 +1,414 @@
+//! An established session of the sealed profile and its socket.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::{sleep_until, timeout};
+
+use super::limits::{FAREWELL, KEEPALIVES_MISSED, REPLY};
+use super::pool::DhPool;
+use super::sealed::{Place, SealedIoError};
+use super::source::Source;
+use crate::proto::sealed::{Alert, Event, KexError, KexKeyPair, KexSecret, SealedError, Session};
+
+/// How much may wait to be sent before nothing more is read: a few times what a pipe has under way.
+const MOST_UNSENT: usize = 1024 * 1024;
+/// Bytes read at once: at first, and at most, where a peer keeps sending.
+const READ: (usize, usize) = (4 * 1024, 256 * 1024);
+/// After this time without traffic the buffers are given back.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A session and its socket.
+///
+/// Besides moving bytes it looks after what no service wants to know of: fresh key exchanges, both
+/// sides of them, and signs of life.
+#[derive(Debug)]
+pub struct SealedConnection {
+    stream: TcpStream,
+    session: Session,
+    events: VecDeque<Event>,
+    /// What is sealed and not yet sent, and how much of it is.
+    output: Vec<u8>,
+    sent: usize,
+    /// How much is read at once.
+    read: usize,
+    pool: DhPool,
+    source: Source,
+    work: Option<Work>,
+    /// Our half of a fresh exchange, until the server has answered.
+    pair: Option<KexKeyPair>,
+    /// After how long without a record of ours we send a ping.
+    pings: Option<Duration>,
+    /// After how long without a byte of the peer it counts as gone.
+    patience: Option<Duration>,
+    heard: Instant,
+    said: Instant,
+    is_roomy: bool,
+}
+
+/// A computation for a fresh key exchange.
+struct Work(Pin<Box<dyn Future<Output = Option<Computed>> + Send>>);
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Work(..)")
+    }
+}
+
+/// What came of it.
+enum Computed {
+    Pair(KexKeyPair),
+    Answer(Result<(Vec<u8>, KexSecret), KexError>),
+    Secret(Result<KexSecret, KexError>),
+}
+
+/// What came of [`SealedConnection::advance`].
+#[derive(Debug)]
+pub enum Moved {
+    /// The peer said something.
+    Event(Event),
+    /// Everything sealed so far is on its way.
+    Sent,
+}
+
+/// What ended a wait.
+enum Woken {
+    Computed(Option<Computed>),
+    Ready(tokio::io::Ready),
+    Time,
+}
+
+impl SealedConnection {
+    pub(super) fn new(stream: TcpStream, session: Session, place: Place<'_>) -> Self {
+        let now = Instant::now();
+        let alive = socket2::TcpKeepalive::new().with_time(super::limits::KEEPALIVE);
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive) {
+            // Then a peer that is gone shows when something is sent to it.
+            log::debug!("no keepalive: {error}");
+        }
+        Self {
+            stream,
+            session,
+            events: VecDeque::new(),
+            output: Vec::new(),
+            sent: 0,
+            read: READ.0,
+            pool: place.pool.clone(),
+            source: place.source,
+            work: None,
+            pair: None,
+            pings: None,
+            patience: None,
+            heard: now,
+            said: now,
+            is_roomy: false,
+        }
+    }
+
+    /// Sends a ping whenever nothing was sent for this long, as a server may wish in its Ready.
+    pub fn ping_every(&mut self, silence: Option<Duration>) {
+        self.pings = silence;
+    }
+
+    /// Expects a peer that was asked for pings to be heard of; `None` again where its program may
+    /// be stopped by a reader further on.
+    pub fn expect_pings(&mut self, every: Option<Duration>) {
+        self.patience = every.map(|every| every * KEEPALIVES_MISSED);
+        self.heard = Instant::now();
+    }
+
+    /// Takes what the session has to send, so that [`SealedConnection::is_flushed`] counts it.
+    pub fn stage(&mut self) {
+        if self.is_flushed() {
+            self.output.clear();
+            self.sent = 0;
+        }
+        let before = self.output.len();
+        self.session.take_output(&mut self.output);
+        if self.output.len() > before {
+            self.said = Instant::now();
+            self.is_roomy = true;
+        }
+    }
+
+    /// Whether everything sealed so far was handed to the socket.
+    pub fn is_flushed(&self) -> bool {
+        self.sent == self.output.len()
+    }
+
+    /// Sends and receives at once, until there is an event or everything sealed is on its way.
+    /// Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    ///
+    /// Why the session is over; what the peer is to be told has been sent.
+    pub async fn advance(&mut self) -> Result<Moved, SealedIoError> {
+        let moved = self.advance_unless_over().await;
+        if moved.is_err() {
+            // Last words need not arrive.
+            let _ = timeout(FAREWELL, self.flush()).await;
+        }
+        moved
+    }
+
+    async fn advance_unless_over(&mut self) -> Result<Moved, SealedIoError> {
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                if let Some(event) = self.tend(event) {
+                    return Ok(Moved::Event(event));
+                }
+            }
+            let now = Instant::now();
+            self.on_time(now)?;
+            self.stage();
+            if !self.is_flushed() && self.send()? {
+                return Ok(Moved::Sent);
+            }
+            let unsent = self.output.len() - self.sent;
+            let interest = match unsent {
+                0 => Interest::READABLE,
+                // A peer that asks and does not read the answers is not read any further.
+                1..=MOST_UNSENT => Interest::READABLE | Interest::WRITABLE,
+                _ => Interest::WRITABLE,
+            };
+            let due = self.due();
+            let (stream, work) = (&self.stream, &mut self.work);
+            let computed = async {
+                match work {
+                    Some(work) => work.0.as_mut().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let time = async {
+                match due {
+                    Some(due) => sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let woken = tokio::select! {
+                biased;
+                ready = stream.ready(interest) => Woken::Ready(ready?),
+                computed = computed => Woken::Computed(computed),
+                () = time => Woken::Time,
+            };
+            match woken {
+                Woken::Ready(ready) if ready.is_readable() || ready.is_read_closed() => {
+                    self.receive()?;
+                }
+                Woken::Ready(_) | Woken::Time => {}
+                Woken::Computed(computed) => {
+                    self.work = None;
+                    self.use_computed(computed.ok_or(SealedIoError::TimedOut)?)?;
+                }
+            }
+        }
+    }
+
+    /// Hands the socket what it takes; whether that was all.
+    fn send(&mut self) -> Result<bool, SealedIoError> {
+        match self.stream.try_write(&self.output[self.sent..]) {
+            Ok(written) => self.sent += written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.is_flushed())
+    }
+
+    /// When there is something to do even if nothing comes.
+    fn due(&self) -> Option<Instant> {
+        let ping = self.pings.map(|silence| self.said + silence);
+        let gone = self.patience.map(|patience| self.heard + patience);
+        let quiet = self.is_roomy.then(|| self.heard.max(self.said) + QUIET);
+        [self.session.poll_timeout(), ping, gone, quiet].into_iter().flatten().min()
+    }
+
+    fn on_time(&mut self, now: Instant) -> Result<(), SealedIoError> {
+        self.session.handle_timeout(now)?;
+        if self.session.is_exchange_due() && self.work.is_none() && self.pair.is_none() {
+            let kex = self.session.kex();
+            let work = move || KexKeyPair::generate(kex, &mut rand::rng());
+            self.start(work, Computed::Pair);
+        }
+        let is_over = |since: Instant, time: Option<Duration>| {
+            time.is_some_and(|time| now.saturating_duration_since(since) >= time)
+        };
+        if is_over(self.heard, self.patience) {
+            self.session.close(Alert::Timeout)?;
+            return Err(SealedIoError::Silent);
+        }
+        if is_over(self.said, self.pings) {
+            self.said = now;
+            // A session that is coming to its end needs no signs of life.
+            let _ = self.session.ping(b"");
+        }
+        if is_over(self.heard.max(self.said), self.is_roomy.then_some(QUIET)) {
+            self.session.shrink();
+            if self.is_flushed() {
+                self.output = Vec::new();
+                self.sent = 0;
+            }
+            self.read = READ.0;
+            self.is_roomy = false;
+        }
+        Ok(())
+    }
+
+    /// Has something computed in the pool, in this session's turn.
+    fn start<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        wrap: fn(T) -> Computed,
+    ) {
+        let (pool, source) = (self.pool.clone(), self.source);
+        let computed = async move { pool.compute("rekey", source, work).await.map(wrap) };
+        self.work = Some(Work(Box::pin(computed)));
+    }
+
+    fn use_computed(&mut self, computed: Computed) -> Result<(), SealedError> {
+        match computed {
+            Computed::Pair(pair) => {
+                // The session may have come to its end meanwhile.
+                if self.session.is_exchange_due() {
+                    self.session.begin_exchange(pair.share())?;
+                    self.pair = Some(pair);
+                }
+                Ok(())
+            }
+            Computed::Answer(answer) => {
+                let (share, secret) = answer?;
+                self.session.answer_exchange(&share, &secret)
+            }
+            Computed::Secret(secret) => {
+                let result = self.session.finish_exchange(&secret?);
+                self.take_events();
+                log::debug!("a fresh key exchange is over");
+                result
+            }
+        }
+    }
+
+    /// Sees to what no service wants to know of.
+    fn tend(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::ExchangeWanted(share) => {
+                let kex = self.session.kex();
+                self.start(move || kex.respond(&share, &mut rand::rng()), Computed::Answer);
+                None
+            }
+            Event::ExchangeAnswered(share) => {
+                let pair = self.pair.take()?;
+                self.start(move || pair.finish(&share), Computed::Secret);
+                None
+            }
+            Event::Pong(_) => None,
+            event => Some(event),
+        }
+    }
+
+    /// Reads what is there.
+    fn receive(&mut self) -> Result<(), SealedIoError> {
+        let want = self.read;
+        let input = self.session.input_buffer();
+        input.reserve(want);
+        let room = input.capacity() - input.len();
+        let result = match self.stream.try_read_buf(input) {
+            Ok(0) => self.session.handle_eof(),
+            Ok(count) => {
+                self.heard = Instant::now();
+                self.is_roomy = true;
+                if count >= room.min(want) {
+                    self.read = (want * 2).min(READ.1);
+                }
+                self.session.handle_buffer()
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        self.take_events();
+        match result {
+            // What came before the error comes first; the session repeats the error then.
+            Err(error) if self.events.is_empty() => Err(error.into()),
+            Ok(()) if self.events.is_empty() && self.session.is_closed() => {
+                self.events.push_back(Event::Closed);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            self.events.push_back(event);
+        }
+    }
+
+    /// The session, to seal things with; then call [`SealedConnection::flush`].
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Sends what the session has to send.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.stage();
+        let sending = async {
+            while !self.is_flushed() {
+                let written = self.stream.write(&self.output[self.sent..]).await?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                self.sent += written;
+            }
+            Ok(())
+        };
+        timeout(REPLY, sending).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    /// Waits for the next event. Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    ///
+    /// As [`SealedConnection::advance`].
+    pub async fn next(&mut self) -> Result<Event, SealedIoError> {
+        loop {
+            if let Moved::Event(event) = self.advance().await? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Ends the session properly, and waits a moment for the peer to say the same.
+    ///
+    /// # Errors
+    ///
+    /// If the peer did not.
+    pub async fn close(mut self) -> Result<(), SealedIoError> {
+        self.session.close(Alert::CloseNotify)?;
+        let answered = async {
+            while !self.session.is_closed() {
+                self.next().await?;
+            }
+            self.flush().await?;
+            Ok(())
+        };
+        let result = timeout(FAREWELL, answered).await;
+        super::farewell(self.stream).await;
+        result.map_err(|_| SealedIoError::TimedOut)?
+    }
+
+    /// Ends the session for a reason.
+    pub async fn abort(mut self, alert: Alert) {
+        if self.session.close(alert).is_ok() {
+            // The peer may be gone already.
+            let _ = timeout(FAREWELL, self.flush()).await;
+        }
+        super::farewell(self.stream).await;
+    }
+}
