@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::support::{Ended, Lines, Process, SHIPPED, Server, TempDir, read_to_end, run, vpn};
+use crate::support::{
+    Ended, Lines, Process, SHIPPED, Server, TempDir, finish, read_to_end, run, vpn,
+};
 
 /// A folder with a server's and a client's key.
 #[derive(Debug)]
@@ -500,7 +502,7 @@ fn the_ends_for_measurements_take_and_give() {
         command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
         command.args(["--identity", &identity, "--server-key", &pin]);
         if service == "discard" {
-            let ended = crate::support::finish(command, &input);
+            let ended = finish(command, &input);
             assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
         } else {
             // Whoever reads it goes away when there is enough.
@@ -515,6 +517,41 @@ fn the_ends_for_measurements_take_and_give() {
 }
 
 #[test]
+fn servers_can_be_described_in_the_users_folder() {
+    let keys = Keys::new();
+    let server = keys.server(&[]);
+    let (pin, port) = (keys.fingerprint("server"), server.port);
+    let own = keys.folder.path().join("vpn");
+    std::fs::create_dir(&own).unwrap();
+    let client = |text: &str, args: &[&str]| {
+        std::fs::write(own.join("client.toml"), text).unwrap();
+        let mut command = vpn();
+        command.args(["client", "--host"]).args(args);
+        command.env("XDG_CONFIG_HOME", keys.folder.path());
+        finish(command, b"")
+    };
+    let entry = format!(
+        "[[server]]\nname = 'work'\nhost = '127.0.0.1'\nport = {port}\nsealed = true\n\
+         identity = '../client'\nserver_key = '{pin}'\n"
+    );
+    let ended = client(&entry, &["work", "-q", "-m", "abc"]);
+    assert_eq!((ended.stdout.as_str(), ended.code), ("cba\n", Some(0)), "{}", ended.stderr);
+    server.log.until("the client closed the session");
+    // The command line comes first.
+    let other = keys.fingerprint("stranger");
+    let ended = client(&entry, &["work", "-q", "-m", "abc", "--server-key", &other]);
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    for (text, part) in [
+        (entry.replace("port", "prot"), "client.toml:4: unknown field `prot`"),
+        (format!("{entry}{entry}"), "client.toml:8: server 'work' is described twice"),
+    ] {
+        let ended = client(&text, &["work", "-q", "-m", "abc"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn what_cannot_work_is_said_at_once() {
     let keys = Keys::new();
     let (identity, psk) = (keys.path("server"), keys.folder.file("short", "abcd\n"));
@@ -523,7 +560,7 @@ fn what_cannot_work_is_said_at_once() {
         (vec!["server", "--no-classic"], "without --identity or --psk"),
         (vec!["server", "--identity", &identity], "nobody could come in"),
         (vec!["server", "--psk", psk.to_str().unwrap()], "at least 32 bytes in hexadecimal"),
-        (vec!["client", "--accept-new"], "--sealed"),
+        (vec!["client", "--accept-new"], "--accept-new is for the sealed profile"),
         (vec!["client", "--sealed", "--known-servers", "/none", "--identity", "/none"], "/none"),
     ] {
         let ended = run(&args, b"");

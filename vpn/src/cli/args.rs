@@ -38,7 +38,7 @@ pub(super) enum Command {
 }
 
 /// What every command that speaks the protocol takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Common {
     /// The ciphers to use [default: server_cipher.toml here, else a built-in list]
     #[arg(long, value_name = "FILE")]
@@ -111,32 +111,32 @@ pub(super) struct SealedServerArgs {
 }
 
 /// The sealed profile of a client.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Sealed profile (unaudited)")]
 pub(super) struct SealedClientArgs {
     /// Speak the sealed profile and no other
     #[arg(long)]
     pub(super) sealed: bool,
     /// Join standard input and output to the server's end of a pipe
-    #[arg(long, requires = "sealed", conflicts_with_all = ["messages", "quiet"])]
+    #[arg(long, conflicts_with_all = ["messages", "quiet"])]
     pub(super) pipe: bool,
     /// The private key by which we are known [default: id_ed25519 in our folder, if it is there]
-    #[arg(long, value_name = "FILE", requires = "sealed")]
+    #[arg(long, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
     /// The fingerprint that the server's key must have
-    #[arg(long, value_name = "SHA256:...", requires = "sealed")]
+    #[arg(long, value_name = "SHA256:...")]
     pub(super) server_key: Option<String>,
     /// Remember the key of a server that is met for the first time, without asking
-    #[arg(long, requires = "sealed")]
+    #[arg(long)]
     pub(super) accept_new: bool,
     /// A key that server and client share, 32 or more bytes in hexadecimal
-    #[arg(long, value_name = "FILE", requires = "sealed")]
+    #[arg(long, value_name = "FILE")]
     pub(super) psk: Option<PathBuf>,
     /// Use suites with 64-bit blocks too
-    #[arg(long, requires = "sealed")]
+    #[arg(long)]
     pub(super) allow_64bit: bool,
     /// The key exchanges to offer, best first [default: all of them]
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "sealed", value_parser = kex_names())]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = kex_names())]
     pub(super) kex: Vec<String>,
     /// The keys of servers met before [default: known_servers in our folder]
     #[arg(long, value_name = "FILE")]
@@ -182,14 +182,14 @@ pub(super) struct FingerprintArgs {
     pub(super) file: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ClientArgs {
-    /// The server's name or address
+    /// The server's name or address, or its name in client.toml in our folder
     #[arg(long, default_value = "localhost")]
     pub(super) host: String,
-    /// The server's port
-    #[arg(long, default_value_t = DEFAULT_PORT)]
-    pub(super) port: u16,
+    /// The server's port [default: 4600]
+    #[arg(long)]
+    pub(super) port: Option<u16>,
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
@@ -198,8 +198,30 @@ pub(super) struct ClientArgs {
     pub(super) sealed: SealedClientArgs,
 }
 
+impl ClientArgs {
+    pub(super) fn port(&self) -> u16 {
+        self.port.unwrap_or(DEFAULT_PORT)
+    }
+
+    /// A flag that means nothing without the sealed profile.
+    pub(super) fn sealed_only(&self) -> Option<&'static str> {
+        let sealed = &self.sealed;
+        [
+            ("--pipe", sealed.pipe),
+            ("--identity", sealed.identity.is_some()),
+            ("--server-key", sealed.server_key.is_some()),
+            ("--accept-new", sealed.accept_new),
+            ("--psk", sealed.psk.is_some()),
+            ("--allow-64bit", sealed.allow_64bit),
+            ("--kex", !sealed.kex.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+}
+
 /// Where texts come from and what is shown.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct TextArgs {
     /// Send this and ask for nothing more; may be given several times
     #[arg(long = "message", short, value_name = "TEXT")]

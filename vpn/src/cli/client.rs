@@ -3,16 +3,22 @@
 use vpn_suite::Registry;
 
 use super::args::ClientArgs;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::watching::Watching;
 use super::{finish, input, runtime, sealed};
-use crate::config::Settings;
+use crate::config::{ClientEntry, Settings};
+use crate::identity::folder;
 use crate::service::{
     ClientError, ClientOptions, Console, Label, Said, SealedWork, Texts, run_client,
     run_sealed_client,
 };
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
+    let args = &described(args.clone())?;
+    if let Some(flag) = args.sealed_only().filter(|_| !args.sealed.sealed) {
+        let problem = format!("{flag} is for the sealed profile");
+        return Err(Failure::new(Exit::Usage, problem).hint("add --sealed"));
+    }
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
     let is_pipe = args.sealed.pipe;
@@ -27,7 +33,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     let watching = Watching::start(&args.common)?;
     let options = ClientOptions {
         host: args.host.clone(),
-        port: args.port,
+        port: args.port(),
         is_quiet: args.texts.quiet || is_pipe,
         is_interactive: source.as_ref().is_some_and(|s| s.is_interactive),
         observers: watching.observers.clone(),
@@ -64,4 +70,24 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         }
         result => result.map_err(|error| Failure::of_client(error, &settings).hint_at_explain()),
     }
+}
+
+/// What the command line does not say, as far as client.toml describes the server.
+fn described(mut args: ClientArgs) -> Result<ClientArgs, Failure> {
+    let Some(path) = folder().map(|folder| folder.join("client.toml")) else { return Ok(args) };
+    let Some(entry) = ClientEntry::find(&path, &args.host)? else { return Ok(args) };
+    args.host = entry.host.unwrap_or(args.host);
+    args.port = args.port.or(entry.port);
+    args.common.config = args.common.config.or(entry.config);
+    let sealed = &mut args.sealed;
+    if sealed.insecure_classic {
+        return Ok(args);
+    }
+    sealed.sealed |= entry.sealed;
+    if sealed.sealed {
+        sealed.identity = sealed.identity.take().or(entry.identity);
+        sealed.psk = sealed.psk.take().or(entry.psk);
+        sealed.server_key = sealed.server_key.take().or(entry.server_key);
+    }
+    Ok(args)
 }

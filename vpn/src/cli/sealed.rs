@@ -117,7 +117,7 @@ pub(super) fn client(
     let known = known.map(|path| KnownServers::read(&path)).transpose();
     if !args.sealed.sealed {
         let standing = match &known {
-            Ok(Some(known)) => known.standing(&args.host, args.port),
+            Ok(Some(known)) => known.standing(&args.host, args.port()),
             _ => Standing::Unknown,
         };
         if standing != Standing::Unknown && !args.sealed.insecure_classic {
@@ -147,7 +147,7 @@ pub(super) fn client(
         return Err(Failure::new(Exit::Usage, "we have no key to show")
             .hint("make one with `vpn keygen`, or name one with --identity or --psk"));
     }
-    let server_key = match known.standing(&args.host, args.port) {
+    let server_key = match known.standing(&args.host, args.port()) {
         Standing::Known { key, .. } => Some(key),
         Standing::Unknown => None,
     };
@@ -163,7 +163,7 @@ pub(super) fn client(
         config: Arc::new(config),
         known,
         host: args.host.clone(),
-        port: args.port,
+        port: args.port(),
         pinned: args.sealed.server_key.clone(),
         accepts_new: args.sealed.accept_new,
         accepted: None,

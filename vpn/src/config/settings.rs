@@ -490,11 +490,11 @@ fn pick<T: Copy>(
     }
 }
 
-fn line_of_bytes(text: &[u8], at: usize) -> usize {
+pub(super) fn line_of_bytes(text: &[u8], at: usize) -> usize {
     text[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split('\n').map(str::trim).collect::<Vec<_>>().join(", ")
 }
 
@@ -561,6 +561,8 @@ pub enum Problem {
     NotUtf8,
     #[error("{key} = {found} is not between {} and {}", .range.start(), .range.end())]
     Number { key: &'static str, found: i64, range: RangeInclusive<u64> },
+    #[error("server '{name}' is described twice")]
+    ServerTwice { name: String },
     #[error("{suite} {found}: the classic profile derives keys of at most 512 bits")]
     SizeTooLong { suite: &'static str, found: i64 },
     #[error("{suite} {found} is listed twice")]
