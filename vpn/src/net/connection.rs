@@ -48,6 +48,7 @@ pub struct SealedConnection {
     heard: Instant,
     said: Instant,
     is_roomy: bool,
+    is_paused: bool,
 }
 
 /// A computation for a fresh key exchange.
@@ -106,7 +107,14 @@ impl SealedConnection {
             heard: now,
             said: now,
             is_roomy: false,
+            is_paused: false,
         }
+    }
+
+    /// Reads nothing and tells nothing from now on, or goes on; what there is to send is sent all the
+    /// same.
+    pub fn pause_reading(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
     }
 
     /// Sends a ping whenever nothing was sent for this long, as a server may wish in its Ready.
@@ -157,7 +165,9 @@ impl SealedConnection {
 
     async fn advance_unless_over(&mut self) -> Result<Moved, SealedIoError> {
         loop {
-            while let Some(event) = self.events.pop_front() {
+            while !self.is_paused
+                && let Some(event) = self.events.pop_front()
+            {
                 if let Some(event) = self.tend(event) {
                     return Ok(Moved::Event(event));
                 }
@@ -169,17 +179,25 @@ impl SealedConnection {
                 return Ok(Moved::Sent);
             }
             let unsent = self.output.len() - self.sent;
-            let interest = match unsent {
-                0 => Interest::READABLE,
-                // A peer that asks and does not read the answers is not read any further.
-                1..=MOST_UNSENT => Interest::READABLE | Interest::WRITABLE,
-                _ => Interest::WRITABLE,
+            // A peer that asks and does not read the answers is not read any further.
+            let is_reading = !self.is_paused && unsent <= MOST_UNSENT;
+            let interest = match (is_reading, unsent) {
+                (true, 0) => Some(Interest::READABLE),
+                (true, _) => Some(Interest::READABLE | Interest::WRITABLE),
+                (false, 0) => None,
+                (false, _) => Some(Interest::WRITABLE),
             };
             let due = self.due();
             let (stream, work) = (&self.stream, &mut self.work);
             let computed = async {
                 match work {
                     Some(work) => work.0.as_mut().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let ready = async {
+                match interest {
+                    Some(interest) => stream.ready(interest).await,
                     None => std::future::pending().await,
                 }
             };
@@ -191,12 +209,14 @@ impl SealedConnection {
             };
             let woken = tokio::select! {
                 biased;
-                ready = stream.ready(interest) => Woken::Ready(ready?),
+                ready = ready => Woken::Ready(ready?),
                 computed = computed => Woken::Computed(computed),
                 () = time => Woken::Time,
             };
             match woken {
-                Woken::Ready(ready) if ready.is_readable() || ready.is_read_closed() => {
+                Woken::Ready(ready)
+                    if is_reading && (ready.is_readable() || ready.is_read_closed()) =>
+                {
                     self.receive()?;
                 }
                 Woken::Ready(_) | Woken::Time => {}

@@ -10,6 +10,7 @@ mod observe;
 mod pipe;
 mod sealed;
 mod server;
+mod streams;
 
 pub use client::{ClientError, ClientOptions, Said, Texts, run_client};
 pub use console::{Console, ConsoleClosed, Label, Printer};

@@ -1,50 +1,54 @@
 //! The pipe service: two byte streams over a sealed session, each with an end of its own.
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
+use super::streams::{Drain, Feed};
 use crate::net::{Moved, SealedConnection, SealedIoError};
 use crate::proto::sealed::{Event, SealedError};
 
 /// The name of the service.
 pub(super) const PIPE: &str = "pipe";
-/// How much is read from a stream at once, in bytes.
-const CHUNK: usize = 64 * 1024;
 
 /// Moves bytes both ways until both directions have come to their ends.
+///
+/// Neither direction waits for the other: while nobody takes what the peer sent, what we have to say
+/// still goes out.
 ///
 /// # Errors
 ///
 /// Why it ended before; what was written by then is incomplete.
 pub(super) async fn join(
     connection: &mut SealedConnection,
-    mut input: impl AsyncRead + Unpin,
-    mut output: impl AsyncWrite + Unpin,
+    mut input: Feed,
+    output: Drain,
 ) -> Result<(), PipeError> {
-    let mut chunk = vec![0; CHUNK];
-    let mut has_ended = false;
-    let mut peer_has_ended = false;
-    while !(has_ended && peer_has_ended && connection.is_flushed()) {
+    let (mut has_ended, mut peer_has_ended) = (false, false);
+    // What the peer sent last and nobody has taken yet; nothing more is read meanwhile.
+    let mut untaken = None;
+    while !(has_ended && peer_has_ended && untaken.is_none() && connection.is_flushed()) {
+        connection.pause_reading(untaken.is_some());
         tokio::select! {
             // One chunk at a time: what the peer does not take we do not read.
-            read = input.read(&mut chunk), if !has_ended && connection.is_flushed() => {
-                match read.map_err(PipeError::Input)? {
-                    0 => {
-                        has_ended = true;
-                        connection.session().send_eof().map_err(SealedIoError::Sealed)?;
-                    }
-                    n => connection.session().send(&chunk[..n]).map_err(SealedIoError::Sealed)?,
+            read = input.next(), if !has_ended && connection.is_flushed() => {
+                let mut chunk = read.map_err(PipeError::Input)?;
+                if chunk.is_empty() {
+                    has_ended = true;
+                    connection.session().send_eof().map_err(SealedIoError::Sealed)?;
+                } else {
+                    input.gather(&mut chunk);
+                    connection.session().send(&chunk).map_err(SealedIoError::Sealed)?;
+                    input.reuse(chunk);
                 }
                 connection.stage();
             }
+            is_taken = output.take(&mut untaken), if untaken.is_some() => {
+                if !is_taken {
+                    let error = output.finish().await.err();
+                    let gone = || std::io::ErrorKind::BrokenPipe.into();
+                    return Err(PipeError::Output(error.unwrap_or_else(gone)));
+                }
+            }
             moved = connection.advance() => match moved? {
-                Moved::Event(Event::Data(data)) => {
-                    output.write_all(&data).await.map_err(PipeError::Output)?;
-                }
-                Moved::Event(Event::Eof) => {
-                    peer_has_ended = true;
-                    output.flush().await.map_err(PipeError::Output)?;
-                    output.shutdown().await.map_err(PipeError::Output)?;
-                }
+                Moved::Event(Event::Data(data)) => untaken = Some(data),
+                Moved::Event(Event::Eof) => peer_has_ended = true,
                 Moved::Event(Event::Closed) => {
                     return Err(SealedIoError::Sealed(SealedError::Cut).into());
                 }
@@ -53,7 +57,8 @@ pub(super) async fn join(
             },
         }
     }
-    Ok(())
+    connection.pause_reading(false);
+    output.finish().await.map_err(PipeError::Output)
 }
 
 /// Why a pipe ended before its end.

@@ -1,6 +1,7 @@
 //! The message service over sealed sessions, both ends of it (PROTOCOL.md §4.9).
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::frames::{Frames, LONGEST, TooLong, framed};
 use super::keylog::KeyLog;
 use super::message::reversed;
 use super::pipe::{PIPE, PipeError, join};
+use super::streams::{Drain, Feed};
 use crate::config::PipeEnd;
 use crate::identity::{AuthorizedClients, Grant, fingerprint};
 use crate::net::limits::{Limits, REPLY};
@@ -189,10 +191,10 @@ async fn open(connection: &mut SealedConnection, service: &str) -> Result<(), Cl
 /// Joins standard input and output to the server's end of a pipe.
 async fn run_pipe(mut connection: SealedConnection) -> Result<(), ClientError> {
     open(&mut connection, PIPE).await?;
-    let joined = join(&mut connection, tokio::io::stdin(), tokio::io::stdout()).await;
+    let joined = join(&mut connection, Feed::stdin(), Drain::stdout()).await;
     match joined {
         Ok(()) => Ok(connection.close().await?),
-        Err(PipeError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+        Err(PipeError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             // Whoever reads has enough.
             connection.abort(Alert::CloseNotify).await;
             Ok(())
@@ -553,14 +555,13 @@ impl SealedServer {
 impl SealedServer {
     /// Joins the client's pipe to our end of it.
     async fn pipe(&self, connection: &mut SealedConnection) -> Result<&'static str, Ended> {
-        use tokio::io::{empty, repeat, sink, stdin, stdout};
         if self.pipe == PipeEnd::Stdio {
             self.outcome.begin();
         }
         let joined = match self.pipe {
-            PipeEnd::Discard => join(connection, empty(), sink()).await,
-            PipeEnd::Generate => join(connection, repeat(0), sink()).await,
-            PipeEnd::Stdio => join(connection, stdin(), stdout()).await,
+            PipeEnd::Discard => join(connection, Feed::Empty, Drain::Nothing).await,
+            PipeEnd::Generate => join(connection, Feed::Zeros, Drain::Nothing).await,
+            PipeEnd::Stdio => join(connection, Feed::stdin(), Drain::stdout()).await,
             PipeEnd::None => Ok(()),
         };
         // The client says that it was the end, too, or it was cut.

@@ -1,0 +1,245 @@
+//! Standard input and output for pipes, each on a thread of its own: what blocks there blocks nothing
+//! else, and both directions of a pipe are independent of each other.
+
+use std::io::{self, Read, Write};
+use std::sync::mpsc as blocking;
+
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+/// How much is read at once, in bytes, and sealed at once at most.
+pub(super) const CHUNK: usize = 256 * 1024;
+/// How many chunks may be under way between a thread and the session.
+const UNDER_WAY: usize = 2;
+
+/// Where a pipe's bytes come from.
+#[derive(Debug)]
+pub(super) enum Feed {
+    /// From nowhere: it is at its end.
+    Empty,
+    /// From a thread that reads; used buffers go back to it.
+    Thread { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, used: blocking::Sender<Vec<u8>> },
+    /// Nothing but zeros.
+    Zeros,
+}
+
+impl Feed {
+    /// Standard input.
+    pub(super) fn stdin() -> Self {
+        #[cfg(unix)]
+        if let Ok(file) = unbuffered(&io::stdin()) {
+            return Self::of(file);
+        }
+        Self::of(io::stdin())
+    }
+
+    /// Reads a stream on a thread.
+    pub(super) fn of(mut stream: impl Read + Send + 'static) -> Self {
+        let (sender, chunks) = mpsc::channel(UNDER_WAY);
+        let (used, returned) = blocking::channel::<Vec<u8>>();
+        std::thread::spawn(move || {
+            loop {
+                let mut chunk = returned.try_recv().unwrap_or_default();
+                chunk.resize(CHUNK, 0);
+                let read = loop {
+                    match stream.read(&mut chunk) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        read => break read,
+                    }
+                };
+                let (read, is_last) = match read {
+                    Ok(count) => {
+                        chunk.truncate(count);
+                        (Ok(chunk), count == 0)
+                    }
+                    Err(error) => (Err(error), true),
+                };
+                // An empty chunk is the end; nobody listens any more when the session is over.
+                if sender.blocking_send(read).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Self::Thread { chunks, used }
+    }
+
+    /// What is there, once there is something; empty at the end. Nothing is lost if the wait is
+    /// given up.
+    pub(super) async fn next(&mut self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Empty => Ok(Vec::new()),
+            Self::Thread { chunks, .. } => chunks.recv().await.unwrap_or_else(|| Ok(Vec::new())),
+            Self::Zeros => Ok(vec![0; CHUNK]),
+        }
+    }
+
+    /// More of what is there without waiting, if it is not the end and the two are not too long.
+    pub(super) fn gather(&mut self, gathered: &mut Vec<u8>) {
+        let Self::Thread { chunks, used } = self else { return };
+        while gathered.len() <= CHUNK - 64 * 1024
+            && let Ok(chunk) = chunks.try_recv()
+        {
+            match chunk {
+                Ok(chunk) if !chunk.is_empty() => {
+                    gathered.extend_from_slice(&chunk);
+                    let _ = used.send(chunk);
+                }
+                // The end or an error is found again: the thread is gone, and its channel closed.
+                last => {
+                    let (sender, rest) = mpsc::channel(1);
+                    let _ = sender.try_send(last);
+                    *chunks = rest;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives a buffer back.
+    pub(super) fn reuse(&self, chunk: Vec<u8>) {
+        if let Self::Thread { used, .. } = self {
+            // Without a thread there is nobody who needs it.
+            let _ = used.send(chunk);
+        }
+    }
+}
+
+/// Where a pipe's bytes go to.
+#[derive(Debug)]
+pub(super) enum Drain {
+    /// Nowhere.
+    Nothing,
+    /// To a thread that writes.
+    Thread { chunks: mpsc::Sender<Zeroizing<Vec<u8>>>, ended: oneshot::Receiver<io::Result<()>> },
+}
+
+impl Drain {
+    /// Standard output.
+    pub(super) fn stdout() -> Self {
+        #[cfg(unix)]
+        if let Ok(file) = unbuffered(&io::stdout()) {
+            return Self::of(file);
+        }
+        Self::of(io::stdout())
+    }
+
+    /// Writes to a stream on a thread.
+    pub(super) fn of(mut stream: impl Write + Send + 'static) -> Self {
+        let (chunks, mut queue) = mpsc::channel::<Zeroizing<Vec<u8>>>(UNDER_WAY);
+        let (end, ended) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut write = || {
+                while let Some(chunk) = queue.blocking_recv() {
+                    stream.write_all(&chunk)?;
+                    if queue.is_empty() {
+                        stream.flush()?;
+                    }
+                }
+                stream.flush()
+            };
+            let result = write();
+            drop(queue);
+            // Nobody waits for it when the session has failed.
+            let _ = end.send(result);
+        });
+        Self::Thread { chunks, ended }
+    }
+
+    /// Takes a chunk when there is room for it: true, or false if the thread has failed, which
+    /// [`Drain::finish`] explains. The chunk stays if the wait is given up.
+    pub(super) async fn take(&self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> bool {
+        match self {
+            Self::Nothing => {
+                *chunk = None;
+                true
+            }
+            Self::Thread { chunks, .. } => match chunks.reserve().await {
+                Ok(room) => {
+                    if let Some(chunk) = chunk.take() {
+                        room.send(chunk);
+                    }
+                    true
+                }
+                Err(_) => false,
+            },
+        }
+    }
+
+    /// Waits until everything was written.
+    pub(super) async fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Thread { chunks, ended } => {
+                drop(chunks);
+                ended.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+            }
+        }
+    }
+}
+
+/// The same stream without the standard library's buffer, which would only copy chunks like ours.
+#[cfg(unix)]
+fn unbuffered(stream: &impl std::os::fd::AsFd) -> io::Result<std::fs::File> {
+    stream.as_fd().try_clone_to_owned().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that gives its pieces one by one.
+    struct Pieces(Vec<io::Result<Vec<u8>>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let piece = self.0.remove(0)?;
+            buffer[..piece.len()].copy_from_slice(&piece);
+            Ok(piece.len())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_gathered_and_the_end_comes_last() {
+        for last in [None, Some(io::ErrorKind::Other)] {
+            let mut pieces: Vec<_> = (0..20u8).map(|n| Ok(vec![n; 1000])).collect();
+            pieces.extend(last.map(|kind| Err(kind.into())));
+            let mut feed = Feed::of(Pieces(pieces));
+            let mut all = Vec::new();
+            let end = loop {
+                match feed.next().await {
+                    Ok(mut chunk) if !chunk.is_empty() => {
+                        feed.gather(&mut chunk);
+                        all.extend_from_slice(&chunk);
+                        feed.reuse(chunk);
+                    }
+                    end => break end,
+                }
+            };
+            assert_eq!(all, (0..20u8).flat_map(|n| vec![n; 1000]).collect::<Vec<_>>());
+            assert_eq!(end.map_err(|e| e.kind()).err(), last);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_fails_says_why() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let drain = Drain::of(Full);
+        let mut taken = 0;
+        while drain.take(&mut Some(Zeroizing::new(vec![0; 10]))).await {
+            taken += 1;
+            assert!(taken < 100, "a thread that has failed takes no more");
+        }
+        assert_eq!(drain.finish().await.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+}
