@@ -143,3 +143,40 @@ fn logs_are_off_unless_asked_for() {
     command.args(["suites"]).env("RUST_LOG", "vpn=debug");
     assert!(finish(command, b"").stderr.contains("built-in default"));
 }
+
+#[test]
+fn speed_measures_what_is_asked_for() {
+    let ended = run(
+        &["speed", "--suite", "aes:256", "--size", "100", "--time", "1", "--json", "--no-kex"],
+        b"",
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let rows: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    let which: Vec<String> = rows
+        .iter()
+        .map(|r| format!("{} {} {} {} {}", r["suite"], r["bits"], r["op"], r["size"], r["batch"]))
+        .collect();
+    assert_eq!(
+        which,
+        [
+            "\"AES\" 256 \"seal\" 100 1",
+            "\"AES\" 256 \"open\" 100 1",
+            "\"AES\" 256 \"seal\" 100 16",
+            "\"AES\" 256 \"open\" 100 16",
+        ]
+    );
+    for row in rows {
+        assert!(row["mb_per_s"].as_f64().unwrap() > 0.0);
+        assert!(!row["kernel"].as_str().unwrap().is_empty());
+    }
+    for (args, part) in [
+        (["speed", "--suite", "ROT13"], "unknown cipher 'ROT13' (linked: AES,"),
+        (["speed", "--suite", "AES:100"], "AES has no key of 100 bits (128, 192, 256)"),
+        (["speed", "--size", "0"], "1..=16384"),
+    ] {
+        let ended = run(&args, b"");
+        assert_eq!(ended.code, Some(2), "{args:?}");
+        assert!(ended.stderr.contains(part), "{args:?}: {}", ended.stderr);
+    }
+}

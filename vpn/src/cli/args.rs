@@ -33,6 +33,8 @@ pub(super) enum Command {
     Fingerprint(FingerprintArgs),
     /// Run a server and a client against each other in this terminal
     Demo(DemoArgs),
+    /// Measure ciphers and key exchanges on this machine
+    Speed(SpeedArgs),
     /// List the ciphers linked into this program and what the configuration enables
     Suites(SuitesArgs),
 }
@@ -238,6 +240,25 @@ pub(super) struct DemoArgs {
     /// Send this and ask for nothing more; may be given several times
     #[arg(long = "message", short, value_name = "TEXT")]
     pub(super) messages: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SpeedArgs {
+    /// Only this suite, and with :BITS only this key size; several times for more
+    #[arg(long, value_name = "NAME[:BITS]")]
+    pub(super) suite: Vec<String>,
+    /// Only records with this many bytes of payload [default: 64, 1024 and 16384]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..=16384))]
+    pub(super) size: Vec<u16>,
+    /// How long to measure each, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(super) time: u64,
+    /// Leave out the key exchanges
+    #[arg(long)]
+    pub(super) no_kex: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod keygen;
 mod probe;
 mod sealed;
 mod server;
+mod speed;
 mod suites;
 mod watching;
 
@@ -60,6 +61,7 @@ fn run() -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, &registry),
         Command::Probe(args) => probe::run(&args, &registry),
         Command::Server(args) => server::run(&args, &registry),
+        Command::Speed(args) => speed::run(&args, &registry),
         Command::Suites(args) => suites::run(&args, &registry),
     }
 }
@@ -74,7 +76,7 @@ fn usage(error: &clap::Error) -> Failure {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::new(
             Exit::Usage,
-            "a command is missing: server, client, demo, suites, probe, keygen or fingerprint",
+            "a command is missing: server, client, demo, suites, speed, probe, keygen or fingerprint",
         )
         .hint("vpn --help explains them; vpn demo shows it all in one terminal");
     }

@@ -337,7 +337,7 @@ impl Session {
             let count = self.sealer.records_until(room).clamp(1, BATCH);
             let (batch, behind) = rest.split_at(rest.len().min(count * MAX_PAYLOAD));
             let start = self.output.len();
-            self.sealer.seal_batch(content::DATA, batch, &mut self.output)?;
+            self.sealer.seal_batch(content::DATA, batch, MAX_PAYLOAD, &mut self.output)?;
             self.account_for_output(start)?;
             rest = behind;
         }
