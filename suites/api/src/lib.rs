@@ -53,6 +53,7 @@
 mod cbc;
 mod error;
 mod key_size;
+mod lanes;
 mod registry;
 mod suite;
 #[cfg(feature = "testkit")]

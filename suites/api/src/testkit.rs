@@ -23,6 +23,8 @@ pub fn check(suite: &'static dyn CipherSuite) {
         case.check_round_trip();
         case.check_chaining();
         case.check_lanes();
+        case.check_lanes_at_random();
+        case.check_lane_at_fault();
         case.check_key_matters();
     }
 }
@@ -228,6 +230,58 @@ impl Case {
         }
     }
 
+    /// Checks lanes of every number and random lengths, every other time equal ones.
+    fn check_lanes_at_random(&self) {
+        let label = &self.label;
+        let mut rng = Rng(9);
+        for round in 0..LANE_ROUNDS {
+            let count = 1 + rng.below(MAX_LANES);
+            let equal = (round % 2 == 0).then(|| rng.below(MAX_LANE_BLOCKS));
+            let lengths: Vec<_> =
+                (0..count).map(|_| equal.unwrap_or_else(|| rng.below(MAX_LANE_BLOCKS))).collect();
+            let plain: Vec<_> = lengths.iter().map(|&blocks| self.data(&mut rng, blocks)).collect();
+            let mut serial = plain.clone();
+            serial.iter_mut().for_each(|(iv, blocks)| self.encrypt(iv, blocks));
+
+            let mut buffers = plain.clone();
+            let done = self.encryptor.encrypt_lanes(&mut lanes(&mut buffers));
+            assert_eq!(done, Ok(()), "{label}: encryption of lanes of {lengths:?} blocks");
+            assert!(buffers == serial, "{label}: encrypted lanes of {lengths:?} blocks differ");
+
+            let ivs = buffers.iter_mut().zip(&plain);
+            ivs.for_each(|((iv, _), (first_iv, _))| iv.clone_from(first_iv));
+            let done = self.decryptor.decrypt_lanes(&mut lanes(&mut buffers));
+            assert_eq!(done, Ok(()), "{label}: decryption of lanes of {lengths:?} blocks");
+            for (((iv, text), (next_iv, _)), (_, plain)) in buffers.iter().zip(&serial).zip(&plain)
+            {
+                assert!(iv == next_iv, "{label}: chaining value after lanes of {lengths:?} blocks");
+                assert!(text == plain, "{label}: decrypted lanes of {lengths:?} blocks differ");
+            }
+        }
+    }
+
+    /// Checks that of several lanes the first at fault is reported and left alone, wherever it is.
+    fn check_lane_at_fault(&self) {
+        let block_size = self.block_size;
+        for at in 0..MAX_LANES {
+            let label = format!("{}: lane {at} of {MAX_LANES} at fault", self.label);
+            let mut rng = Rng(10);
+            let mut buffers: Vec<_> = (0..MAX_LANES).map(|_| self.data(&mut rng, 2)).collect();
+            let len = 2 * block_size + 1;
+            buffers[at].1.push(0);
+            if let Some((iv, _)) = buffers.get_mut(at + 1) {
+                iv.clear();
+            }
+            let given = buffers[at].clone();
+            let error = Err(SuiteError::Misaligned { len, block_size });
+            let encrypted = self.encryptor.encrypt_lanes(&mut lanes(&mut buffers));
+            assert_eq!(encrypted, error, "{label}: encryption");
+            let decrypted = self.decryptor.decrypt_lanes(&mut lanes(&mut buffers));
+            assert_eq!(decrypted, error, "{label}: decryption");
+            assert_eq!(buffers[at], given, "{label}, but touched");
+        }
+    }
+
     fn check_key_matters(&self) {
         let label = &self.label;
         let (iv, plaintext) = self.data(&mut Rng(7), 2);
@@ -261,6 +315,11 @@ impl Rng {
         bytes.truncate(count);
         bytes
     }
+
+    fn below(&mut self, bound: usize) -> usize {
+        let bytes = self.bytes(4);
+        bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte)) % bound
+    }
 }
 
 /// Every undeclared key length up to here must be refused.
@@ -271,6 +330,11 @@ const BLOCK_COUNTS: [usize; 11] = [0, 1, 2, 3, 7, 8, 9, 16, 17, 64, 65];
 
 /// Lanes of unlike lengths, empty ones among them, more of them than any interleaving takes.
 const LANE_BLOCKS: [usize; 19] = [3, 0, 1, 8, 2, 2, 0, 17, 5, 1, 1, 9, 4, 4, 4, 4, 33, 0, 6];
+
+/// How often lanes are drawn at random, and within which bounds.
+const LANE_ROUNDS: usize = 24;
+const MAX_LANES: usize = 34;
+const MAX_LANE_BLOCKS: usize = 40;
 
 #[cfg(test)]
 mod tests {
