@@ -11,6 +11,7 @@ mod ffdhe;
 mod handshake;
 mod hello;
 mod kex;
+mod mac;
 mod record;
 mod schedule;
 mod session;
@@ -25,6 +26,7 @@ pub use handshake::{
 };
 pub use hello::{ClientHello, Reject, ServerHello, suite_name};
 pub use kex::{Kex, KexError, KexKeyPair, KexSecret};
+pub use mac::{Kernel as MacKernel, MacKey};
 pub use record::{MAX_PAYLOAD, MAX_RECORD, Opened, RecordKeys, RecordOpener, RecordSealer};
 pub use schedule::{Psk, TrafficSecret};
 pub use session::{Event, Limits, Session};
