@@ -7,13 +7,12 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crypto_bigint::BoxedUint;
 use num_bigint::BigUint;
 use num_traits::{One, Zero};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::modexp::{self, Modulus};
+use super::modexp::{Exponent, Modulus};
 use super::primes;
 
 /// A MODP group of RFC 3526 with generator 2.
@@ -100,7 +99,7 @@ impl Group {
             Self::Modp8192 => (4, primes::MODP_8192),
         };
         TABLE[slot].get_or_init(|| {
-            let modulus = Modulus::new(hex, self.bits());
+            let modulus = Modulus::new(hex, self.bits(), self.exponent_bits());
             Constants { digits: modulus.prime().to_string().len(), modulus }
         })
     }
@@ -194,7 +193,7 @@ impl fmt::Debug for ExponentSeed {
 /// A secret exponent and its public value, for one exchange.
 pub struct KeyPair {
     group: Group,
-    exponent: Zeroizing<BoxedUint>,
+    exponent: Exponent,
     public: BigUint,
 }
 
@@ -219,9 +218,8 @@ impl KeyPair {
     }
 
     fn from_exponent(group: Group, exponent: &[u8]) -> Self {
-        let exponent = modexp::exponent(exponent);
-        let generator = BigUint::from(2u8);
-        let public = BigUint::from_bytes_be(&power(group, &generator, &exponent));
+        let exponent = Exponent::from_be_bytes(exponent);
+        let public = BigUint::from_bytes_be(&group.constants().modulus.power_of_two(&exponent));
         Self { group, exponent, public }
     }
 
@@ -237,7 +235,7 @@ impl KeyPair {
     /// If the value was checked for another group.
     pub fn agree(self, peer: &PublicValue) -> SharedSecret {
         assert_eq!(self.group, peer.group, "a public value belongs to one group");
-        SharedSecret(power(self.group, &peer.value, &self.exponent))
+        SharedSecret(self.group.constants().modulus.power(&peer.value, &self.exponent))
     }
 }
 
@@ -318,11 +316,6 @@ pub enum DhOutcome {
     Generated(KeyPair),
 }
 
-/// `base^exponent mod p` in constant time, as many bytes as the prime has.
-fn power(group: Group, base: &BigUint, exponent: &BoxedUint) -> Zeroizing<Vec<u8>> {
-    group.constants().modulus.power(base, exponent)
-}
-
 /// Whether the Jacobi symbol (value/prime) is 1, by the binary reciprocity law.
 ///
 /// crypto-bigint's `jacobi_symbol_vartime` does the same six times slower at 8192 bits.
@@ -377,17 +370,6 @@ mod tests {
         let (s_a, s_b) = (a.agree(&y_b), b.agree(&y_a));
         assert_eq!(s_a.as_bytes(), s_b.as_bytes());
         assert_eq!(s_a.as_bytes().len(), 256);
-    }
-
-    #[test]
-    fn constant_time_power_equals_num_bigint() {
-        for group in [Group::Modp2048, Group::Modp8192] {
-            let exponent = [0x5a; 29];
-            let base = BigUint::from(123_456_789u32);
-            let expected = base.modpow(&BigUint::from_bytes_be(&exponent), group.prime());
-            let got = power(group, &base, &BoxedUint::from_be_slice_truncated(&exponent, 232));
-            assert_eq!(BigUint::from_bytes_be(&got), expected);
-        }
     }
 
     #[test]

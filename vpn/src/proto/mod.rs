@@ -3,6 +3,7 @@
 //! Bytes, time and randomness are arguments; bytes, events and deadlines are results.
 
 pub mod classic;
+mod comb;
 mod dh;
 mod error;
 mod modexp;

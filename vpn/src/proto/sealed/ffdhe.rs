@@ -6,7 +6,7 @@ use num_bigint::BigUint;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::super::modexp::{self, Modulus};
+use super::super::modexp::{Exponent, Modulus};
 use super::super::primes;
 use super::kex::{Kex, KexError};
 
@@ -39,7 +39,7 @@ impl FfGroup {
     }
 
     /// The length of our exponents in bits (RFC 7919 §5.2 and Appendix A).
-    fn exponent_bits(self) -> usize {
+    fn exponent_bits(self) -> u32 {
         match self {
             Self::Ffdhe3072 => 275,
             Self::Ffdhe4096 => 325,
@@ -54,12 +54,12 @@ impl FfGroup {
             Self::Ffdhe4096 => (1, primes::FFDHE_4096, 4096),
             Self::Ffdhe8192 => (2, primes::FFDHE_8192, 8192),
         };
-        TABLE[slot].get_or_init(|| Modulus::new(hex, bits))
+        TABLE[slot].get_or_init(|| Modulus::new(hex, bits, self.exponent_bits()))
     }
 
     /// A fresh exponent, big-endian.
     pub(super) fn draw(self, rng: &mut (impl CryptoRng + ?Sized)) -> Zeroizing<Vec<u8>> {
-        let bits = self.exponent_bits();
+        let bits = self.exponent_bits() as usize;
         let mut bytes = Zeroizing::new(vec![0; bits.div_ceil(8)]);
         rng.fill_bytes(&mut bytes);
         bytes[0] &= 0xff >> (bytes.len() * 8 - bits);
@@ -68,8 +68,7 @@ impl FfGroup {
 
     /// The share of an exponent: the public value, left-padded to the size of the prime.
     pub(super) fn share(self, exponent: &[u8]) -> Vec<u8> {
-        let generator = BigUint::from(2u8);
-        self.modulus().power(&generator, &modexp::exponent(exponent)).to_vec()
+        self.modulus().power_of_two(&Exponent::from_be_bytes(exponent)).to_vec()
     }
 
     /// The secret, left-padded likewise.
@@ -85,7 +84,7 @@ impl FfGroup {
         if value < BigUint::from(2u8) || value > self.modulus().prime() - 2u8 {
             return Err(KexError::OutOfRange);
         }
-        Ok(self.modulus().power(&value, &modexp::exponent(exponent)))
+        Ok(self.modulus().power(&value, &Exponent::from_be_bytes(exponent)))
     }
 }
 
