@@ -80,6 +80,11 @@ impl MacKey {
         Self { inner: start(0x36), outer: start(0x5c), kernel }
     }
 
+    /// How it computes.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
     /// The tag of a sequence number, in eight bytes, and what follows it.
     pub fn tag(&self, sequence: u64, text: &[u8]) -> [u8; TAG] {
         self.finish(Job::new(self, sequence, text))
