@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc as blocking;
 
 use tokio::sync::{mpsc, oneshot};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// How much is read at once, in bytes, and sealed at once at most.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -130,7 +130,9 @@ impl Drain {
         std::thread::spawn(move || {
             let mut write = || {
                 while let Some(chunk) = queue.blocking_recv() {
-                    stream.write_all(&chunk)?;
+                    let written = stream.write_all(&chunk);
+                    wipe(chunk);
+                    written?;
                     if queue.is_empty() {
                         stream.flush()?;
                     }
@@ -150,7 +152,9 @@ impl Drain {
     pub(super) async fn take(&self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> bool {
         match self {
             Self::Nothing => {
-                *chunk = None;
+                if let Some(chunk) = chunk.take() {
+                    wipe(chunk);
+                }
                 true
             }
             Self::Thread { chunks, .. } => match chunks.reserve().await {
@@ -175,6 +179,13 @@ impl Drain {
             }
         }
     }
+}
+
+/// Wipes a chunk at the speed of memory: as a vector it would be wiped byte by byte, which takes a
+/// quarter as long as decrypting it.
+fn wipe(mut chunk: Zeroizing<Vec<u8>>) {
+    let mut bytes = std::mem::take(&mut *chunk);
+    bytes.as_mut_slice().zeroize();
 }
 
 /// The same stream without the standard library's buffer, which would only copy chunks like ours.
