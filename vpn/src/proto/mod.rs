@@ -6,6 +6,7 @@ pub mod classic;
 mod comb;
 mod dh;
 mod error;
+mod jacobi;
 mod modexp;
 mod negotiate;
 mod primes;
