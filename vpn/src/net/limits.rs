@@ -26,6 +26,8 @@ pub const SHUTDOWN: Duration = Duration::from_secs(5);
 pub const READ: usize = 16 * 1024;
 /// How long the last words of a refusal may take to be sent.
 pub const FAREWELL: Duration = Duration::from_secs(2);
+/// Unused key pairs kept for each group: a burst of so many handshakes is spared making them.
+pub const SPARE_PAIRS: usize = 16;
 /// Lines that may wait to be printed before sessions have to wait.
 pub const LINES: usize = 256;
 

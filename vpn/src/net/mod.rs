@@ -11,6 +11,7 @@ mod sealed;
 mod seen;
 mod server;
 mod source;
+mod spare;
 mod visitors;
 
 pub use admission::Admission;

@@ -8,6 +8,8 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::source::Source;
+use super::spare::SparePairs;
+use crate::proto::sealed::{Kex, KexKeyPair};
 use crate::proto::{DhOutcome, DhTask};
 
 /// Runs at most so many [`DhTask`]s at once, off the network threads.
@@ -15,11 +17,15 @@ use crate::proto::{DhOutcome, DhTask};
 /// Tasks wait in one queue for each source, and sources take turns: whoever floods the server waits
 /// behind its own flood.
 #[derive(Clone, Debug)]
-pub struct DhPool(Arc<Mutex<Turns>>);
+pub struct DhPool {
+    turns: Arc<Mutex<Turns>>,
+    spares: Option<Arc<SparePairs>>,
+}
 
 #[derive(Debug)]
 struct Turns {
     free: usize,
+    workers: usize,
     /// Sources with tasks that wait, in the order of their turns.
     order: VecDeque<Source>,
     waiting: HashMap<Source, VecDeque<oneshot::Sender<Turn>>>,
@@ -32,15 +38,50 @@ struct Turn(Option<Arc<Mutex<Turns>>>);
 impl DhPool {
     /// A pool for this many computations at once, at least one.
     pub fn new(workers: usize) -> Self {
-        let (free, order, waiting) = (workers.max(1), VecDeque::new(), HashMap::new());
-        Self(Arc::new(Mutex::new(Turns { free, order, waiting })))
+        let workers = workers.max(1);
+        let (free, order, waiting) = (workers, VecDeque::new(), HashMap::new());
+        let turns = Turns { free, workers, order, waiting };
+        Self { turns: Arc::new(Mutex::new(turns)), spares: None }
+    }
+
+    /// As [`DhPool::new`], for a server: it makes key pairs while there is nothing else to do, and
+    /// handshakes use those first.
+    pub fn keeping_spares(workers: usize) -> Self {
+        Self { spares: Some(Arc::default()), ..Self::new(workers) }
     }
 
     /// Runs a task when its turn comes. `None` only if the runtime is going down.
     ///
     /// Dropping the future gives up a place in the queue; what has begun is finished.
     pub async fn run(&self, task: DhTask, source: Source) -> Option<DhOutcome> {
-        self.compute(task.name(), source, move || task.run()).await
+        if let (DhTask::Generate(seed), Some(spares)) = (&task, &self.spares)
+            && let Some(pair) = spares.take_classic(seed.group())
+        {
+            return Some(DhOutcome::Generated(pair));
+        }
+        let outcome = self.compute(task.name(), source, move || task.run()).await;
+        if let Some(DhOutcome::Agreed(_)) = outcome {
+            // Not before: what the handshake needs next would have to wait.
+            self.refill();
+        }
+        outcome
+    }
+
+    /// A key pair for a server's side of a sealed handshake, if there is one.
+    pub fn take_spare(&self, kex: Kex) -> Option<KexKeyPair> {
+        self.spares.as_ref()?.take_sealed(kex)
+    }
+
+    /// Makes key pairs, one at a time, until there are enough of them or somebody else has work.
+    pub fn refill(&self) {
+        let Some(spares) = self.spares.clone().filter(|spares| !spares.is_full()) else { return };
+        let Some(turn) = self.idle_turn() else { return };
+        let pool = self.clone();
+        tokio::task::spawn_blocking(move || {
+            spares.make();
+            drop(turn);
+            pool.refill();
+        });
     }
 
     /// As [`DhPool::compute`] unless `most` computations wait for their turn already.
@@ -55,7 +96,7 @@ impl DhPool {
         most: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
-        if lock(&self.0).waiting() >= most {
+        if lock(&self.turns).waiting() >= most {
             return Err(PoolError::Full);
         }
         self.compute(name, source, work).await.ok_or(PoolError::Closed)
@@ -82,16 +123,24 @@ impl DhPool {
 
     async fn turn(&self, source: Source) -> Option<Turn> {
         let awaited = {
-            let mut turns = lock(&self.0);
+            let mut turns = lock(&self.turns);
             if turns.free > 0 {
                 turns.free -= 1;
-                return Some(Turn(Some(self.0.clone())));
+                return Some(Turn(Some(self.turns.clone())));
             }
             let (sender, awaited) = oneshot::channel();
             turns.enqueue(source, sender);
             awaited
         };
         awaited.await.ok()
+    }
+
+    /// A turn if nobody has one.
+    fn idle_turn(&self) -> Option<Turn> {
+        let mut turns = lock(&self.turns);
+        let is_idle = turns.free == turns.workers;
+        turns.free -= usize::from(is_idle);
+        is_idle.then(|| Turn(Some(self.turns.clone())))
     }
 }
 
@@ -168,7 +217,13 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::super::limits::SPARE_PAIRS;
     use super::*;
+    use crate::proto::{ExponentSeed, Group, PublicValue};
 
     fn source(last: u8) -> Source {
         Source::of([127, 0, 0, last].into())
@@ -181,14 +236,14 @@ mod tests {
         from: u8,
         log: &Arc<Mutex<Vec<u8>>>,
     ) -> tokio::task::JoinHandle<()> {
-        let before = lock(&pool.0).waiting();
+        let before = lock(&pool.turns).waiting();
         let (own, log) = (pool.clone(), log.clone());
         let task = tokio::spawn(async move {
             let turn = own.turn(source(from)).await;
             log.lock().unwrap().push(name);
             drop(turn);
         });
-        while lock(&pool.0).waiting() == before {
+        while lock(&pool.turns).waiting() == before {
             tokio::task::yield_now().await;
         }
         task
@@ -209,7 +264,7 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(*log.lock().unwrap(), [1, 5, 6, 2, 7, 3, 4]);
-        let turns = lock(&pool.0);
+        let turns = lock(&pool.turns);
         assert!(turns.free == 1 && turns.waiting.is_empty() && turns.order.is_empty());
     }
 
@@ -238,6 +293,60 @@ mod tests {
         drop(busy);
         second.await.unwrap();
         assert_eq!(*log.lock().unwrap(), [2]);
-        assert_eq!(lock(&pool.0).free, 1);
+        assert_eq!(lock(&pool.turns).free, 1);
+    }
+
+    fn generate(group: Group) -> DhTask {
+        DhTask::Generate(ExponentSeed::draw(group, &mut rand::rng()))
+    }
+
+    /// A whole exchange's work on one side.
+    async fn exchange(pool: &DhPool, group: Group) {
+        let own = pool.run(generate(group), source(1)).await.unwrap();
+        let DhOutcome::Generated(own) = own else { panic!("asked for a pair") };
+        let peer = own.public_text().parse().unwrap();
+        let peer = PublicValue::check(group, peer).unwrap();
+        let agreed = pool.run(DhTask::Agree(own, peer), source(1)).await;
+        assert!(matches!(agreed, Some(DhOutcome::Agreed(_))));
+    }
+
+    async fn until_full(pool: &DhPool) {
+        let spares = pool.spares.clone().unwrap();
+        while !spares.is_full() || lock(&pool.turns).free == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_pool_makes_pairs_of_the_groups_in_use() {
+        let (pool, group) = (DhPool::keeping_spares(1), Group::Modp2048);
+        exchange(&pool, group).await;
+        timeout(Duration::from_secs(60), until_full(&pool)).await.unwrap();
+        // All workers are busy, and still there are pairs, each another one.
+        let busy = pool.turn(source(1)).await;
+        let mut texts = Vec::new();
+        for _ in 0..SPARE_PAIRS {
+            match pool.run(generate(group), source(1)).await {
+                Some(DhOutcome::Generated(pair)) => texts.push(pair.public_text()),
+                other => panic!("{other:?}"),
+            }
+        }
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), SPARE_PAIRS);
+        // No more are made while somebody computes.
+        pool.refill();
+        assert!(!pool.spares.as_ref().unwrap().is_full());
+        assert_eq!(lock(&pool.turns).free, 0);
+        drop(busy);
+    }
+
+    #[tokio::test]
+    async fn a_pool_of_a_client_makes_no_spare_pairs() {
+        let pool = DhPool::new(1);
+        exchange(&pool, Group::Modp2048).await;
+        pool.refill();
+        assert_eq!(lock(&pool.turns).free, 1);
+        assert!(pool.take_spare(Kex::Ffdhe3072).is_none());
     }
 }

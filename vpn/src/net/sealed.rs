@@ -153,7 +153,8 @@ pub async fn accept_sealed(
         };
         chosen(gated.suite()).await;
         let busy = Reject::Busy.encode();
-        let work = move || gated.respond(&mut rand::rng());
+        let spare = place.pool.take_spare(gated.kex());
+        let work = move || gated.respond_with_pair(spare, &mut rand::rng());
         let answered = place.pool.compute_unless_full("sealed", place.source, guard.queue, work);
         let (state, flight) = match answered.await {
             Ok(answered) => answered?,
@@ -163,6 +164,7 @@ pub async fn accept_sealed(
             }
             Err(PoolError::Closed) => return Err(SealedIoError::TimedOut),
         };
+        place.pool.refill();
         let (client_random, secrets) = state.key_log();
         log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
         write(&mut stream, &flight).await?;

@@ -178,6 +178,11 @@ impl ExponentSeed {
         Self { group, candidates: Zeroizing::new(candidates) }
     }
 
+    /// The group that they are for.
+    pub const fn group(&self) -> Group {
+        self.group
+    }
+
     /// Uses exactly this exponent, big-endian: for replaying recorded sessions.
     pub fn danger_from_exponent(group: Group, exponent: &[u8]) -> Self {
         Self { group, candidates: Zeroizing::new(vec![exponent.to_vec()]) }

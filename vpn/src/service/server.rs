@@ -48,7 +48,7 @@ impl MessageServer {
         console: Console,
         shutdown: Shutdown,
     ) -> Self {
-        let pool = DhPool::new(limits.dh_workers);
+        let pool = DhPool::keeping_spares(limits.dh_workers);
         let observers = Observers::default();
         Self {
             params,

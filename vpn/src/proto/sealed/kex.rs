@@ -48,6 +48,11 @@ impl Kex {
         Self::ALL.into_iter().find(|kex| kex.name() == name)
     }
 
+    /// Whether a pair of it is the same for both roles, so that a server can make one in advance.
+    pub fn is_finite_field(self) -> bool {
+        FfGroup::of(self).is_some()
+    }
+
     /// Answers a client's share: our share, and the secret.
     ///
     /// # Errors
@@ -63,6 +68,24 @@ impl Kex {
         };
         let exponent = group.draw(rng);
         Self::respond_ff(group, &exponent, share)
+    }
+
+    /// As [`Kex::respond`] with a pair made in advance; a fresh one if it is no pair for this.
+    ///
+    /// # Errors
+    ///
+    /// If the share cannot be used.
+    pub fn respond_with_pair(
+        self,
+        pair: KexKeyPair,
+        share: &[u8],
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<(Vec<u8>, KexSecret), KexError> {
+        if pair.kex != self || !self.is_finite_field() {
+            return self.respond(share, rng);
+        }
+        let own = pair.share.clone();
+        Ok((own, pair.finish(share)?))
     }
 
     /// As [`Kex::respond`] with a given exponent, for replaying recorded sessions; `None` if this is
@@ -276,6 +299,23 @@ mod tests {
             let ours = pair.finish(&share).unwrap();
             assert_eq!(ours.as_bytes(), theirs.as_bytes());
             assert_eq!(Kex::from_name(kex.name()), Some(kex));
+        }
+    }
+
+    #[test]
+    fn a_pair_made_in_advance_serves_the_exchange_that_it_is_for() {
+        let mut rng = rand::rng();
+        for (kex, of, is_used) in [
+            (Kex::Ffdhe3072, Kex::Ffdhe3072, true),
+            (Kex::Ffdhe3072, Kex::Ffdhe4096, false),
+            (Kex::X25519MlKem768, Kex::X25519MlKem768, false),
+        ] {
+            let (client, spare) =
+                (KexKeyPair::generate(kex, &mut rng), KexKeyPair::generate(of, &mut rng));
+            let expected = spare.share().to_vec();
+            let (share, theirs) = kex.respond_with_pair(spare, client.share(), &mut rng).unwrap();
+            assert_eq!(share == expected, is_used);
+            assert_eq!(client.finish(&share).unwrap().as_bytes(), theirs.as_bytes());
         }
     }
 

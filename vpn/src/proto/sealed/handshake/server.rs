@@ -8,7 +8,7 @@ use super::super::super::negotiate::{EnabledSuite, SuiteId};
 use super::super::alert::Alert;
 use super::super::error::SealedError;
 use super::super::hello::{ClientHello, Reject, ServerHello, ranked, suite_name};
-use super::super::kex::{Kex, KexSecret};
+use super::super::kex::{Kex, KexKeyPair, KexSecret};
 use super::super::record::{RecordOpener, RecordSealer, content};
 use super::super::schedule::{HandshakeSecrets, Psk};
 use super::super::session::{Keys, Limits, Session};
@@ -145,7 +145,23 @@ impl Gated {
         self,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Result<(ServerFlightSent, Vec<u8>), SealedError> {
-        let (share, secret) = self.kex.respond(&self.hello.share, rng)?;
+        self.respond_with_pair(None, rng)
+    }
+
+    /// As [`Gated::respond`], with a key pair made in advance if there is one for [`Gated::kex`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Gated::respond`].
+    pub fn respond_with_pair(
+        self,
+        pair: Option<KexKeyPair>,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<(ServerFlightSent, Vec<u8>), SealedError> {
+        let (share, secret) = match pair {
+            Some(pair) => self.kex.respond_with_pair(pair, &self.hello.share, rng)?,
+            None => self.kex.respond(&self.hello.share, rng)?,
+        };
         let mut random = [0; 32];
         rng.fill_bytes(&mut random);
         self.danger_respond_with(random, &share, &secret)
