@@ -464,6 +464,41 @@ fn a_pipe_carries_both_directions_and_their_ends() {
     assert!(std::fs::read(&got).unwrap() == back);
 }
 
+/// A server whose output goes to a reader that takes its time, and a client that feeds it.
+#[test]
+fn a_pipe_has_ended_when_the_server_has_passed_on_everything() {
+    let keys = Keys::new();
+    let line = keys.read("client.pub");
+    keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
+    let (identity, clients) = (keys.path("server"), keys.path("authorized"));
+    let mut command = vpn();
+    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--identity", &identity]);
+    command.args(["--authorized-clients", &clients, "--service", "pipe"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Process(command.spawn().unwrap());
+    let mut output = server.0.stdout.take().unwrap();
+    let log = Lines::of(server.0.stderr.take().unwrap());
+    let announced = log.until("Listening on ");
+    let port = announced.rsplit(':').next().unwrap().to_owned();
+    let (key, pin) = (keys.path("client"), keys.fingerprint("server"));
+    let sent: Vec<u8> = (0..2_000_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let input = std::fs::File::open(keys.folder.file("sent", &sent)).unwrap();
+    let mut command = vpn();
+    command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
+    command.args(["--identity", &key, "--server-key", &pin]).stdin(input);
+    let mut client = Process(command.spawn().unwrap());
+    // Longer than a peer has to say its last words, and nothing is read meanwhile.
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_secs(3) {
+        assert_eq!(client.0.try_wait().unwrap(), None, "nobody has the data yet");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let mut got = Vec::new();
+    output.read_to_end(&mut got).unwrap();
+    assert!(got == sent);
+    assert!(client.wait().success() && server.wait().success());
+}
+
 #[test]
 fn a_pipe_that_is_cut_is_no_success_on_either_side() {
     let keys = Keys::new();

@@ -409,7 +409,16 @@ impl SealedConnection {
     /// # Errors
     ///
     /// If the peer did not.
-    pub async fn close(mut self) -> Result<(), SealedIoError> {
+    pub async fn close(self) -> Result<(), SealedIoError> {
+        timeout(FAREWELL, self.close_when_peer_does()).await.map_err(|_| SealedIoError::TimedOut)?
+    }
+
+    /// As [`SealedConnection::close`], for as long as it takes the peer to take what it was sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`SealedConnection::close`].
+    pub async fn close_when_peer_does(mut self) -> Result<(), SealedIoError> {
         self.session.close(Alert::CloseNotify)?;
         let answered = async {
             while !self.session.is_closed() {
@@ -418,9 +427,9 @@ impl SealedConnection {
             self.flush().await?;
             Ok(())
         };
-        let result = timeout(FAREWELL, answered).await;
+        let result = answered.await;
         super::farewell(self.stream).await;
-        result.map_err(|_| SealedIoError::TimedOut)?
+        result
     }
 
     /// Ends the session for a reason.

@@ -193,7 +193,8 @@ async fn run_pipe(mut connection: SealedConnection) -> Result<(), ClientError> {
     open(&mut connection, PIPE).await?;
     let joined = join(&mut connection, Feed::stdin(), Drain::stdout()).await;
     match joined {
-        Ok(()) => Ok(connection.close().await?),
+        // The server says that it is the end once it has passed on everything.
+        Ok(()) => Ok(connection.close_when_peer_does().await?),
         Err(PipeError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             // Whoever reads has enough.
             connection.abort(Alert::CloseNotify).await;
