@@ -89,12 +89,13 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
     let handshake = async {
         let start = move || HelloSent::start(config, kex, &mut rand::rng());
         let (state, hello) = compute(place, start).await?;
-        write(&mut stream, &hello).await?;
         let mut input = Vec::new();
-        let first = match read_part(&mut stream, &mut input, Part::Hello).await {
-            Err(SealedIoError::Sealed(SealedError::Cut)) => {
-                return Err(SealedIoError::NoAnswer.into());
-            }
+        let first = async {
+            write(&mut stream, &hello).await?;
+            read_part(&mut stream, &mut input, Part::Hello).await
+        };
+        let first = match first.await {
+            Err(error) if is_silent_end(&error) => return Err(SealedIoError::NoAnswer.into()),
             first => first?,
         };
         let state = compute(place, move || state.on_first(&first)).await?;
@@ -122,6 +123,20 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
     let result = timeout_at(place.deadline.into(), handshake).await;
     let (session, ready): (Session, Ready) = result.map_err(|_| SealedIoError::TimedOut)??;
     Ok((SealedConnection::new(stream, session, place), ready))
+}
+
+/// Whether the server closed without a word; whether it read our words before does not matter.
+fn is_silent_end(error: &SealedIoError) -> bool {
+    match error {
+        SealedIoError::Sealed(SealedError::Cut) => true,
+        SealedIoError::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+        ),
+        _ => false,
+    }
 }
 
 /// Shakes hands as a server.
