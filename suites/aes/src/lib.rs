@@ -3,24 +3,11 @@
 #![forbid(unsafe_code)]
 
 use aes::{Aes128, Aes192, Aes256};
-use vpn_suite::{
-    Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, SuiteError, check_key_length,
-};
+use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
 
 /// The suite `AES`: the right choice wherever the peer has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Aes;
-
-impl Aes {
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        check_key_length(self, key)?;
-        Ok(match key.len() {
-            16 => Box::new(Cbc::<Aes128>::new(key)?),
-            24 => Box::new(Cbc::<Aes192>::new(key)?),
-            _ => Box::new(Cbc::<Aes256>::new(key)?),
-        })
-    }
-}
 
 impl CipherSuite for Aes {
     fn name(&self) -> &'static str {
@@ -40,12 +27,16 @@ impl CipherSuite for Aes {
         true
     }
 
-    fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
+    fn speed(&self) -> SpeedClass {
+        SpeedClass::Hardware
     }
 
-    fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
+    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+        Ok(match key.len() {
+            16 => Box::new(Cbc::<Aes128>::new(key)?),
+            24 => Box::new(Cbc::<Aes192>::new(key)?),
+            _ => Box::new(Cbc::<Aes256>::new(key)?),
+        })
     }
 }
 

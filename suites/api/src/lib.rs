@@ -10,7 +10,7 @@
 //! A suite is a type that implements the trait, and one line that registers it:
 //!
 //! ```
-//! use vpn_suite::{Cbc, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, Registry, SuiteError};
+//! use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, Registry, SuiteError};
 //!
 //! struct Example;
 //!
@@ -27,12 +27,7 @@
 //!     fn is_constant_time(&self) -> bool {
 //!         true
 //!     }
-//!     fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
-//!         vpn_suite::check_key_length(self, key)?;
-//!         Ok(Box::new(Cbc::<aes::Aes128>::new(key)?))
-//!     }
-//!     fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
-//!         vpn_suite::check_key_length(self, key)?;
+//!     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
 //!         Ok(Box::new(Cbc::<aes::Aes128>::new(key)?))
 //!     }
 //! }
@@ -63,7 +58,7 @@ pub use crate::cbc::{Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, Lane};
 pub use crate::error::{RegistryError, SuiteError};
 pub use crate::key_size::{KeySize, KeySizes};
 pub use crate::registry::{Registration, Registry};
-pub use crate::suite::{CipherSuite, check_key_length};
+pub use crate::suite::{CipherSuite, SpeedClass, check_key_length};
 
 // `register!` expands in crates that do not depend on inventory themselves.
 #[doc(hidden)]

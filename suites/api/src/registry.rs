@@ -157,7 +157,7 @@ const MAX_NAME: usize = 26;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CbcDecryptor, CbcEncryptor, KeySizes, SuiteError};
+    use crate::{CbcCipher, KeySizes, SuiteError};
 
     struct Toy {
         name: &'static str,
@@ -182,11 +182,8 @@ mod tests {
         fn is_constant_time(&self) -> bool {
             true
         }
-        fn encryptor(&self, _: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
-            unreachable!("a registry keys nothing")
-        }
-        fn decryptor(&self, _: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
-            unreachable!("a registry keys nothing")
+        fn keyed(&self, _: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+            unreachable!("nothing here encrypts")
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{CbcDecryptor, CbcEncryptor, KeySize, KeySizes, SuiteError};
+use crate::{CbcCipher, CbcDecryptor, CbcEncryptor, KeySize, KeySizes, SuiteError};
 
 /// A block cipher in CBC mode that can be negotiated by name and key size.
 ///
@@ -29,20 +29,61 @@ pub trait CipherSuite: Send + Sync {
     /// a suite must say it, and users are told.
     fn is_constant_time(&self) -> bool;
 
+    /// Tells what speed to expect of it.
+    fn speed(&self) -> SpeedClass {
+        SpeedClass::Software
+    }
+
+    /// Makes the cipher keyed with `key`, whose length is one of [`key_sizes`](Self::key_sizes):
+    /// [`encryptor`](Self::encryptor) and [`decryptor`](Self::decryptor) see to that.
+    ///
+    /// # Errors
+    ///
+    /// [`SuiteError::WeakKey`] if the cipher is known to fail with this key.
+    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>;
+
     /// Makes an encryptor keyed with `key`.
     ///
     /// # Errors
     ///
     /// [`SuiteError::KeyLength`] unless the key's length is one of [`key_sizes`](Self::key_sizes),
-    /// [`SuiteError::WeakKey`] if the cipher is known to fail with this key.
-    fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError>;
+    /// and those of [`keyed`](Self::keyed).
+    fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
+        check_key_length(self, key)?;
+        Ok(self.keyed(key)?)
+    }
 
     /// Makes a decryptor keyed with `key`.
     ///
     /// # Errors
     ///
     /// Those of [`encryptor`](Self::encryptor), for the same keys.
-    fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError>;
+    fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
+        check_key_length(self, key)?;
+        Ok(self.keyed(key)?)
+    }
+}
+
+/// How fast a cipher is on a current processor, in orders of magnitude; `vpn speed` measures it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpeedClass {
+    /// Most processors have instructions for it: gigabytes a second.
+    Hardware,
+    /// Many tens of megabytes a second, up to hundreds.
+    Software,
+    /// A few tens of megabytes a second at most.
+    Slow,
+}
+
+impl fmt::Display for SpeedClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hardware => "hardware",
+            Self::Software => "software",
+            Self::Slow => "slow",
+        })
+    }
 }
 
 /// Shows the name.

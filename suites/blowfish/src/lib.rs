@@ -5,20 +5,11 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{
-    Cbc, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, SuiteError, check_key_length,
-};
+use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
 
 /// The suite `Blowfish`: for peers that have nothing better.
 #[derive(Clone, Copy, Debug)]
 pub struct Blowfish;
-
-impl Blowfish {
-    fn keyed(&self, key: &[u8]) -> Result<Box<Cbc<blowfish::Blowfish>>, SuiteError> {
-        check_key_length(self, key)?;
-        Cbc::new(key).map(Box::new)
-    }
-}
 
 impl CipherSuite for Blowfish {
     fn name(&self) -> &'static str {
@@ -38,12 +29,8 @@ impl CipherSuite for Blowfish {
         false
     }
 
-    fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
-    }
-
-    fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
+    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+        Ok(Box::new(Cbc::<blowfish::Blowfish>::new(key)?))
     }
 }
 

@@ -5,9 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{
-    Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, SuiteError, check_key_length,
-};
+use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
 use zeroize::Zeroizing;
 
 /// The suite `DES`: seven key bytes, to which a zero byte is added.
@@ -16,15 +14,6 @@ use zeroize::Zeroizing;
 /// The peers that this is for do just that.
 #[derive(Clone, Copy, Debug)]
 pub struct Des;
-
-impl Des {
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        check_key_length(self, key)?;
-        let mut padded = Zeroizing::new([0; 8]);
-        padded[..key.len()].copy_from_slice(key);
-        Ok(Box::new(Cbc::<des::Des>::new(padded.as_slice())?))
-    }
-}
 
 impl CipherSuite for Des {
     fn name(&self) -> &'static str {
@@ -44,12 +33,14 @@ impl CipherSuite for Des {
         false
     }
 
-    fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
+    fn speed(&self) -> SpeedClass {
+        SpeedClass::Slow
     }
 
-    fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
+    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+        let mut padded = Zeroizing::new([0; 8]);
+        padded[..key.len()].copy_from_slice(key);
+        Ok(Box::new(Cbc::<des::Des>::new(padded.as_slice())?))
     }
 }
 

@@ -6,9 +6,7 @@
 #![forbid(unsafe_code)]
 
 use des::{TdesEde2, TdesEde3};
-use vpn_suite::{
-    Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, SuiteError, check_key_length,
-};
+use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
 
 /// The suite `DES3`: three DES keys of 64 bits, or two, the first of which serves as the third.
 ///
@@ -16,21 +14,6 @@ use vpn_suite::{
 /// each other out, and single DES remains.
 #[derive(Clone, Copy, Debug)]
 pub struct Des3;
-
-impl Des3 {
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        check_key_length(self, key)?;
-        let (k1, rest) = key.split_at(8);
-        let (k2, k3) = rest.split_at(8);
-        let reason = match (is_same_des_key(k1, k2), is_same_des_key(k2, k3)) {
-            (true, _) => "its first two DES keys are equal",
-            (_, true) => "its last two DES keys are equal",
-            _ if k3.is_empty() => return Ok(Box::new(Cbc::<TdesEde2>::new(key)?)),
-            _ => return Ok(Box::new(Cbc::<TdesEde3>::new(key)?)),
-        };
-        Err(SuiteError::WeakKey { suite: self.name(), reason })
-    }
-}
 
 impl CipherSuite for Des3 {
     fn name(&self) -> &'static str {
@@ -54,12 +37,20 @@ impl CipherSuite for Des3 {
         false
     }
 
-    fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
+    fn speed(&self) -> SpeedClass {
+        SpeedClass::Slow
     }
 
-    fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
-        Ok(self.keyed(key)?)
+    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+        let (k1, rest) = key.split_at(8);
+        let (k2, k3) = rest.split_at(8);
+        let reason = match (is_same_des_key(k1, k2), is_same_des_key(k2, k3)) {
+            (true, _) => "its first two DES keys are equal",
+            (_, true) => "its last two DES keys are equal",
+            _ if k3.is_empty() => return Ok(Box::new(Cbc::<TdesEde2>::new(key)?)),
+            _ => return Ok(Box::new(Cbc::<TdesEde3>::new(key)?)),
+        };
+        Err(SuiteError::WeakKey { suite: self.name(), reason })
     }
 }
 

@@ -20,6 +20,7 @@ struct Row {
     block_size: usize,
     enabled: Vec<u32>,
     constant_time: bool,
+    speed: String,
     notes: Vec<&'static str>,
 }
 
@@ -55,13 +56,15 @@ fn row(suite: &'static dyn CipherSuite, settings: &Settings) -> Row {
         block_size: suite.block_size(),
         enabled: enabled.map_or_else(Vec::new, |e| e.sizes.iter().map(|s| s.bits()).collect()),
         constant_time: suite.is_constant_time(),
+        speed: suite.speed().to_string(),
         notes,
     }
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut cells =
-        vec![["NAME", "ALIASES", "KEY BITS", "BLOCK", "ENABLED", "NOTE"].map(str::to_owned)];
+    let mut cells = vec![
+        ["NAME", "ALIASES", "KEY BITS", "BLOCK", "SPEED", "ENABLED", "NOTE"].map(str::to_owned),
+    ];
     let or_dash = |text: String| {
         if text.is_empty() { "-".to_owned() } else { text }
     };
@@ -72,11 +75,12 @@ fn table(rows: &[Row]) -> String {
             or_dash(row.aliases.join(", ")),
             row.key_sizes_text.clone(),
             format!("{} bytes", row.block_size),
+            row.speed.clone(),
             or_dash(enabled.join(", ")),
             or_dash(row.notes.join("; ")),
         ]
     }));
-    let widths: [usize; 6] = std::array::from_fn(|column| {
+    let widths: [usize; 7] = std::array::from_fn(|column| {
         cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });
     let mut text = String::new();
