@@ -7,7 +7,8 @@ use vpn_suite::{CipherSuite, Registry};
 
 use super::args::SuitesArgs;
 use super::failure::{Exit, Failure};
-use crate::config::{BUILT_IN, Overrides, Settings};
+use crate::config::{BUILT_IN, ConfigError, Overrides, Problem, Settings};
+use crate::proto::EnabledSuite;
 
 /// A suite as `--json` prints it; sizes in bits, the block in bytes.
 #[derive(Debug, Serialize)]
@@ -28,8 +29,13 @@ pub(super) fn run(args: &SuitesArgs, registry: &Registry) -> Result<(), Failure>
     if args.show_config {
         return print(BUILT_IN);
     }
-    let settings = Settings::load(args.config.as_deref(), registry, &Overrides::default())?;
-    let rows: Vec<Row> = registry.iter().map(|suite| row(suite, &settings)).collect();
+    let enabled = match Settings::load(args.config.as_deref(), registry, &Overrides::default()) {
+        Ok(settings) => settings.enabled.to_vec(),
+        // Still a program whose ciphers one may want to see.
+        Err(ConfigError::Problem { problem: Problem::NothingBuiltIn { .. }, .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let rows: Vec<Row> = registry.iter().map(|suite| row(suite, &enabled)).collect();
     if args.json {
         let json = serde_json::to_string_pretty(&rows).map_err(|error| {
             Failure::new(Exit::Local, format_args!("cannot write JSON: {error}"))
@@ -39,8 +45,8 @@ pub(super) fn run(args: &SuitesArgs, registry: &Registry) -> Result<(), Failure>
     print(&table(&rows))
 }
 
-fn row(suite: &'static dyn CipherSuite, settings: &Settings) -> Row {
-    let enabled = settings.enabled.iter().find(|e| e.suite.name() == suite.name());
+fn row(suite: &'static dyn CipherSuite, enabled: &[EnabledSuite]) -> Row {
+    let enabled = enabled.iter().find(|e| e.suite.name() == suite.name());
     let mut notes = Vec::new();
     if suite.block_size() <= 8 {
         notes.push("64-bit block");

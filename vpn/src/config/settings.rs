@@ -164,6 +164,15 @@ impl Settings {
             let problem = Problem::Syntax(one_line(error.message()));
             at(error.span().unwrap_or_default(), problem)
         })?;
+        if source == Source::BuiltIn {
+            // A program may be built without some of the suites that are usual.
+            let is_linked = |name: &str| registry.find_ignoring_case(name).is_some();
+            file.supported_cipher.retain(|c| is_linked(c.get_ref().name.get_ref()));
+            if file.supported_cipher.is_empty() {
+                let linked = registry.names().collect::<Vec<_>>().join(", ");
+                return Err(at(0..0, Problem::NothingBuiltIn { linked }));
+            }
+        }
         let enabled = enable(&file.supported_cipher, registry).map_err(|(s, p)| at(s, p))?;
         let line_of = |keys: &Spanned<_>| line_of_bytes(text.as_bytes(), keys.span().start);
         let key_lines = file.supported_cipher.iter().map(|c| line_of(&c.get_ref().keys)).collect();
@@ -555,6 +564,8 @@ pub enum Problem {
     Network { found: String },
     #[error("no [[supported_cipher]] table: nothing could be agreed on")]
     NoCiphers,
+    #[error("none of its ciphers is linked; list some of {linked} in a {DEFAULT_PATH}")]
+    NothingBuiltIn { linked: String },
     #[error("the list of keys of {suite} is empty (possible: {possible})")]
     NoSizes { suite: &'static str, possible: String },
     #[error("not UTF-8 text")]
