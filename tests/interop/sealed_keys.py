@@ -25,10 +25,6 @@ class Silent(PeerError):
     alert = None
 
 
-class Refused(PeerError):
-    exit_code, alert = 4, None
-
-
 class Denied(PeerError):
     exit_code, alert = 5, ACCESS_DENIED
 

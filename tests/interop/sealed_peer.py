@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""An independent peer for the sealed profile, to test the Rust program against.
+
+It was written from the specification and the known answers alone and shares no code with the program. The block
+ciphers are pycryptodome's; ML-KEM, X25519 and Ed25519 are those of the package `cryptography`; the groups of RFC 7919
+come from their formula, the key schedule from hmac and hashlib.
+
+    sealed_peer.py verify --vectors sealed.json
+    sealed_peer.py client --port 4600 --identity id_ed25519 --server-key server.pub --text hello
+    sealed_peer.py server --identity id_ed25519 --authorized-clients authorized_clients --sessions 1
+
+An identity is a file as ssh-keygen writes it, or its 32 bytes in hexadecimal. The client prints the replies, one a
+line; the server prints `PORT <n>` and then one JSON object a line. Exit codes are those of the program.
+"""
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+sys.dont_write_bytecode = True
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key  # noqa: E402
+
+from sealed_keys import KEXES, PeerError  # noqa: E402
+from sealed_proto import Suite  # noqa: E402
+from sealed_session import Rejected, Wire, accept, connect  # noqa: E402
+from sealed_verify import verify  # noqa: E402
+
+MESSAGE_LIMIT = 1 << 20
+PRINTING = threading.Lock()
+
+
+def emit(event: str, **fields: Any) -> None:
+    with PRINTING:
+        print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)
+
+
+def fingerprint(public: bytes) -> str:
+    """As ssh-keygen shows it."""
+    blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + public
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def reversed_text(text: bytes) -> bytes:
+    """By Unicode scalar value; what is not UTF-8, by byte."""
+    try:
+        return text.decode()[::-1].encode()
+    except UnicodeDecodeError:
+        return text[::-1]
+
+
+# Arguments
+
+def identity(text: str) -> Ed25519PrivateKey:
+    if re.fullmatch("[0-9a-fA-F]{64}", text):
+        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text))
+    key = load_ssh_private_key(Path(text).read_bytes(), None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(f"{text} is no Ed25519 key")
+    return key
+
+
+def public_keys(path: str) -> list[bytes]:
+    """The keys of a .pub file or of lines without options."""
+    keys = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        kind, blob = line.split()[:2]
+        raw = base64.b64decode(blob, validate=True)
+        if kind != "ssh-ed25519" or raw[:19] != b"\0\0\0\x0bssh-ed25519\0\0\0\x20" or len(raw) != 51:
+            raise ValueError(f"{path}: expected lines of ssh-ed25519 KEY, without options")
+        keys.append(raw[19:])
+    return keys
+
+
+def server_key(text: str) -> bytes | None:
+    return None if text == "none" else public_keys(text)[0]
+
+
+def psk(path: str) -> bytes:
+    key = bytes.fromhex(Path(path).read_text(encoding="ascii").strip())
+    if len(key) < 32 or not any(key):
+        raise ValueError("a PSK has 32 or more bytes, not all of them zero")
+    return key
+
+
+def listed(known: Any) -> Any:
+    def parse(text: str) -> list[Any]:
+        return [known(name) for name in text.split(",")]
+    return parse
+
+
+def text_of(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("verify")
+    check.add_argument("--vectors", required=True)
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--host", default="127.0.0.1")
+    both.add_argument("--identity", type=identity)
+    both.add_argument("--psk", type=psk, action="append", default=[])
+    both.add_argument("--kex", type=listed(KEXES.__getitem__), default=list(KEXES.values()), help="in this order")
+    both.add_argument("--suite", "--suites", type=listed(Suite), default=[Suite("aes-256-cbc")], help="in this order")
+    both.add_argument("--update-keys", action="store_true", help="a key update after every message of ours")
+    both.add_argument("--split", type=int, default=0, help="write this many bytes at once")
+    both.add_argument("--deadline", type=float, default=20.0, help="seconds for every read and write")
+    client = commands.add_parser("client", parents=[both])
+    client.add_argument("--port", type=int, required=True)
+    client.add_argument("--server-key", type=server_key, help="a .pub file, or none for the first contact")
+    client.add_argument("--share", type=KEXES.__getitem__, help="the kex to send a share for, if not the first")
+    client.add_argument("--text", dest="texts", action="append", default=[])
+    client.add_argument("--text-file", dest="texts", action="append", type=text_of)
+    client.add_argument("--fresh-exchange", action="store_true", help="a fresh key exchange between messages")
+    client.add_argument("--pipeline", action="store_true", help="send all messages, then read: for short ones")
+    server = commands.add_parser("server", parents=[both])
+    server.add_argument("--port", type=int, default=0)
+    server.add_argument("--authorized-clients")
+    server.add_argument("--gate", choices=("optional", "required"), default="optional")
+    server.add_argument("--sessions", type=int, default=0, help="end after this many; 0 means never")
+    return parser.parse_args()
+
+
+# Client and server
+
+def run_client(args: argparse.Namespace) -> None:
+    session = connect(args)
+    session.open_service("message")
+    print(f"{session.kex.name}, {session.send.suite.name}", file=sys.stderr, flush=True)
+
+    def say(text: str, last: bool) -> None:
+        session.write_message(text.encode())
+        if args.update_keys:
+            session.update_key()
+        if args.fresh_exchange and not last:
+            session.fresh_exchange()
+
+    def hear(text: str) -> None:
+        reply = session.read_message(MESSAGE_LIMIT)
+        if reply != reversed_text(text.encode()):
+            raise PeerError(f"{len(reply or b'')} bytes that are not the text reversed")
+        print((reply or b"").decode(), flush=True)
+
+    for number, text in enumerate(args.texts, 1):
+        say(text, number == len(args.texts))
+        if not args.pipeline:
+            hear(text)
+    for text in args.texts if args.pipeline else []:
+        hear(text)
+    session.close()
+    print(f"epochs {session.send.epoch} and {session.receive.epoch}", file=sys.stderr)
+
+
+def serve(sock: socket.socket, args: argparse.Namespace) -> bool:
+    """One connection; whether it was a session that ended as it should. None that only got a Reject."""
+    session = accept(Wire(sock, args), args, lambda: public_keys(args.authorized_clients) if args.authorized_clients else [])
+    emit("established", kex=session.kex.name, suite=session.send.suite.name, psk=session.by_psk,
+         client=fingerprint(session.peer) if session.peer else None)
+    session.accept_service(["message"])
+    while (text := session.read_message(MESSAGE_LIMIT)) is not None:
+        emit("message", text=text.decode(errors="replace"))
+        session.write_message(reversed_text(text))
+        if args.update_keys:
+            session.update_key()
+    session.finish()
+    emit("closed", sent=session.send.epoch, received=session.receive.epoch)
+    return True
+
+
+def run_server(args: argparse.Namespace) -> int:
+    listener = socket.create_server((args.host, args.port))
+    ended: list[bool] = []
+    change = threading.Condition()
+
+    def one(sock: socket.socket) -> None:
+        result: bool | None = False
+        try:
+            with sock:
+                result = serve(sock, args)
+        except Rejected as error:
+            result = None
+            emit("rejected", reason=str(error))
+        except (PeerError, OSError) as error:
+            emit("failed", kind=type(error).__name__, reason=str(error))
+        finally:
+            with change:
+                ended.extend([] if result is None else [result])
+                change.notify()
+
+    def forever() -> None:
+        while True:
+            sock, _ = listener.accept()
+            threading.Thread(target=one, args=(sock,), daemon=True).start()
+
+    print(f"PORT {listener.getsockname()[1]}", flush=True)
+    threading.Thread(target=forever, daemon=True).start()
+    with change:
+        change.wait_for(lambda: args.sessions and len(ended) >= args.sessions)
+        return 0 if all(ended) else 1
+
+
+def main() -> int:
+    try:
+        args = arguments()
+        if args.command == "verify":
+            return verify(args.vectors)
+        if args.command == "server":
+            return run_server(args)
+        run_client(args)
+        return 0
+    except PeerError as error:
+        print(f"sealed_peer: {error}", file=sys.stderr)
+        return error.exit_code
+    except (OSError, ValueError, KeyError) as error:
+        print(f"sealed_peer: {type(error).__name__}: {error}", file=sys.stderr)
+        return 3 if isinstance(error, OSError) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
