@@ -32,7 +32,8 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key  #
 
 from sealed_keys import KEXES, PeerError  # noqa: E402
 from sealed_proto import Suite  # noqa: E402
-from sealed_session import Rejected, Wire, accept, connect  # noqa: E402
+from sealed_handshake import accept, connect  # noqa: E402
+from sealed_session import Rejected, Wire  # noqa: E402
 from sealed_verify import verify  # noqa: E402
 
 MESSAGE_LIMIT = 1 << 20
@@ -87,6 +88,11 @@ def server_key(text: str) -> bytes | None:
     return None if text == "none" else public_keys(text)[0]
 
 
+def authorized(args: argparse.Namespace) -> list[bytes]:
+    """Read anew for every client."""
+    return public_keys(args.authorized_clients) if args.authorized_clients else []
+
+
 def psk(path: str) -> bytes:
     key = bytes.fromhex(Path(path).read_text(encoding="ascii").strip())
     if len(key) < 32 or not any(key):
@@ -116,6 +122,7 @@ def arguments() -> argparse.Namespace:
     both.add_argument("--kex", type=listed(KEXES.__getitem__), default=list(KEXES.values()), help="in this order")
     both.add_argument("--suite", "--suites", type=listed(Suite), default=[Suite("aes-256-cbc")], help="in this order")
     both.add_argument("--update-keys", action="store_true", help="a key update after every message of ours")
+    both.add_argument("--ping", action="store_true", help="a ping before every message of ours")
     both.add_argument("--split", type=int, default=0, help="write this many bytes at once")
     both.add_argument("--deadline", type=float, default=20.0, help="seconds for every read and write")
     client = commands.add_parser("client", parents=[both])
@@ -142,6 +149,8 @@ def run_client(args: argparse.Namespace) -> None:
     print(f"{session.kex.name}, {session.send.suite.name}", file=sys.stderr, flush=True)
 
     def say(text: str, last: bool) -> None:
+        if args.ping:
+            session.ping(text.encode()[:64])
         session.write_message(text.encode())
         if args.update_keys:
             session.update_key()
@@ -164,20 +173,21 @@ def run_client(args: argparse.Namespace) -> None:
     print(f"epochs {session.send.epoch} and {session.receive.epoch}", file=sys.stderr)
 
 
-def serve(sock: socket.socket, args: argparse.Namespace) -> bool:
-    """One connection; whether it was a session that ended as it should. None that only got a Reject."""
-    session = accept(Wire(sock, args), args, lambda: public_keys(args.authorized_clients) if args.authorized_clients else [])
+def serve(sock: socket.socket, args: argparse.Namespace) -> None:
+    """One connection, from its first byte to the end of its session."""
+    session = accept(Wire(sock, args), args, lambda: authorized(args))
     emit("established", kex=session.kex.name, suite=session.send.suite.name, psk=session.by_psk,
          client=fingerprint(session.peer) if session.peer else None)
     session.accept_service(["message"])
     while (text := session.read_message(MESSAGE_LIMIT)) is not None:
         emit("message", text=text.decode(errors="replace"))
+        if args.ping:
+            session.ping(text[:64])
         session.write_message(reversed_text(text))
         if args.update_keys:
             session.update_key()
     session.finish()
     emit("closed", sent=session.send.epoch, received=session.receive.epoch)
-    return True
 
 
 def run_server(args: argparse.Namespace) -> int:
@@ -186,10 +196,11 @@ def run_server(args: argparse.Namespace) -> int:
     change = threading.Condition()
 
     def one(sock: socket.socket) -> None:
-        result: bool | None = False
+        result: bool | None = False  # none where all there was is a Reject
         try:
             with sock:
-                result = serve(sock, args)
+                serve(sock, args)
+            result = True
         except Rejected as error:
             result = None
             emit("rejected", reason=str(error))

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sealed_keys import (CURVE_L, KEXES, FiniteField, PeerError, Reader, Schedule, expand_label, gate, raw_public, sha256,
+from sealed_keys import (CURVE_L, KEXES, FiniteField, PeerError, Reader, Schedule, gate, raw_public, sha256,
                          small_order, uint, vector, verify_strict)
 from sealed_proto import (ALERT, CLIENT_AUTH, DATA, EOF, HANDSHAKE, KEY_UPDATE, OPEN, OPEN_REPLY, PREFACE, READY,
                           SERVER_AUTH, SERVER_HELLO, Half, Hello, Suite, auth_frame, open_auth, open_frame,
