@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::io::Write;
-use std::panic::catch_unwind;
+use std::panic::{RefUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -33,18 +33,18 @@ const SUITES: [(&str, u32); 9] = [
 /// Cells run at once; most of their time is Python's.
 const AT_ONCE: usize = 2;
 
-/// A Python with the peer's packages, or none, which is said aloud or an error if it must be there.
-fn python() -> Option<PathBuf> {
+/// A Python with these packages, or none, which is said aloud or an error if it must be there.
+pub(crate) fn python(packages: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop");
     let python = std::env::var_os("VPN_INTEROP_PYTHON")
         .map_or_else(|| folder.join(".venv/bin/python"), PathBuf::from);
-    let probe = Command::new(&python).args(["-c", "import Crypto, diffiehellman"]).output();
+    let probe = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
     if probe.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
     assert!(
         std::env::var_os("VPN_INTEROP_REQUIRED").is_none(),
-        "{} cannot import Crypto and diffiehellman",
+        "{} cannot import {packages}",
         python.display()
     );
     // Not with eprintln!, which the test harness would swallow.
@@ -55,14 +55,15 @@ fn python() -> Option<PathBuf> {
     None
 }
 
-fn peer(python: &Path, args: &[&str]) -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/classic_peer.py");
+/// A script of tests/interop/ with these arguments.
+pub(crate) fn peer(python: &Path, script: &str, args: &[&str]) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop").join(script);
     let mut command = Command::new(python);
     command.arg(script).args(args).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-fn reversed(text: &str) -> String {
+pub(crate) fn reversed(text: &str) -> String {
     text.chars().rev().collect()
 }
 
@@ -113,7 +114,8 @@ impl Cell {
     }
 
     fn peer(&self, python: &Path, command: &str, cipher: &str) -> Command {
-        let mut command = peer(python, &[command, "--cipher", cipher, "--dialect", self.theirs]);
+        let args = [command, "--cipher", cipher, "--dialect", self.theirs];
+        let mut command = peer(python, "classic_peer.py", &args);
         command.args(self.switches);
         command
     }
@@ -266,11 +268,25 @@ fn more_cells() -> Vec<Cell> {
 
 #[test]
 fn the_matrix_of_dialects_suites_sizes_and_roles() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("Crypto, diffiehellman") else { return };
     let mut cells = matrix();
-    if std::env::var_os("VPN_INTEROP_FULL").is_some() {
+    if is_full() {
         cells.extend(more_cells());
     }
+    run_all("interop matrix", &cells, |cell| cell.run(&python));
+}
+
+/// Whether the cells are wanted that take too long for every run.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("VPN_INTEROP_FULL").is_some()
+}
+
+/// Runs every cell, a few at once, and fails with those that failed.
+pub(crate) fn run_all<C: Clone + std::fmt::Debug + RefUnwindSafe + Sync + Send>(
+    what: &str,
+    cells: &[C],
+    run: impl Fn(&C) + RefUnwindSafe + Sync,
+) {
     let start = Instant::now();
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
@@ -279,7 +295,7 @@ fn the_matrix_of_dialects_suites_sizes_and_roles() {
             scope.spawn(|| {
                 while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // A cell that fails says why and leaves the others alone.
-                    if catch_unwind(|| cell.run(&python)).is_err() {
+                    if catch_unwind(|| run(cell)).is_err() {
                         failed.lock().unwrap().push(cell.clone());
                     }
                 }
@@ -288,7 +304,7 @@ fn the_matrix_of_dialects_suites_sizes_and_roles() {
     });
     let failed = failed.into_inner().unwrap();
     let summary = format!(
-        "interop matrix: {} cells passed, {} failed, in {} s",
+        "{what}: {} cells passed, {} failed, in {} s",
         cells.len() - failed.len(),
         failed.len(),
         start.elapsed().as_secs()

@@ -21,5 +21,6 @@ mod sealed;
 mod sealed_cli;
 #[cfg(unix)]
 mod sealed_net;
+mod sealed_interop;
 mod support;
 mod vectors;

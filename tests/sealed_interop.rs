@@ -1,0 +1,489 @@
+//! The sealed profile against an independent implementation: the Python peer of tests/interop/, both
+//! roles.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+use vpn::proto::EnabledSuite;
+use vpn::proto::sealed::{
+    Alert, ClientConfig, Event, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Session,
+    next_length,
+};
+use vpn_suite::{KeySize, Registry};
+
+use crate::interop::{is_full, peer, python, reversed, run_all};
+use crate::support::{DEADLINE, Ended, Lines, Process, Server, TempDir, finish, run, vpn};
+
+const PACKAGES: &str = "Crypto, cryptography";
+const HYBRID: &str = "x25519-mlkem768";
+const FINITE: [&str; 3] = ["ffdhe3072", "ffdhe4096", "ffdhe8192"];
+const AES256: Suite = ("AES", 256);
+const ROLES: [Role; 2] = [Role::Client, Role::Server];
+
+/// Our name of a cipher, and the bits.
+type Suite = (&'static str, u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Client,
+    Server,
+}
+
+/// How the two know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// By their keys.
+    Keys,
+    /// The client takes any server's key.
+    FirstContact,
+    /// By a PSK alone.
+    Psk,
+    /// By keys and a PSK.
+    Both,
+}
+
+impl Trust {
+    fn has_keys(self) -> bool {
+        self != Self::Psk
+    }
+
+    fn has_psk(self) -> bool {
+        matches!(self, Self::Psk | Self::Both)
+    }
+}
+
+/// What a conversation says.
+#[derive(Clone, Copy, Debug)]
+enum Texts {
+    Short,
+    /// With texts of 100 kB and 1 MiB.
+    Long,
+}
+
+impl Texts {
+    fn list(self) -> Vec<String> {
+        // With the 3 and 4 bytes before it, a text of 1, 9 or 25 ends with a block.
+        let mut texts: Vec<String> =
+            ["hello", "", "x", "012345678", "0123456789abcdef", "héllo 日本 🎈"]
+                .map(ToOwned::to_owned)
+                .into();
+        if matches!(self, Self::Long) {
+            // One full record, and one byte more.
+            texts.extend([16380, 16381, 100_000].map(|n| "0123456789".repeat(n / 10 + 1)[..n].into()));
+            texts.push("ab日".repeat((1 << 20) / 5));
+            texts.last_mut().unwrap().push('z');
+        }
+        texts
+    }
+}
+
+/// The suite's name on the wire.
+fn wire_name((name, bits): Suite) -> String {
+    format!("{}-{bits}-cbc", name.to_lowercase())
+}
+
+/// A configuration with these suites, that lets the longest texts pass.
+fn config(suites: &[Suite]) -> String {
+    let table = |(name, bits): &Suite| {
+        format!("[[supported_cipher]]\nname = '{name}'\nkeys = [{bits}]\n")
+    };
+    let tables: String = suites.iter().map(table).collect();
+    format!("{tables}[limits]\nmessage_bytes = 2000000\n")
+}
+
+/// A folder with keys of both sides and of a stranger, and two PSKs.
+struct Keys {
+    folder: TempDir,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let keys = Self { folder: TempDir::new() };
+        for name in ["server", "client", "stranger"] {
+            let ended = run(&["keygen", "--out", &keys.path(name), "--comment", name], b"");
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        }
+        for (name, digits) in [("psk", "5a"), ("other", "5b")] {
+            keys.private(name, &format!("{}\n", digits.repeat(32)));
+        }
+        keys.private("authorized", &keys.read("client.pub"));
+        keys
+    }
+
+    fn private(&self, name: &str, content: &str) {
+        let path = self.folder.file(name, content);
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    fn fingerprint(&self, name: &str) -> String {
+        let ended = run(&["fingerprint", &self.path(name)], b"");
+        ended.stdout.split(' ').next().unwrap().to_owned()
+    }
+
+    /// Our server.
+    fn our_server(&self, suites: &[Suite], trust: Trust, more: &[&str]) -> Server {
+        let (identity, clients, psk) =
+            (self.path("server"), self.path("authorized"), self.path("psk"));
+        let mut args = vec!["--allow-64bit", "--no-classic"];
+        if trust.has_keys() {
+            args.extend(["--identity", &identity, "--authorized-clients", &clients]);
+        }
+        if trust.has_psk() {
+            args.extend(["--psk", &psk]);
+        }
+        args.extend(more);
+        Server::with_config(&config(suites), &args)
+    }
+
+    /// Our client with one text a line.
+    fn our_client(&self, port: u16, suites: &[Suite], more: &[&str], texts: &[String]) -> Ended {
+        let folder = TempDir::new();
+        let config = folder.file("c.toml", config(suites));
+        let mut command = vpn();
+        // Nobody's own keys.
+        command.env("XDG_CONFIG_HOME", folder.path());
+        command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port.to_string()]);
+        command.args(["--allow-64bit", "--config"]).arg(config).args(more);
+        let input: String = texts.iter().map(|text| format!("{text}\n")).collect();
+        finish(command, input.as_bytes())
+    }
+
+    /// What our client says for who it is and whom it trusts, with a file for the server's key.
+    fn client_args(&self, port: u16, trust: Trust) -> Vec<String> {
+        let known = self.path(&format!("known-{port}"));
+        let mut args = vec!["--known-servers".to_owned(), known.clone()];
+        if trust.has_keys() {
+            args.extend(["--identity".to_owned(), self.path("client")]);
+        }
+        if trust == Trust::FirstContact {
+            args.push("--accept-new".to_owned());
+        } else if trust.has_keys() {
+            let line = format!("127.0.0.1:{port} sealed {}", self.read("server.pub"));
+            std::fs::write(known, line).unwrap();
+        }
+        if trust.has_psk() {
+            args.extend(["--psk".to_owned(), self.path("psk")]);
+        }
+        args
+    }
+
+    /// The Python server.
+    fn their_server(&self, python: &Path, suites: &str, trust: Trust, more: &[&str]) -> TheirServer {
+        let mut command = peer(python, "sealed_peer.py", &["server", "--suites", suites]);
+        if trust.has_keys() {
+            let (identity, clients) = (self.path("server"), self.path("authorized"));
+            command.args(["--identity", &identity, "--authorized-clients", &clients]);
+        }
+        if trust.has_psk() {
+            command.args(["--psk", &self.path("psk")]);
+        }
+        command.args(["--sessions", "1"]).args(more);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut process = Process(command.spawn().unwrap());
+        let out = Lines::of(process.0.stdout.take().unwrap());
+        let port = out.until("PORT ").trim_start_matches("PORT ").parse().unwrap();
+        TheirServer { process, out, port }
+    }
+
+    /// The Python client.
+    fn their_client(&self, python: &Path, port: u16, trust: Trust, texts: &[String]) -> Command {
+        let mut command = peer(python, "sealed_peer.py", &["client", "--port", &port.to_string()]);
+        if trust.has_keys() {
+            command.args(["--identity", &self.path("client")]);
+        }
+        if matches!(trust, Trust::Keys | Trust::Both) {
+            command.args(["--server-key", &self.path("server.pub")]);
+        }
+        if trust.has_psk() {
+            command.args(["--psk", &self.path("psk")]);
+        }
+        for (number, text) in texts.iter().enumerate() {
+            // An argument has at most 128 KiB.
+            if text.len() < 1000 {
+                command.args(["--text", text]);
+            } else {
+                let path = self.path(&format!("text-{port}-{number}"));
+                std::fs::write(&path, text).unwrap();
+                command.args(["--text-file", &path]);
+            }
+        }
+        command
+    }
+}
+
+struct TheirServer {
+    process: Process,
+    out: Lines,
+    port: u16,
+}
+
+impl TheirServer {
+    fn event(&self, name: &str) -> Value {
+        serde_json::from_str(&self.out.until(&format!("\"event\": \"{name}\""))).unwrap()
+    }
+}
+
+/// One conversation between our program and the Python peer.
+#[derive(Clone, Debug)]
+struct Cell {
+    /// Who of the two is ours.
+    ours: Role,
+    suite: Suite,
+    trust: Trust,
+    texts: Texts,
+    /// The key exchanges that the peer knows, in its order.
+    kex: &'static str,
+    /// The one of them that is used.
+    used: &'static str,
+    /// The peer's other switches.
+    switches: &'static [&'static str],
+}
+
+impl Cell {
+    fn new(ours: Role, suite: Suite) -> Self {
+        let (trust, texts) = (Trust::Keys, Texts::Short);
+        Self { ours, suite, trust, texts, kex: HYBRID, used: HYBRID, switches: &[] }
+    }
+
+    fn run(&self, python: &Path, keys: &Keys) {
+        match self.ours {
+            Role::Client => self.run_client(python, keys),
+            Role::Server => self.run_server(python, keys),
+        }
+    }
+
+    /// Key sets that the peer has gone through when it is done, if this suite asks for none itself.
+    fn their_updates(&self, texts: usize) -> usize {
+        let has = |switch| self.switches.contains(&switch);
+        usize::from(has("--update-keys")) * texts + self.exchanges(texts)
+    }
+
+    fn exchanges(&self, texts: usize) -> usize {
+        usize::from(self.switches.contains(&"--fresh-exchange")) * (texts - 1)
+    }
+
+    /// Whether keys of 64-bit blocks run out on the way.
+    fn wears_keys(&self) -> bool {
+        self.suite.0 != "AES" && matches!(self.texts, Texts::Long)
+    }
+
+    /// Our client against the Python server.
+    fn run_client(&self, python: &Path, keys: &Keys) {
+        let texts = self.texts.list();
+        // Strangers to its key are not even answered, but where the client is new to it.
+        let gate = if self.trust == Trust::FirstContact { "optional" } else { "required" };
+        let more = [&["--kex", self.kex, "--gate", gate], self.switches].concat();
+        let mut server = keys.their_server(python, &wire_name(self.suite), self.trust, &more);
+        let args = keys.client_args(server.port, self.trust);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let ended = keys.our_client(server.port, &[self.suite], &args, &texts);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        let mut expected = vec!["Negotiating the cipher".to_owned()];
+        expected.push(format!("We are going to use {}{}", self.suite.0, self.suite.1));
+        expected.push("Negotiating the key".to_owned());
+        expected.push("The key has been established".to_owned());
+        expected.extend(texts.iter().map(|text| format!("Server says: {}", reversed(text))));
+        assert!(ended.lines()[1..] == expected, "{:?}", short(&ended.stdout));
+        // Our client's share is for the first of its list.
+        if self.used != HYBRID {
+            let reason = server.event("rejected")["reason"].as_str().unwrap().to_owned();
+            assert!(reason.starts_with("kex_retry"), "{reason}");
+        }
+        let established = server.event("established");
+        assert_eq!(established["kex"], self.used);
+        assert_eq!(established["suite"], wire_name(self.suite));
+        assert_eq!(established["psk"], self.trust.has_psk());
+        let client = if self.trust.has_keys() {
+            keys.fingerprint("client.pub").into()
+        } else {
+            Value::Null
+        };
+        assert_eq!(established["client"], client);
+        for text in &texts {
+            assert!(server.event("message")["text"] == *text, "{:?}", short(text));
+        }
+        let closed = server.event("closed");
+        let (sent, received) = (&closed["sent"].as_u64(), &closed["received"].as_u64());
+        let updates = self.their_updates(texts.len()) as u64;
+        if self.wears_keys() {
+            // Both sides have changed keys when 256 KiB were sent under one.
+            assert!(sent.unwrap() >= updates + 4 && received.unwrap() >= 4, "{closed}");
+        } else {
+            assert_eq!((sent.unwrap(), received.unwrap()), (updates, 0));
+        }
+        assert!(server.process.wait().success());
+    }
+
+    /// The Python client against our server.
+    fn run_server(&self, python: &Path, keys: &Keys) {
+        let texts = self.texts.list();
+        let gate = if self.trust == Trust::FirstContact { "optional" } else { "required" };
+        let server = keys.our_server(&[self.suite], self.trust, &["--gate", gate]);
+        let mut command = keys.their_client(python, server.port, self.trust, &texts);
+        command.args(["--kex", self.kex, "--suite", &wire_name(self.suite)]).args(self.switches);
+        let ended = finish(command, b"");
+        assert_eq!(ended.code, Some(0), "{}{}", short(&ended.stdout), ended.stderr);
+        let replies: Vec<_> = texts.iter().map(|text| reversed(text)).collect();
+        assert!(ended.lines() == replies, "{:?}", short(&ended.stdout));
+        let mut said = ended.stderr.lines();
+        assert_eq!(said.next().unwrap(), format!("{}, {}", self.used, wire_name(self.suite)));
+        let epochs: Vec<usize> =
+            said.next().unwrap().split(' ').filter_map(|word| word.parse().ok()).collect();
+        let updates = self.their_updates(texts.len());
+        if self.wears_keys() {
+            assert!(epochs[0] >= updates + 4 && epochs[1] >= 4, "{epochs:?}");
+        } else {
+            assert_eq!(epochs, [updates, self.exchanges(texts.len())]);
+        }
+        if self.switches.contains(&"--share") {
+            server.log.until("the server wants another key exchange");
+        }
+        server.out.until(&format!("We are going to use {}{}", self.suite.0, self.suite.1));
+        server.out.until("The key has been established");
+        for text in &texts {
+            let line = server.out.next();
+            assert!(line == format!("Received: {text}"), "{:?}", short(&line));
+        }
+        server.log.until("the client closed the session");
+    }
+}
+
+/// The beginning, for messages.
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+/// What every run says.
+fn matrix() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    let mut add = |cell: Cell, change: &dyn Fn(&mut Cell)| {
+        let mut cell = cell;
+        change(&mut cell);
+        cells.push(cell);
+    };
+    for ours in ROLES {
+        let cell = Cell::new(ours, AES256);
+        for suite in [("AES", 128), ("AES", 192), ("DES3", 128)] {
+            add(Cell::new(ours, suite), &|_| {});
+        }
+        for bits in [32, 112] {
+            add(Cell::new(ours, ("Blowfish", bits)), &|_| {});
+        }
+        for suite in [AES256, ("DES3", 192), ("Blowfish", 448)] {
+            add(Cell::new(ours, suite), &|c| c.texts = Texts::Long);
+            add(Cell::new(ours, suite), &|c| c.switches = updates(ours));
+        }
+        for trust in [Trust::FirstContact, Trust::Psk, Trust::Both] {
+            add(cell.clone(), &|c| c.trust = trust);
+        }
+        for (kex, trust) in FINITE.into_iter().zip([Trust::Keys, Trust::Psk, Trust::Both]) {
+            add(cell.clone(), &|c| (c.kex, c.used, c.trust) = (kex, kex, trust));
+        }
+        for switches in [&["--split", "1"][..], &["--split", "7"]] {
+            add(cell.clone(), &|c| c.switches = switches);
+        }
+    }
+    for change in CLIENT_SWITCHES {
+        add(Cell::new(Role::Server, AES256), &|c| c.switches = change);
+    }
+    add(Cell::new(Role::Server, AES256), &|c| retry(c, "ffdhe3072,x25519-mlkem768"));
+    cells
+}
+
+/// The first of these is used, after a share for the second.
+fn retry(cell: &mut Cell, kex: &'static str) {
+    cell.kex = kex;
+    cell.used = kex.split_once(',').unwrap().0;
+    cell.switches = match kex.split_once(',').unwrap().1 {
+        HYBRID => &["--share", HYBRID],
+        "ffdhe3072" => &["--share", "ffdhe3072"],
+        other => panic!("no switch for {other}"),
+    };
+}
+
+fn updates(ours: Role) -> &'static [&'static str] {
+    match ours {
+        Role::Client => &["--update-keys", "--ping"],
+        Role::Server => &["--update-keys", "--fresh-exchange"],
+    }
+}
+
+/// What only the Python client has.
+const CLIENT_SWITCHES: [&[&str]; 5] = [
+    &["--pipeline"],
+    &["--fresh-exchange"],
+    &["--update-keys", "--ping"],
+    &["--pipeline", "--update-keys", "--fresh-exchange", "--ping", "--split", "3"],
+    &["--update-keys", "--fresh-exchange", "--split", "1000"],
+];
+
+/// What takes too long for every run.
+fn more_cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    let mut add = |cell: Cell, change: &dyn Fn(&mut Cell)| {
+        let mut cell = cell;
+        change(&mut cell);
+        cells.push(cell);
+    };
+    for ours in ROLES {
+        for bits in (32..=448).step_by(8) {
+            add(Cell::new(ours, ("Blowfish", bits)), &|c| c.switches = updates(ours));
+        }
+        for suite in [("AES", 128), ("AES", 192), ("DES3", 128), ("Blowfish", 128)] {
+            add(Cell::new(ours, suite), &|c| (c.texts, c.switches) = (Texts::Long, updates(ours)));
+        }
+        for kex in [HYBRID, FINITE[0], FINITE[1], FINITE[2]] {
+            for trust in [Trust::Keys, Trust::FirstContact, Trust::Psk, Trust::Both] {
+                for suite in [AES256, ("DES3", 192), ("Blowfish", 448)] {
+                    let cell = Cell { kex, used: kex, trust, ..Cell::new(ours, suite) };
+                    add(cell, &|c| c.switches = updates(ours));
+                }
+            }
+        }
+        for switches in [&["--split", "2"][..], &["--split", "31"], &["--split", "16434"]] {
+            for suite in [AES256, ("Blowfish", 448)] {
+                add(Cell::new(ours, suite), &|c| (c.texts, c.switches) = (Texts::Long, switches));
+            }
+        }
+    }
+    for suite in [("AES", 128), ("DES3", 192), ("Blowfish", 448)] {
+        for switches in CLIENT_SWITCHES {
+            add(Cell::new(Role::Server, suite), &|c| c.switches = switches);
+        }
+        for kex in [
+            "x25519-mlkem768,ffdhe3072",
+            "ffdhe4096,x25519-mlkem768",
+            "ffdhe8192,ffdhe3072",
+            "ffdhe4096,ffdhe3072",
+        ] {
+            add(Cell::new(Role::Server, suite), &|c| retry(c, kex));
+        }
+    }
+    cells
+}
+
+#[test]
+fn the_matrix_of_suites_key_exchanges_trust_and_roles() {
+    let Some(python) = python(PACKAGES) else { return };
+    let mut cells = matrix();
+    if is_full() {
+        cells.extend(more_cells());
+    }
+    let keys = Keys::new();
+    run_all("sealed interop matrix", &cells, |cell| cell.run(&python, &keys));
+}
