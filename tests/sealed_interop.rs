@@ -6,11 +6,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
+use vpn::identity::read_identity;
 use vpn::proto::EnabledSuite;
 use vpn::proto::sealed::{
     Alert, ClientConfig, Event, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Session,
@@ -76,7 +77,9 @@ impl Texts {
                 .into();
         if matches!(self, Self::Long) {
             // One full record, and one byte more.
-            texts.extend([16380, 16381, 100_000].map(|n| "0123456789".repeat(n / 10 + 1)[..n].into()));
+            texts.extend(
+                [16380, 16381, 100_000].map(|n| "0123456789".repeat(n / 10 + 1)[..n].into()),
+            );
             texts.push("ab日".repeat((1 << 20) / 5));
             texts.last_mut().unwrap().push('z');
         }
@@ -91,10 +94,14 @@ fn wire_name((name, bits): Suite) -> String {
 
 /// A configuration with these suites, that lets the longest texts pass.
 fn config(suites: &[Suite]) -> String {
-    let table = |(name, bits): &Suite| {
-        format!("[[supported_cipher]]\nname = '{name}'\nkeys = [{bits}]\n")
-    };
-    let tables: String = suites.iter().map(table).collect();
+    let mut tables = String::new();
+    // One table a cipher.
+    for name in ["AES", "DES3", "Blowfish"] {
+        let sizes: Vec<u32> = suites.iter().filter(|s| s.0 == name).map(|s| s.1).collect();
+        if !sizes.is_empty() {
+            tables += &format!("[[supported_cipher]]\nname = '{name}'\nkeys = {sizes:?}\n");
+        }
+    }
     format!("{tables}[limits]\nmessage_bytes = 2000000\n")
 }
 
@@ -183,7 +190,13 @@ impl Keys {
     }
 
     /// The Python server.
-    fn their_server(&self, python: &Path, suites: &str, trust: Trust, more: &[&str]) -> TheirServer {
+    fn their_server(
+        &self,
+        python: &Path,
+        suites: &str,
+        trust: Trust,
+        more: &[&str],
+    ) -> TheirServer {
         let mut command = peer(python, "sealed_peer.py", &["server", "--suites", suites]);
         if trust.has_keys() {
             let (identity, clients) = (self.path("server"), self.path("authorized"));
@@ -308,11 +321,8 @@ impl Cell {
         assert_eq!(established["kex"], self.used);
         assert_eq!(established["suite"], wire_name(self.suite));
         assert_eq!(established["psk"], self.trust.has_psk());
-        let client = if self.trust.has_keys() {
-            keys.fingerprint("client.pub").into()
-        } else {
-            Value::Null
-        };
+        let client =
+            if self.trust.has_keys() { keys.fingerprint("client.pub").into() } else { Value::Null };
         assert_eq!(established["client"], client);
         for text in &texts {
             assert!(server.event("message")["text"] == *text, "{:?}", short(text));
@@ -486,4 +496,244 @@ fn the_matrix_of_suites_key_exchanges_trust_and_roles() {
     }
     let keys = Keys::new();
     run_all("sealed interop matrix", &cells, |cell| cell.run(&python, &keys));
+}
+
+#[test]
+fn the_longest_key_is_chosen_and_small_blocks_come_last() {
+    let Some(python) = python(PACKAGES) else { return };
+    let keys = Keys::new();
+    let all = [("Blowfish", 448), ("DES3", 192), ("AES", 128), ("AES", 192), AES256];
+    let texts = ["hello".to_owned()];
+    for (theirs, chosen) in [
+        ("blowfish-448-cbc,aes-128-cbc,aes-192-cbc,des3-192-cbc", ("AES", 192)),
+        ("des3-192-cbc,blowfish-448-cbc", ("Blowfish", 448)),
+        ("aes-128-cbc,blowfish-448-cbc", ("AES", 128)),
+    ] {
+        let server = keys.our_server(&all, Trust::Keys, &[]);
+        let mut command = keys.their_client(&python, server.port, Trust::Keys, &texts);
+        command.args(["--suite", theirs]);
+        let ended = finish(command, b"");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "olleh\n"), "{}", ended.stderr);
+        let line = format!("{HYBRID}, {}", wire_name(chosen));
+        assert_eq!(ended.stderr.lines().next(), Some(line.as_str()));
+        server.out.until(&format!("We are going to use {}{}", chosen.0, chosen.1));
+        let mut server = keys.their_server(&python, theirs, Trust::Keys, &[]);
+        let args = keys.client_args(server.port, Trust::Keys);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let ended = keys.our_client(server.port, &all, &args, &texts);
+        let line = format!("We are going to use {}{}", chosen.0, chosen.1);
+        assert_eq!((ended.code, ended.lines()[2]), (Some(0), line.as_str()), "{}", ended.stderr);
+        assert_eq!(server.event("established")["suite"], wire_name(chosen));
+        assert!(server.process.wait().success());
+    }
+}
+
+#[test]
+fn our_server_refuses_the_python_client_that_is_not_welcome() {
+    let Some(python) = python(PACKAGES) else { return };
+    let keys = Keys::new();
+    let server = keys.our_server(&[AES256], Trust::Keys, &[]);
+    let texts = ["hello".to_owned()];
+    let path = |name| keys.path(name);
+    let refused = |args: &[&str], code: i32, said: &str, logged: &str| {
+        let mut command = keys.their_client(&python, server.port, Trust::FirstContact, &texts);
+        command.args(args);
+        let ended = finish(command, b"");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{}", ended.stderr);
+        assert_eq!(ended.stderr, format!("sealed_peer: {said}\n"));
+        server.log.until(logged);
+    };
+    // Without any key of its own, and no PSK either.
+    let at = server.port.to_string();
+    let args = ["client", "--port", &at, "--text", "hello"];
+    let ended = finish(peer(&python, "sealed_peer.py", &args), b"");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(5), ""), "{}", ended.stderr);
+    server.log.until("authentication failed");
+    let pin = path("server.pub");
+    let stranger = path("stranger");
+    let unknown = "authentication failed: its key is unknown";
+    refused(&["--identity", &stranger], 5, "alert access_denied", unknown);
+    refused(&["--identity", &stranger, "--server-key", &pin], 5, "alert access_denied", unknown);
+    let other = path("stranger.pub");
+    let ended = "the peer ended the session: access_denied";
+    refused(&["--server-key", &other], 6, "the server has another key", ended);
+    refused(&["--psk", &path("psk")], 4, "PSK not accepted", "");
+    let lists = format!("kex {:?}, suites ['aes-256-cbc']", [&[HYBRID][..], &FINITE].concat());
+    let said = format!("no_common_suite: {}", lists.replace('"', "'"));
+    refused(&["--suite", "aes-128-cbc"], 4, &said, "");
+    // Who knows neither key nor PSK is not answered, if that is asked for.
+    let server = keys.our_server(&[AES256], Trust::Both, &["--gate", "required"]);
+    for args in [&[][..], &["--psk", &path("other")], &["--server-key", &other]] {
+        let mut command = keys.their_client(&python, server.port, Trust::FirstContact, &texts);
+        command.args(args);
+        let ended = finish(command, b"");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with("sealed_peer: closed without an answer"));
+        server.log.until("the gate does not match");
+    }
+}
+
+#[test]
+fn our_client_is_refused_by_the_python_server_and_refuses_it() {
+    let Some(python) = python(PACKAGES) else { return };
+    let keys = Keys::new();
+    let texts = ["hello".to_owned()];
+    let ended_with = |server: &TheirServer, args: &[&str], suites: &[Suite]| {
+        let known = keys.path(&format!("known-{}", server.port));
+        let ended = keys.our_client(
+            server.port,
+            suites,
+            &[&["-q", "--known-servers", &known], args].concat(),
+            &texts,
+        );
+        assert_eq!(ended.stdout, "");
+        ended
+    };
+    let serve = |more: &[&str]| keys.their_server(&python, "aes-256-cbc", Trust::Keys, more);
+    let failed = |mut server: TheirServer, kind: &str| {
+        assert_eq!(server.event("failed")["kind"], kind);
+        assert_eq!(server.process.wait().code(), Some(1));
+    };
+    let (client, stranger) = (keys.path("client"), keys.path("stranger"));
+    let (psk, other) = (keys.path("psk"), keys.path("other"));
+    let server = serve(&[]);
+    let ended = ended_with(&server, &["--identity", &stranger, "--accept-new"], &[AES256]);
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    failed(server, "Denied");
+    // Another server than the one that is meant.
+    let server = serve(&[]);
+    let pin = keys.fingerprint("stranger.pub");
+    let ended = ended_with(&server, &["--identity", &client, "--server-key", &pin], &[AES256]);
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    failed(server, "Alerted");
+    // A PSK that it does not have, where that is no reason to be silent, and where it is.
+    let server = serve(&["--psk", &psk]);
+    let args = ["--identity", &client, "--psk", &other, "--accept-new"];
+    let ended = ended_with(&server, &args, &[AES256]);
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("does the server have the same PSK?"), "{}", ended.stderr);
+    failed(server, "Truncated");
+    let server = serve(&["--psk", &psk, "--gate", "required"]);
+    let ended = ended_with(&server, &args, &[AES256]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    failed(server, "Silent");
+    let server = serve(&[]);
+    let ended = ended_with(&server, &["--identity", &client, "--accept-new"], &[("AES", 128)]);
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("aes-256-cbc"), "{}", ended.stderr);
+    assert!(server.event("rejected")["reason"].as_str().unwrap().starts_with("no_common_suite"));
+}
+
+/// A connection that is read message by message.
+struct Parts {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Parts {
+    fn next(&mut self, part: Part) -> Vec<u8> {
+        loop {
+            let length = next_length(part, &self.buffer).unwrap();
+            if let Some(length) = length.filter(|length| *length <= self.buffer.len()) {
+                return self.buffer.drain(..length).collect();
+            }
+            let mut bytes = [0; 4096];
+            let n = self.stream.read(&mut bytes).unwrap();
+            assert!(n > 0, "the peer has closed");
+            self.buffer.extend_from_slice(&bytes[..n]);
+        }
+    }
+
+    /// Sends what there is to send, and takes records until something has happened.
+    fn step(&mut self, session: &mut Session) -> Event {
+        loop {
+            while let Some(bytes) = session.poll_transmit() {
+                self.stream.write_all(&bytes).unwrap();
+            }
+            if let Some(event) = session.poll_event() {
+                return event;
+            }
+            let record = self.next(Part::Record);
+            session.handle_input(&record).unwrap();
+        }
+    }
+
+    /// A message and its answer.
+    fn ask(&mut self, session: &mut Session, text: &str) -> String {
+        let framed = [&u32::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat();
+        session.send(&framed).unwrap();
+        self.hear(session, text.len())
+    }
+
+    fn hear(&mut self, session: &mut Session, length: usize) -> String {
+        let mut data = Vec::new();
+        while data.len() < 4 + length {
+            match self.step(session) {
+                Event::Data(bytes) => data.extend_from_slice(&bytes),
+                other => panic!("{other:?}"),
+            }
+        }
+        String::from_utf8(data.split_off(4)).unwrap()
+    }
+}
+
+/// Our client does this after an hour; here its core does it at once.
+#[test]
+fn fresh_exchanges_of_our_client_are_answered_by_the_python_server() {
+    let Some(python) = python(PACKAGES) else { return };
+    let mut rng = rand::rng();
+    let keys = Keys::new();
+    let ours = read_identity(Path::new(&keys.path("client")), || panic!()).unwrap();
+    let theirs = Identity::from_seed(&[2; 32]);
+    for (kex, (name, bits)) in
+        [(Kex::X25519MlKem768, AES256), (Kex::Ffdhe3072, ("DES3", 192)), (Kex::Ffdhe3072, AES256)]
+    {
+        let seed = "02".repeat(32);
+        let suite = wire_name((name, bits));
+        let more = ["--identity", &seed, "--kex", kex.name(), "--update-keys"];
+        let mut server = keys.their_server(&python, &suite, Trust::Keys, &more);
+        let suite = Registry::linked().unwrap().find(name).unwrap();
+        let sizes = vec![KeySize::from_bits(bits).unwrap()];
+        let config = ClientConfig {
+            enabled: [EnabledSuite { suite, wire_name: suite.name(), sizes }].into(),
+            kex: vec![kex],
+            identity: Some(ours.clone()),
+            server_key: Some(theirs.public_key()),
+            psk: None,
+            limits: Limits::default(),
+        };
+        let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut parts = Parts { stream, buffer: Vec::new() };
+        let (state, hello) = HelloSent::start(Arc::new(config), kex, &mut rng).unwrap();
+        parts.stream.write_all(&hello).unwrap();
+        let state = state.on_first(&parts.next(Part::Hello)).unwrap();
+        let (state, auth) = state.on_record(&parts.next(Part::Record)).unwrap().accept().unwrap();
+        parts.stream.write_all(&auth).unwrap();
+        let (mut session, _) = state.on_record(&parts.next(Part::Record)).unwrap();
+        session.open("message", b"").unwrap();
+        assert!(matches!(parts.step(&mut session), Event::OpenReply { status: 0, .. }));
+        for round in 1..=3u32 {
+            assert_eq!(parts.ask(&mut session, "hello"), "olleh");
+            session.update_key().unwrap();
+            let pair = KexKeyPair::generate(kex, &mut rng);
+            session.begin_exchange(pair.share()).unwrap();
+            // Still under the old keys, there and back.
+            let framed = [&[0, 0, 0, 3], &b"abc"[..]].concat();
+            session.send(&framed).unwrap();
+            let Event::ExchangeAnswered(share) = parts.step(&mut session) else { panic!() };
+            session.finish_exchange(&pair.finish(&share).unwrap()).unwrap();
+            assert_eq!(parts.hear(&mut session, 3), "cba");
+            // Ours: an update and an exchange a round; theirs: an update a message, and exchanges.
+            assert_eq!(parts.ask(&mut session, "日本"), "本日");
+            assert_eq!(session.epochs()[0], 2 * round);
+        }
+        session.send_eof().unwrap();
+        assert_eq!(parts.step(&mut session), Event::Eof);
+        session.close(Alert::CloseNotify).unwrap();
+        assert_eq!(parts.step(&mut session), Event::Closed);
+        let closed = server.event("closed");
+        assert_eq!((&closed["sent"], &closed["received"]), (&12.into(), &6.into()));
+        assert!(server.process.wait().success());
+    }
 }

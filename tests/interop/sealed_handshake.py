@@ -12,7 +12,8 @@ from sealed_keys import (KEXES, Denied, PeerError, Reader, Schedule, Silent, Wro
 from sealed_proto import (ALERT, CLIENT_AUTH, HANDSHAKE, PREFACE, READY, REJECT, SERVER_AUTH, SERVER_HELLO, Half, Hello,
                           Suite, auth_frame, grease, name_list, names, open_auth, open_frame, parse_server_hello,
                           server_hello)
-from sealed_session import NO_SUITE, RETRY, Alerted, NoAnswer, Rejected, Session, Truncated, Wire, alert
+from sealed_session import (NO_SUITE, RETRY, Alerted, NoAnswer, NotAccepted, Rejected, Session, Truncated, Wire,
+                            alert)
 
 
 # The client's handshake
@@ -32,8 +33,9 @@ def shake(args: argparse.Namespace, kex: Any) -> Session:
     psk = args.psk[0] if args.psk else None
     wire = Wire(socket.create_connection((args.host, args.port), args.deadline), args)
     private, share = kex.offer()
-    hello = Hello([k.name for k in args.kex], [s.name for s in args.suite], args.kex.index(kex), share,
-                  extensions=grease())
+    # A server passes over the names that it does not know.
+    kexes, suites = (["x-unknown", *(item.name for item in items)] for items in (args.kex, args.suite))
+    hello = Hello(kexes, suites, kexes.index(kex.name), share, extensions=grease())
     hello.gate = gate(psk, args.server_key, hello.before_gate())
     m1 = hello.build()
     wire.send(m1)
@@ -44,9 +46,9 @@ def shake(args: argparse.Namespace, kex: Any) -> Session:
     if m2[5] == REJECT:
         raise read_reject(open_frame(m2[5:], REJECT))
     kex_index, suite_index, share = parse_server_hello(open_frame(m2[5:], SERVER_HELLO))
-    if kex_index != hello.index or suite_index >= len(args.suite):
+    if kex_index != hello.index or not 1 <= suite_index <= len(args.suite):
         raise PeerError("a choice of what was not offered")
-    suite, secret = args.suite[suite_index], kex.finish(private, share)
+    suite, secret = args.suite[suite_index - 1], kex.finish(private, share)
     schedule = Schedule(psk, secret, sha256(m1, m2))
     ours, theirs = Half(suite, schedule.c_hs), Half(suite, schedule.s_hs)
     try:
@@ -88,9 +90,7 @@ def open_server_auth(body: bytes, half: Half, known: tuple[bytes | None, bytes, 
             raise
         # Whether the server goes on without the PSK shows in its keys.
         Half(half.suite, Schedule(None, secret, sha256(so_far)).s_hs).open(body)
-        error = Denied("PSK not accepted")
-        error.alert = None
-        raise error
+        raise NotAccepted("PSK not accepted")
     if kind != HANDSHAKE:
         raise PeerError(f"record {kind:02x} where ServerAuth is due")
     public, right = open_auth(SERVER_AUTH, so_far, data, half.finished())

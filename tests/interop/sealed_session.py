@@ -23,6 +23,10 @@ class NoAnswer(PeerError):
     exit_code, alert = 3, None
 
 
+class NotAccepted(PeerError):
+    exit_code, alert = 4, None
+
+
 class Alerted(PeerError):
     """The other side ended the session and said why."""
     alert = None
