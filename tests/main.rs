@@ -3,6 +3,7 @@
 // rustc links only crates that are named; without this line the registry is empty.
 use vpn_suites as _;
 
+mod adversary;
 mod bad_input;
 mod checks;
 mod cli;
@@ -22,5 +23,6 @@ mod sealed_cli;
 #[cfg(unix)]
 mod sealed_net;
 mod sealed_interop;
+mod sealed_peers;
 mod support;
 mod vectors;
