@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+use std::io::Read;
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
+use vpn::identity::PublicKey;
 use vpn::proto::sealed::{
     ClientConfig, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Psk, RecordOpener,
     ServerConfig, ServerFlightSent, TrafficSecret, next_length,
@@ -27,6 +29,25 @@ pub(crate) const SERVER_CONTEXT: &[u8] = b"vpn sealed1 server auth";
 
 pub(crate) fn public(seed: &[u8; 32]) -> [u8; 32] {
     SigningKey::from_bytes(seed).verifying_key().to_bytes()
+}
+
+/// The line of a key in the files of both sides.
+pub(crate) fn key_line(seed: &[u8; 32]) -> String {
+    PublicKey { bytes: public(seed), comment: String::new() }.to_string().trim_end().to_owned()
+}
+
+/// Reads one message, and not a byte more.
+pub(crate) fn read_part(stream: &mut impl Read, part: Part) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    loop {
+        if let Some(length) = next_length(part, &bytes).unwrap() {
+            assert_eq!(length, bytes.len());
+            return bytes;
+        }
+        stream.read_exact(&mut byte).expect("a whole message within the deadline");
+        bytes.push(byte[0]);
+    }
 }
 
 /// AES in both sizes that the tests know.

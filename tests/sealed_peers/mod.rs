@@ -5,6 +5,8 @@
 
 mod auth;
 mod hello;
+#[cfg(unix)]
+mod processes;
 mod session;
 
 use vpn::proto::sealed::SealedError;
