@@ -92,9 +92,15 @@ fn client_meets(serve: fn(&TcpListener) -> Option<TcpStream>) -> (Ended, Duratio
 #[test]
 fn a_client_ends_at_once_and_says_why() {
     type Serve = fn(&TcpListener) -> Option<TcpStream>;
-    let cases: [(&str, i32, &str, Serve); 17] = [
+    let cases: [(&str, i32, &str, Serve); 18] = [
         ("it closes", 3, "closed the connection without an answer", |l| {
             drop(Serving::accept(l));
+            None
+        }),
+        ("it closes inside its hello", 7, "the connection was cut", |l| {
+            let serving = Serving::accept(l);
+            let (answer, ..) = serving.flight(|_| {});
+            serving.says(&answer[..40]);
             None
         }),
         ("it closes behind its hello", 7, "the connection was cut", |l| {

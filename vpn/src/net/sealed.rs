@@ -95,7 +95,9 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
             read_part(&mut stream, &mut input, Part::Hello).await
         };
         let first = match first.await {
-            Err(error) if is_silent_end(&error) => return Err(SealedIoError::NoAnswer.into()),
+            Err(error) if input.is_empty() && is_silent_end(&error) => {
+                return Err(SealedIoError::NoAnswer.into());
+            }
             first => first?,
         };
         let state = compute(place, move || state.on_first(&first)).await?;
