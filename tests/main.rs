@@ -24,5 +24,7 @@ mod sealed_cli;
 mod sealed_net;
 mod sealed_interop;
 mod sealed_peers;
+#[cfg(unix)]
+mod sealed_refusals;
 mod support;
 mod vectors;

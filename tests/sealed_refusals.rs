@@ -1,0 +1,173 @@
+//! Whoever is turned away learns that and no more: the server's answer is the same bytes in the same
+//! record whatever the reason is.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+use vpn::identity::PublicKey;
+use vpn::proto::sealed::{
+    Decision, Kex, KexKeyPair, Part, PeerIdentity, Ready, SealedError, ServerConfig,
+};
+
+use crate::adversary::{
+    Auth, CLIENT_SEED, FacingServer, Gate, Hello, Records, STRANGER_SEED, key_line, opener, psk,
+    public, read_flight, read_part, server_config, sha256,
+};
+use crate::support::{Server, TempDir, run};
+
+/// An alert: length, one padded plaintext of 64 bytes, tag.
+const ALERT: usize = 2 + 64 + 32;
+
+/// A client's whole handshake; its stream, and the keys of what the server says then.
+fn prove(
+    server: &Server,
+    server_key: [u8; 32],
+    psk: Option<u8>,
+    edit: impl FnOnce(&mut Auth),
+) -> (TcpStream, [u8; 32]) {
+    let mut stream = server.connect();
+    let pair = KexKeyPair::generate(Kex::X25519MlKem768, &mut rand::rng());
+    let mut hello = Hello::new(pair.share());
+    hello.gate = match psk {
+        Some(byte) => Gate::Keyed(vec![byte; 32], "psk"),
+        None => Gate::Keyed(server_key.to_vec(), "pub"),
+    };
+    let hello = hello.encode();
+    stream.write_all(&hello).unwrap();
+    let answer = read_part(&mut stream, Part::Hello);
+    let record = read_part(&mut stream, Part::Record);
+    // A PSK that the server has not counts as none.
+    let (transcript, _, secrets) = read_flight(pair, &hello, &[answer, record].concat(), None);
+    let mut auth = Auth::of_client();
+    edit(&mut auth);
+    let frame = auth.encode(&secrets.client, &transcript);
+    stream.write_all(&Records::new(secrets.client).padded(0x16, &frame, 256)).unwrap();
+    let [_, server] = secrets.session(&sha256(&[&transcript, &frame]));
+    (stream, server)
+}
+
+/// All that the server says until it closes: the sizes of its records, and what is in them.
+fn answer((mut stream, keys): (TcpStream, [u8; 32])) -> (Vec<usize>, Vec<(u8, Vec<u8>)>) {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) => panic!("{error}, {}", error.kind() == ErrorKind::WouldBlock),
+    }
+    let (mut sizes, mut contents) = (Vec::new(), Vec::new());
+    let mut opener = opener(keys);
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let record = read_part(&mut rest, Part::Record);
+        let opened = opener.open(&record).unwrap();
+        sizes.push(record.len());
+        contents.push((opened.content, opened.payload.to_vec()));
+    }
+    (sizes, contents)
+}
+
+/// A server with one client in its list.
+fn start(folder: &TempDir, clients: &Path, more: &[&str]) -> (Server, [u8; 32]) {
+    let identity = folder.path().join("id").to_str().unwrap().to_owned();
+    assert_eq!(run(&["keygen", "--out", &identity], b"").code, Some(0));
+    let text = std::fs::read_to_string(format!("{identity}.pub")).unwrap();
+    let key = PublicKey::parse(text.trim_end()).unwrap().bytes;
+    let clients = clients.to_str().unwrap();
+    let args = ["--identity", &identity, "--authorized-clients", clients];
+    (Server::start(&[&args, more].concat()), key)
+}
+
+#[test]
+fn every_refusal_is_the_same_bytes() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new();
+    let known = key_line(&CLIENT_SEED);
+    let clients = folder.file("clients", format!("max-sessions=1 {known}\n"));
+    let secret = folder.file("psk", format!("{}\n", "05".repeat(32)));
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let (server, key) = start(&folder, &clients, &["--psk", secret.to_str().unwrap()]);
+    type Edit = fn(&mut Auth);
+    let line = |options: &str| format!("{options} {known}\n");
+    let anonymous: Edit = |auth| *auth = auth.clone().anonymous();
+    let stranger: Edit = |a| (a.key, a.signer) = (public(&STRANGER_SEED), STRANGER_SEED);
+    // The list that the server reads, the PSK of the client, its proof, and why it is turned away.
+    let cases: [(&str, String, Option<u8>, Edit); 11] = [
+        ("its key is unknown", line(""), None, stranger),
+        ("its key has expired", line("expires=\"2020-01-01\""), None, |_| {}),
+        ("an address that its key is not for", line("from=\"10.0.0.0/8\""), None, |_| {}),
+        ("as many sessions as it may have", line("max-sessions=1"), None, |_| {}),
+        ("its key is unknown", "# nobody\n".to_owned(), None, |_| {}),
+        ("the list of authorized clients cannot be read", "?\n".to_owned(), None, |_| {}),
+        ("the signature is not that of the key", line(""), None, |a| a.spoil_signature[0] = 1),
+        ("the signature is not that of the key", line(""), None, |a| a.key = [0xff; 32]),
+        ("the Finished MAC is not that of", line(""), None, |a| a.spoil_mac[31] = 0x80),
+        ("it shows no key", line(""), Some(6), anonymous),
+        ("it shows no key", line(""), None, anonymous),
+    ];
+    // One session that stays, so that there is no room for a second.
+    let (mut first, _) = prove(&server, key, None, |_| {});
+    assert_eq!(read_part(&mut first, Part::Record).len(), 290);
+    let expected = (vec![ALERT], vec![(0x15, vec![0, 1])]);
+    for (reason, list, psk, edit) in cases {
+        folder.file("clients", list);
+        assert_eq!(answer(prove(&server, key, psk, edit)), expected, "{reason}");
+        server.log.until(reason);
+    }
+    // The same client is let in where nothing speaks against it.
+    folder.file("clients", line("max-sessions=2"));
+    let (mut second, keys) = prove(&server, key, None, |_| {});
+    let ready = read_part(&mut second, Part::Record);
+    assert_eq!(opener(keys).open(&ready).unwrap().content, 0x16);
+}
+
+#[test]
+fn records_under_another_psk_are_answered_with_nothing() {
+    // Who mixes another PSK in has other keys; what it says has a bad tag, which gets no alert.
+    let config = || ServerConfig { psks: vec![psk(5)], is_gate_required: false, ..server_config() };
+    let facing = FacingServer::start(config(), None, |h| {
+        h.gate = Gate::Keyed(vec![6; 32], "psk");
+    });
+    let other = crate::adversary::Secrets::new(Some(6), &[0; 64], &sha256(&[b"TH2"]));
+    let auth = Auth::of_client().anonymous().encode(&other.client, &facing.transcript);
+    let record = Records::new(other.client).padded(0x16, &auth, 256);
+    let refusal = facing.state.on_record(&record, |_| Decision::Deny("")).unwrap_err();
+    assert_eq!((refusal.error, refusal.answer), (SealedError::BadRecord, None));
+}
+
+#[test]
+fn who_is_asked_about_is_proved_first() {
+    // The list of clients is not looked at for a key that nobody has proved, so no answer, and no
+    // time that it takes, tells whether such a key is in it.
+    let asked = |edit: fn(&mut Auth)| {
+        let facing = FacingServer::start(server_config(), None, |_| {});
+        let mut auth = Auth::of_client();
+        edit(&mut auth);
+        let frame = auth.encode(&facing.secrets.client, &facing.transcript);
+        let record = Records::new(facing.secrets.client).padded(0x16, &frame, 256);
+        let count = Cell::new(0);
+        let decide = |peer| {
+            count.set(count.get() + 1);
+            match peer {
+                PeerIdentity::Key(key) if key == public(&CLIENT_SEED) => {
+                    Decision::Admit(Ready::default())
+                }
+                _ => Decision::Deny("unknown"),
+            }
+        };
+        let result = facing.state.on_record(&record, decide);
+        (count.get(), result.is_ok())
+    };
+    assert_eq!(asked(|_| {}), (1, true));
+    assert_eq!(asked(|a| (a.key, a.signer) = (public(&STRANGER_SEED), STRANGER_SEED)), (1, false));
+    for edit in [
+        (|a| a.spoil_signature[0] = 1) as fn(&mut Auth),
+        |a| a.spoil_mac[0] = 1,
+        |a| a.key = public(&STRANGER_SEED),
+        |a| *a = a.clone().anonymous(),
+    ] {
+        assert_eq!(asked(edit), (0, false));
+    }
+}
