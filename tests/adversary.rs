@@ -12,8 +12,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use vpn::identity::PublicKey;
 use vpn::proto::sealed::{
-    ClientConfig, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Psk, RecordOpener,
-    ServerConfig, ServerFlightSent, TrafficSecret, next_length,
+    ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Psk,
+    Ready, RecordOpener, ServerConfig, ServerFlightSent, Session, TrafficSecret, next_length,
 };
 use vpn::proto::{EnabledSuite, SuiteId};
 use vpn_suite::{KeySize, Registry};
@@ -535,4 +535,61 @@ pub(crate) fn respond(hello: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let share = vpn::proto::sealed::ClientHello::parse(hello).unwrap().share;
     let (share, secret) = Kex::X25519MlKem768.respond(&share, &mut rand::rng()).unwrap();
     (share, secret.as_bytes().to_vec())
+}
+
+/// Two honest sides in a session with an open service.
+pub(crate) fn session_pair(limits: Limits) -> (Session, Session) {
+    let client = ClientConfig { limits, ..client_config() };
+    let server = ServerConfig { limits, ..server_config() };
+    session_pair_of(client, server)
+}
+
+pub(crate) fn session_pair_of(client: ClientConfig, server: ServerConfig) -> (Session, Session) {
+    let mut rng = rand::rng();
+    let kex = Kex::X25519MlKem768;
+    let (client, hello) = HelloSent::start(Arc::new(client), kex, &mut rng).unwrap();
+    let gated = Gated::on_hello(Arc::new(server), &hello).unwrap();
+    let (server, flight) = gated.respond(&mut rng).unwrap();
+    let (first, second) = split_hello(&flight);
+    let client = client.on_first(first).unwrap().on_record(second).unwrap();
+    let (client, proof) = client.accept().unwrap();
+    let admit = |_| Decision::Admit(Ready::default());
+    let (mut server, _, ready) = server.on_record(&proof, admit).unwrap();
+    let (mut client, _) = client.on_record(&ready).unwrap();
+    client.open("message", b"").unwrap();
+    server.handle_input(&client.poll_transmit().unwrap()).unwrap();
+    assert!(matches!(server.poll_event(), Some(Event::Open { .. })));
+    server.reply_open(0, "").unwrap();
+    client.handle_input(&server.poll_transmit().unwrap()).unwrap();
+    assert!(matches!(client.poll_event(), Some(Event::OpenReply { status: 0, .. })));
+    (client, server)
+}
+
+/// Numbers that look random and come again with the same seed (SplitMix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A fresh seed, or the one that VPN_SEED says.
+    pub(crate) fn seed() -> u64 {
+        let told = std::env::var("VPN_SEED").ok().and_then(|text| text.parse().ok());
+        told.unwrap_or_else(rand::random)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below another.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
 }

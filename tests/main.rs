@@ -20,11 +20,12 @@ mod registry;
 mod sealed;
 #[cfg(unix)]
 mod sealed_cli;
+mod sealed_interop;
 #[cfg(unix)]
 mod sealed_net;
-mod sealed_interop;
 mod sealed_peers;
 #[cfg(unix)]
 mod sealed_refusals;
+mod sealed_sessions;
 mod support;
 mod vectors;

@@ -147,6 +147,12 @@ impl RecordSealer {
         self.keys.block
     }
 
+    /// How many bytes and blocks a record with such a payload has.
+    pub(super) fn size(&self, payload: usize, pad_to: usize) -> (usize, u64) {
+        let inner = (INNER_HEADER + payload).next_multiple_of(pad_to.max(self.keys.block));
+        (2 + inner + TAG, (inner / self.keys.block) as u64)
+    }
+
     /// Makes the next record, as [`RecordSealer::seal_into`] does, in a buffer of its own.
     ///
     /// # Errors
@@ -182,7 +188,7 @@ impl RecordSealer {
         if self.sequence >= MAX_SEQUENCE {
             return Err(SealedError::Limit("the number of records"));
         }
-        let inner = (INNER_HEADER + payload.len()).next_multiple_of(pad_to.max(self.keys.block));
+        let inner = self.size(payload.len(), pad_to).0 - 2 - TAG;
         let start = out.len();
         lay_out(content, payload, inner, out)?;
         let sealed = self.seal_in_place(&mut out[start..], inner);

@@ -336,9 +336,10 @@ impl Session {
             let room = if self.may_change_key() { limit / 2 } else { limit };
             let count = self.sealer.records_until(room).clamp(1, BATCH);
             let (batch, behind) = rest.split_at(rest.len().min(count * MAX_PAYLOAD));
-            let start = self.output.len();
+            let sizes = batch.chunks(MAX_PAYLOAD).map(|piece| self.sealer.size(piece.len(), 1));
+            let size = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
+            self.account(size)?;
             self.sealer.seal_batch(content::DATA, batch, MAX_PAYLOAD, &mut self.output)?;
-            self.account_for_output(start)?;
             rest = behind;
         }
         Ok(())
@@ -634,6 +635,10 @@ impl Session {
     /// Remembers an error and tells the peer of it, unless it would learn something from that.
     fn settle(&mut self, result: Result<(), SealedError>) -> Result<(), SealedError> {
         let Err(error) = &result else { return Ok(()) };
+        if matches!(self.state, State::Failed(_)) {
+            // It was told already.
+            return result;
+        }
         let alert = match error {
             SealedError::Limit(_) => Some(Alert::Policy),
             SealedError::Malformed(_)
@@ -653,12 +658,13 @@ impl Session {
         result
     }
 
-    /// Seals a record of ours and counts it; changes keys before the limit of one is reached.
+    /// Seals a record of ours and counts it; changes keys before the limit of one is reached. A record
+    /// that would go beyond a limit is not sealed, and the session ends.
     fn send_record(&mut self, kind: u8, payload: &[u8], pad_to: usize) -> Result<(), SealedError> {
         self.change_key_if_due()?;
-        let start = self.output.len();
-        self.sealer.seal_into(kind, payload, pad_to, &mut self.output)?;
-        self.account_for_output(start)
+        let size = self.sealer.size(payload.len(), pad_to);
+        self.account(size)?;
+        self.sealer.seal_into(kind, payload, pad_to, &mut self.output)
     }
 
     /// Whether this side may go on to its next key by itself now.
@@ -675,17 +681,17 @@ impl Session {
         Ok(())
     }
 
-    /// Counts what was sealed into the output behind `start`, and takes it back if it is too much.
-    fn account_for_output(&mut self, start: usize) -> Result<(), SealedError> {
-        let is_within = self.sealer.blocks() <= self.limits.blocks(self.sealer.block());
-        let counted = match is_within {
-            true => self.count(self.output.len() - start),
-            false => Err(SealedError::Limit("the data under one key")),
+    /// Counts bytes and blocks that are about to be sealed; ends the session if they go beyond a
+    /// limit.
+    fn account(&mut self, (bytes, blocks): (usize, u64)) -> Result<(), SealedError> {
+        // The alert that says so must fit, too.
+        let (_, last_words) = self.sealer.size(0, ALERT_PAD);
+        let limit = self.limits.blocks(self.sealer.block());
+        let counted = match self.sealer.blocks() + blocks + last_words > limit {
+            true => Err(SealedError::Limit("the data under one key")),
+            false => self.count(bytes),
         };
-        if counted.is_err() {
-            self.output.truncate(start);
-        }
-        counted
+        self.settle(counted)
     }
 
     fn count(&mut self, bytes: usize) -> Result<(), SealedError> {
