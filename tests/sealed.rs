@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 use vpn::proto::sealed::{
     Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, KexKeyPair, KexSecret,
-    Limits, PeerIdentity, Psk, Ready, RecordOpener, RecordSealer, ServerConfig, Session,
-    TrafficSecret,
+    Limits, PeerIdentity, Psk, Ready, RecordOpener, RecordSealer, SealedError, ServerConfig,
+    Session, TrafficSecret,
 };
 use vpn::proto::{EnabledSuite, SuiteId};
 use vpn::service::reversed;
@@ -300,6 +300,70 @@ fn no_flipped_bit_of_a_handshake_is_accepted() {
     }
 }
 
+/// What a side has received, and how it ended: an error, a proper end, or the end of the stream.
+fn heard(
+    mut session: Session,
+    pieces: impl Iterator<Item = Vec<u8>>,
+) -> (Vec<u8>, Result<(), SealedError>) {
+    let mut data = Vec::new();
+    let mut result = Ok(());
+    for piece in pieces {
+        result = result.and_then(|()| session.handle_input(&piece));
+        for event in events(&mut session) {
+            match event {
+                Event::Open { .. } => session.reply_open(0, "").unwrap(),
+                Event::Data(more) => data.extend(more.iter()),
+                _ => {}
+            }
+        }
+    }
+    (data, result.and_then(|()| session.handle_eof()))
+}
+
+#[test]
+fn no_flipped_bit_of_a_whole_session_is_accepted() {
+    let vector = quick();
+    let wire = wire(vector);
+    let secret = KexSecret::danger_from_bytes(&hex(&vector["kex_secret_hex"]));
+    let answer = &wire[1].1;
+    let (random, share) = (answer[9..41].try_into().unwrap(), &answer[45..45 + 1120]);
+    let config = server_config(vector);
+    let ready = replayed_client(vector).1;
+    let server = || {
+        let gated = Gated::on_hello(config.clone(), &wire[0].1).unwrap();
+        let (state, _) = gated.danger_respond_with(random, share, &secret).unwrap();
+        state.on_record(&wire[3].1, |_| Decision::Admit(ready.clone())).unwrap().0
+    };
+    let config = client_config(vector);
+    let client = || {
+        let state = HelloSent::danger_replay(config.clone(), client_pair(vector), &wire[0].1);
+        let state = state.unwrap().on_first(answer).unwrap().on_record(&wire[2].1).unwrap();
+        let (mut session, _) = state.accept().unwrap().0.on_record(&wire[4].1).unwrap();
+        session.open("message", b"").unwrap();
+        session
+    };
+    type Start<'a> = &'a dyn Fn() -> Session;
+    let mut flipped_bits = 0;
+    for (from, skip, start) in [("client", 2, &server as Start<'_>), ("server", 3, &client)] {
+        let records = records(vector, from, skip);
+        let (whole, end) = heard(start(), records.iter().cloned());
+        assert!(!whole.is_empty() && end.is_ok());
+        for flipped in flips(&records.concat()) {
+            // In the pieces in which it was sent, whatever the records in them now say.
+            let mut rest = flipped.as_slice();
+            let pieces = records.iter().map(|record| {
+                let (piece, behind) = rest.split_at(record.len());
+                rest = behind;
+                piece.to_vec()
+            });
+            let (data, end) = heard(start(), pieces);
+            assert!(end.is_err() && whole.starts_with(&data), "{end:?}");
+            flipped_bits += 1;
+        }
+    }
+    assert!(flipped_bits >= 800, "{flipped_bits}");
+}
+
 /// A client and a server of our own.
 fn established(suite: &str, bits: u32, limits: Limits) -> (Session, Session) {
     let mut rng = rand::rng();
@@ -451,12 +515,11 @@ fn a_cut_session_is_never_taken_for_a_whole_one() {
     assert_eq!(received(&mut server), (0..20u8).flat_map(|n| [n; 7]).collect::<Vec<_>>());
     assert_eq!(server.handle_eof(), Ok(()));
     let (_, mut server) = established("AES", 128, Limits::default());
-    assert_eq!(server.handle_eof(), Err(vpn::proto::sealed::SealedError::Cut));
+    assert_eq!(server.handle_eof(), Err(SealedError::Cut));
 }
 
 #[test]
 fn records_that_are_altered_repeated_or_left_out_end_a_session() {
-    use vpn::proto::sealed::SealedError;
     let sent_by = |edit: &dyn Fn(&mut Vec<Vec<u8>>)| {
         let (mut client, mut server) = established("AES", 256, Limits::default());
         client.send(b"one").unwrap();
@@ -483,7 +546,6 @@ fn records_that_are_altered_repeated_or_left_out_end_a_session() {
 
 #[test]
 fn what_is_out_of_order_is_a_protocol_error() {
-    use vpn::proto::sealed::SealedError;
     // Data after one's own end, a second service, an answer nobody asked for.
     let (mut client, mut server) = established("AES", 256, Limits::default());
     client.send_eof().unwrap();
