@@ -23,6 +23,8 @@ mod sealed_cli;
 mod sealed_interop;
 #[cfg(unix)]
 mod sealed_net;
+#[cfg(unix)]
+mod sealed_downgrade;
 mod sealed_peers;
 #[cfg(unix)]
 mod sealed_refusals;
