@@ -31,3 +31,4 @@ mod sealed_refusals;
 mod sealed_sessions;
 mod support;
 mod vectors;
+mod wycheproof;
