@@ -20,11 +20,11 @@ mod registry;
 mod sealed;
 #[cfg(unix)]
 mod sealed_cli;
+mod sealed_downgrade;
+#[cfg(unix)]
 mod sealed_interop;
 #[cfg(unix)]
 mod sealed_net;
-#[cfg(unix)]
-mod sealed_downgrade;
 mod sealed_peers;
 #[cfg(unix)]
 mod sealed_refusals;

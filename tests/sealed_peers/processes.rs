@@ -93,7 +93,7 @@ fn client_meets(serve: fn(&TcpListener) -> Option<TcpStream>) -> (Ended, Duratio
 fn a_client_ends_at_once_and_says_why() {
     type Serve = fn(&TcpListener) -> Option<TcpStream>;
     let cases: [(&str, i32, &str, Serve); 18] = [
-        ("it closes", 3, "closed the connection without an answer", |l| {
+        ("it closes", 3, "closed without an answer", |l| {
             drop(Serving::accept(l));
             None
         }),
