@@ -132,8 +132,12 @@ impl ClientHello {
 
     /// Compares the gate with that of our key and of every PSK, all of them, in constant time.
     ///
-    /// `None` if none matches; else the PSK that does, if it is one.
-    pub(super) fn check_gate(&self, key: Option<&[u8; 32]>, psks: &[Psk]) -> Option<Option<usize>> {
+    /// Whether one matches, and the PSK that does, if it is one.
+    pub(super) fn check_gate(
+        &self,
+        key: Option<&[u8; 32]>,
+        psks: &[Psk],
+    ) -> (Choice, Option<usize>) {
         let signed = &self.bytes[..self.bytes.len() - GATE];
         let mut matches = Choice::from(0);
         let mut selected = 0u32;
@@ -145,10 +149,7 @@ impl ClientHello {
             selected.conditional_assign(&number, fits);
             matches |= fits;
         }
-        if !bool::from(matches) {
-            return None;
-        }
-        Some((selected as usize).checked_sub(1))
+        (matches, (selected as usize).checked_sub(1))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rand::CryptoRng;
+use subtle::Choice;
 
 use super::super::super::negotiate::{EnabledSuite, SuiteId};
 use super::super::alert::Alert;
@@ -92,12 +93,15 @@ impl Gated {
     ) -> Result<Self, Refusal> {
         let hello = ClientHello::parse(bytes)?;
         let key = config.identity.as_ref().map(Identity::public_key);
-        let psk = match hello.check_gate(key.as_ref(), &config.psks) {
-            Some(_) if !is_fresh(&hello.gate) => return Err(SealedError::Replayed.into()),
-            Some(psk) => psk,
-            None if config.is_gate_required => return Err(SealedError::Gate.into()),
-            None => None,
-        };
+        let (matches, psk) = hello.check_gate(key.as_ref(), &config.psks);
+        if bool::from(matches) && !is_fresh(&hello.gate) {
+            return Err(SealedError::Replayed.into());
+        }
+        // One condition: a compiler would test first whether it matches, also where that is optional.
+        let is_required = Choice::from(u8::from(config.is_gate_required));
+        if bool::from(is_required & !matches) {
+            return Err(SealedError::Gate.into());
+        }
         if psk.is_none() && config.identity.is_none() {
             // There is nothing to show to this client.
             return Err(SealedError::Authentication("no PSK matches").into());
