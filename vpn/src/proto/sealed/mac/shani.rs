@@ -44,23 +44,28 @@ fn compress(states: &mut [State; WIDTH], blocks: [&[Block]; WIDTH]) {
         abef[lane] = _mm_set_epi32(a, b, e, f);
         cdgh[lane] = _mm_set_epi32(c, d, g, h);
     }
+    let constants = ROUND_CONSTANTS.map(|four| {
+        four.map(|words| {
+            let [a, b, c, d] = words.map(u32::cast_signed);
+            _mm_set_epi32(d, c, b, a)
+        })
+    });
     let [left, right] = blocks;
     for pair in left.iter().zip(right) {
         let mut words = [load(pair.0), load(pair.1)];
         let (abef_before, cdgh_before) = (abef, cdgh);
-        for (group, constants) in ROUND_CONSTANTS.iter().enumerate() {
-            let [k0, k1, k2, k3] = constants.map(u32::cast_signed);
-            let constants = _mm_set_epi32(k3, k2, k1, k0);
-            for lane in 0..WIDTH {
-                let words = &mut words[lane];
-                if group >= 4 {
-                    words[group % 4] = next_words(words, group);
+        for (sixteenth, constants) in constants.iter().enumerate() {
+            // Numbers known to the compiler index the ring, so that it stays in registers.
+            for at in 0..4 {
+                for lane in 0..WIDTH {
+                    if sixteenth > 0 {
+                        words[lane][at] = next_words(&words[lane], at);
+                    }
+                    let sums = _mm_add_epi32(words[lane][at], constants[at]);
+                    cdgh[lane] = _mm_sha256rnds2_epu32(cdgh[lane], abef[lane], sums);
+                    let sums = _mm_shuffle_epi32::<0b00_00_11_10>(sums);
+                    abef[lane] = _mm_sha256rnds2_epu32(abef[lane], cdgh[lane], sums);
                 }
-                let sums = _mm_add_epi32(words[group % 4], constants);
-                let (state, other) = (&mut abef[lane], &mut cdgh[lane]);
-                *other = _mm_sha256rnds2_epu32(*other, *state, sums);
-                let sums = _mm_shuffle_epi32::<0b00_00_11_10>(sums);
-                *state = _mm_sha256rnds2_epu32(*state, *other, sums);
             }
         }
         for lane in 0..WIDTH {
@@ -75,11 +80,12 @@ fn compress(states: &mut [State; WIDTH], blocks: [&[Block]; WIDTH]) {
     }
 }
 
-/// Words of the message schedule, four at a time, from the last sixteen of them, which lie in a ring.
+/// The next four words of the message schedule, from the last sixteen of them; those lie in a ring,
+/// the oldest at `at`.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn next_words(ring: &[__m128i; 4], group: usize) -> __m128i {
+fn next_words(ring: &[__m128i; 4], at: usize) -> __m128i {
     let [sixteen_ago, twelve_ago, eight_ago, four_ago] =
-        [ring[group % 4], ring[(group + 1) % 4], ring[(group + 2) % 4], ring[(group + 3) % 4]];
+        [ring[at], ring[(at + 1) % 4], ring[(at + 2) % 4], ring[(at + 3) % 4]];
     let seven_ago = _mm_alignr_epi8::<4>(four_ago, eight_ago);
     let sum = _mm_add_epi32(_mm_sha256msg1_epu32(sixteen_ago, twelve_ago), seven_ago);
     _mm_sha256msg2_epu32(sum, four_ago)
@@ -115,21 +121,29 @@ fn zero() -> __m128i {
 }
 
 /// FIPS 180-4 §4.2.2: the first 32 bits of the fractions of the cube roots of the first 64 primes.
-const ROUND_CONSTANTS: [[u32; 4]; 16] = [
-    [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
-    [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
-    [0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3],
-    [0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174],
-    [0xe49b_69c1, 0xefbe_4786, 0x0fc1_9dc6, 0x240c_a1cc],
-    [0x2de9_2c6f, 0x4a74_84aa, 0x5cb0_a9dc, 0x76f9_88da],
-    [0x983e_5152, 0xa831_c66d, 0xb003_27c8, 0xbf59_7fc7],
-    [0xc6e0_0bf3, 0xd5a7_9147, 0x06ca_6351, 0x1429_2967],
-    [0x27b7_0a85, 0x2e1b_2138, 0x4d2c_6dfc, 0x5338_0d13],
-    [0x650a_7354, 0x766a_0abb, 0x81c2_c92e, 0x9272_2c85],
-    [0xa2bf_e8a1, 0xa81a_664b, 0xc24b_8b70, 0xc76c_51a3],
-    [0xd192_e819, 0xd699_0624, 0xf40e_3585, 0x106a_a070],
-    [0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5],
-    [0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3],
-    [0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208],
-    [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
+const ROUND_CONSTANTS: [[[u32; 4]; 4]; 4] = [
+    [
+        [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
+        [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
+        [0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3],
+        [0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174],
+    ],
+    [
+        [0xe49b_69c1, 0xefbe_4786, 0x0fc1_9dc6, 0x240c_a1cc],
+        [0x2de9_2c6f, 0x4a74_84aa, 0x5cb0_a9dc, 0x76f9_88da],
+        [0x983e_5152, 0xa831_c66d, 0xb003_27c8, 0xbf59_7fc7],
+        [0xc6e0_0bf3, 0xd5a7_9147, 0x06ca_6351, 0x1429_2967],
+    ],
+    [
+        [0x27b7_0a85, 0x2e1b_2138, 0x4d2c_6dfc, 0x5338_0d13],
+        [0x650a_7354, 0x766a_0abb, 0x81c2_c92e, 0x9272_2c85],
+        [0xa2bf_e8a1, 0xa81a_664b, 0xc24b_8b70, 0xc76c_51a3],
+        [0xd192_e819, 0xd699_0624, 0xf40e_3585, 0x106a_a070],
+    ],
+    [
+        [0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5],
+        [0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3],
+        [0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208],
+        [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
+    ],
 ];
