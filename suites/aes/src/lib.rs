@@ -1,9 +1,17 @@
 //! AES (FIPS 197) as the cipher suite `AES`, with keys of 128, 192 and 256 bits.
 
-#![forbid(unsafe_code)]
+// Only `vaes`, which gives its reason, calls instructions that not every processor has.
+#![deny(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod vaes;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use aes::{Aes128, Aes192, Aes256};
+use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
+use zeroize::ZeroizeOnDrop;
 
 /// The suite `AES`: the right choice wherever the peer has it.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +41,26 @@ impl CipherSuite for Aes {
 
     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
         Ok(match key.len() {
-            16 => Box::new(Cbc::<Aes128>::new(key)?),
-            24 => Box::new(Cbc::<Aes192>::new(key)?),
-            _ => Box::new(Cbc::<Aes256>::new(key)?),
+            16 => fastest::<Aes128, 11>(key)?,
+            24 => fastest::<Aes192, 13>(key)?,
+            _ => fastest::<Aes256, 15>(key)?,
         })
     }
 }
 
 vpn_suite::register!(&Aes);
+
+/// Keys the cipher `C`, which has `KEYS` round keys, with the best kernel that this machine has.
+fn fastest<C, const KEYS: usize>(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>
+where
+    C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + ZeroizeOnDrop + Send + 'static,
+{
+    let narrow = Cbc::<C>::new(key)?;
+    #[cfg(target_arch = "x86_64")]
+    if !vpn_suite::is_portable_forced()
+        && let Some(vaes) = vaes::Vaes::<KEYS>::new(key)
+    {
+        return Ok(Box::new(wide::Wide::new(narrow, vaes)));
+    }
+    Ok(Box::new(narrow))
+}

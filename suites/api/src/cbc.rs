@@ -2,12 +2,13 @@
 
 use std::any::type_name;
 use std::fmt;
+use std::iter;
 
-use ::cbc::{Decryptor, Encryptor};
+use ::cbc::Decryptor;
 use cipher::zeroize::ZeroizeOnDrop;
 use cipher::{
-    Array, Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt,
-    BlockSizeUser, InnerIvInit, IvState, KeyInit,
+    Array, Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockSizeUser,
+    InnerIvInit, IvState, KeyInit,
 };
 
 use crate::lanes::{Chain, EncryptLanes};
@@ -131,9 +132,8 @@ where
 {
     fn encrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError> {
         let (iv, blocks) = as_blocks::<C>(iv, blocks)?;
-        let mut mode = Encryptor::inner_iv_init(&self.cipher, iv);
-        mode.encrypt_blocks(blocks);
-        *iv = mode.iv_state();
+        let chains = iter::once(Chain { iv, blocks });
+        self.cipher.encrypt_with_backend(EncryptLanes::new(chains));
         Ok(())
     }
 

@@ -1,9 +1,11 @@
 //! CBC encryption of several chains side by side.
 //!
 //! Within a chain each block waits for the one before, and the units that encrypt are idle for most
-//! of that time. Blocks of other chains fill them.
+//! of that time. Blocks of other chains fill them. [`Cbc`](crate::Cbc) does so with any cipher; a
+//! suite with a kernel of its own hands it chains by means of [`Active`].
 
 use std::array;
+use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 
@@ -12,14 +14,113 @@ use cipher::consts::{U2, U4, U8};
 use cipher::typenum::Unsigned;
 use cipher::{Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockSizeUser};
 
-/// The most chains side by side. Eight keep a pipelined AES unit busy, and the processor looks far
-/// enough ahead to overlap them; with sixteen it no longer does.
+/// The most chains side by side here.
 const MAX_WIDTH: usize = 8;
 
-/// One chain: its chaining value and the blocks not yet encrypted.
-pub(crate) struct Chain<'a, BS: ArraySize> {
-    pub(crate) iv: &'a mut Array<u8, BS>,
-    pub(crate) blocks: &'a mut [Array<u8, BS>],
+/// One chain of blocks of type `T`: its chaining value and the blocks not yet encrypted.
+pub struct Chain<'a, T> {
+    /// The chaining value; replaced by the next one.
+    pub iv: &'a mut T,
+    /// The blocks, worked on in place.
+    pub blocks: &'a mut [T],
+}
+
+/// Up to `N` chains under way, and those still to come: as one ends, the next takes its place.
+pub struct Active<'a, I, T, const N: usize> {
+    source: I,
+    /// Those under way come first; each has blocks left.
+    chains: [Option<Chain<'a, T>>; N],
+    count: usize,
+}
+
+// A kernel's loop is inlined into a function that is compiled for the instructions found at hand, and
+// all of this with it.
+impl<'a, I, T, const N: usize> Active<'a, I, T, N>
+where
+    I: Iterator<Item = Chain<'a, T>>,
+    T: Clone,
+{
+    /// Starts with the first chains.
+    #[inline(always)]
+    pub fn new(source: I) -> Self {
+        let mut active = Self { source, chains: array::from_fn(|_| None), count: 0 };
+        active.refill();
+        active
+    }
+
+    /// How many are under way; fewer than `N` if there are no more.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Hands out the chaining values and the next blocks of the first chains, as many as there is
+    /// room for, and tells how many blocks that is of each. What is left of the room is not touched.
+    ///
+    /// [`end`](Self::end) has to follow.
+    #[inline(always)]
+    pub fn begin(&mut self, ivs: &mut [T], parts: &mut [&'a mut [T]]) -> usize {
+        let room = ivs.len().min(parts.len());
+        let chosen = self.chains.iter().flatten().take(room);
+        let steps = chosen.map(|chain| chain.blocks.len()).min().unwrap_or(0);
+        let chosen = self.chains.iter_mut().flatten();
+        for ((chain, part), iv) in chosen.zip(parts).zip(ivs) {
+            let (now, later) = mem::take(&mut chain.blocks).split_at_mut(steps);
+            (*part, chain.blocks) = (now, later);
+            iv.clone_from(chain.iv);
+        }
+        steps
+    }
+
+    /// Takes back the chaining values, and other chains for those at their end.
+    #[inline(always)]
+    pub fn end(&mut self, ivs: &[T]) {
+        for (chain, iv) in self.chains.iter_mut().flatten().zip(ivs) {
+            chain.iv.clone_from(iv);
+        }
+        let mut at = 0;
+        while at < self.count {
+            if self.chains[at].as_ref().is_some_and(|chain| !chain.blocks.is_empty()) {
+                at += 1;
+            } else {
+                self.count -= 1;
+                self.chains.swap(at, self.count);
+                self.chains[self.count] = None;
+            }
+        }
+        self.refill();
+    }
+
+    /// The chains under way, and those to come behind them.
+    #[inline(always)]
+    pub fn into_rest(self) -> impl Iterator<Item = Chain<'a, T>> {
+        self.chains.into_iter().flatten().chain(self.source)
+    }
+
+    #[inline(always)]
+    fn refill(&mut self) {
+        while self.count < N {
+            match self.source.find(|chain| !chain.blocks.is_empty()) {
+                Some(chain) => self.chains[self.count] = Some(chain),
+                None => break,
+            }
+            self.count += 1;
+        }
+    }
+}
+
+/// Shows how many, never the data.
+impl<I, T, const N: usize> fmt::Debug for Active<'_, I, T, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Active").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+/// Shows lengths, never the data.
+impl<T> fmt::Debug for Chain<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chain").field("blocks", &self.blocks.len()).finish_non_exhaustive()
+    }
 }
 
 /// Encrypts all chains that `source` yields, as many at a time as suits the cipher's backend.
@@ -40,27 +141,35 @@ impl<I, BS: ArraySize> BlockSizeUser for EncryptLanes<I, BS> {
 
 impl<'a, I, BS> BlockCipherEncClosure for EncryptLanes<I, BS>
 where
-    I: Iterator<Item = Chain<'a, BS>>,
+    I: Iterator<Item = Chain<'a, Array<u8, BS>>>,
     BS: ArraySize,
 {
-    // All of it is inlined into the backend's function, which is compiled for the instructions that
-    // it found at hand; what is not inlined would be compiled without.
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = BS>>(self, backend: &B) {
-        let mut active = Active::new(self.source);
+        let mut active = Active::<_, _, MAX_WIDTH>::new(self.source);
         // A backend that takes a few blocks at once interleaves them better than can be done from
-        // outside, and takes hardly longer for all of them than for one.
-        // One of many blocks has a pipeline that is wide enough for all, and idle blocks cost it
-        // little. One of a single block has neither.
+        // outside, and takes hardly longer for all of them than for one. One of many blocks has a
+        // pipeline that idle blocks cost little: eight keep it busy, and the processor looks far
+        // enough ahead to overlap them; with sixteen it no longer does. One of a single block has
+        // neither.
         while active.count() > 1 {
             match (B::ParBlocksSize::USIZE, active.count()) {
-                (2..=8, _) => active.advance::<AtOnce<B>>(backend),
-                (9.., 5..) => active.advance::<OneByOne<B, U8>>(backend),
-                (9.., 3..) | (_, 4..) => active.advance::<OneByOne<B, U4>>(backend),
-                _ => active.advance::<OneByOne<B, U2>>(backend),
+                (2..=MAX_WIDTH, _) => advance::<AtOnce<B>, _>(&mut active, backend),
+                (0..=MAX_WIDTH, 4..) => advance::<OneByOne<B, U4>, _>(&mut active, backend),
+                (_, 5..) => advance::<OneByOne<B, U8>, _>(&mut active, backend),
+                (_, 3..) => advance::<OneByOne<B, U4>, _>(&mut active, backend),
+                _ => advance::<OneByOne<B, U2>, _>(&mut active, backend),
             }
         }
-        active.finish(backend);
+        for chain in active.into_rest() {
+            let mut block = chain.iv.clone();
+            for place in chain.blocks {
+                xor(&mut block, place);
+                backend.encrypt_block_inplace(&mut block);
+                place.clone_from(&block);
+            }
+            chain.iv.clone_from(&block);
+        }
     }
 }
 
@@ -103,111 +212,31 @@ impl<B: BlockCipherEncBackend, N: ArraySize> Step for OneByOne<B, N> {
     }
 }
 
-/// The chains under way, and those still to come.
-struct Active<'a, I, BS: ArraySize> {
-    source: I,
-    /// Those under way come first; each has blocks left.
-    chains: [Option<Chain<'a, BS>>; MAX_WIDTH],
-    count: usize,
-}
-
-impl<'a, I, BS> Active<'a, I, BS>
+/// Encrypts in the first chains, as many as the step is wide, until one of them is at its end.
+#[inline(always)]
+fn advance<'a, S, I>(active: &mut Active<'a, I, Block<S>, MAX_WIDTH>, backend: &S::Backend)
 where
-    I: Iterator<Item = Chain<'a, BS>>,
-    BS: ArraySize,
+    S: Step,
+    I: Iterator<Item = Chain<'a, Block<S>>>,
 {
-    #[inline(always)]
-    fn new(source: I) -> Self {
-        let mut active = Self { source, chains: array::from_fn(|_| None), count: 0 };
-        active.refill();
-        active
-    }
-
-    #[inline(always)]
-    fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Puts chains to come into the free places.
-    #[inline(always)]
-    fn refill(&mut self) {
-        while self.count < MAX_WIDTH {
-            match self.source.find(|chain| !chain.blocks.is_empty()) {
-                Some(chain) => self.chains[self.count] = Some(chain),
-                None => break,
-            }
-            self.count += 1;
-        }
-    }
-
-    /// Encrypts in the first chains, as many as the step is wide, until one of them is at its end.
-    #[inline(always)]
-    fn advance<S>(&mut self, backend: &S::Backend)
-    where
-        S: Step,
-        S::Backend: BlockSizeUser<BlockSize = BS>,
-    {
-        let width = S::Width::USIZE.min(self.count);
-        let chosen = self.chains[..width].iter().flatten();
-        let steps = chosen.map(|chain| chain.blocks.len()).min().unwrap_or(0);
-
-        // Fewer chains than the step is wide: the rest works on zeros.
-        let mut blocks = Blocks::<S>::default();
-        let mut parts: Array<&mut [Block<S>], S::Width> = Array::default();
-        let chosen = self.chains[..width].iter_mut().flatten();
-        for ((chain, part), block) in chosen.zip(&mut parts).zip(&mut blocks) {
-            let (now, later) = mem::take(&mut chain.blocks).split_at_mut(steps);
-            (*part, chain.blocks) = (now, later);
-            block.clone_from(chain.iv);
-        }
-        for at in 0..steps {
-            for (block, part) in blocks.iter_mut().zip(&parts) {
-                if let Some(plain) = part.get(at) {
-                    xor(block, plain);
-                }
-            }
-            S::encrypt(backend, &mut blocks);
-            for (block, part) in blocks.iter().zip(&mut parts) {
-                if let Some(place) = part.get_mut(at) {
-                    place.clone_from(block);
-                }
+    // Fewer chains than the step is wide: the rest works on zeros.
+    let mut blocks = Blocks::<S>::default();
+    let mut parts: Array<&mut [Block<S>], S::Width> = Array::default();
+    let steps = active.begin(&mut blocks, &mut parts);
+    for at in 0..steps {
+        for (block, part) in blocks.iter_mut().zip(&parts) {
+            if let Some(plain) = part.get(at) {
+                xor(block, plain);
             }
         }
-        for (chain, block) in self.chains[..width].iter_mut().flatten().zip(&blocks) {
-            chain.iv.clone_from(block);
-        }
-        self.retire();
-        self.refill();
-    }
-
-    /// Takes out what is at its end.
-    #[inline(always)]
-    fn retire(&mut self) {
-        let mut at = 0;
-        while at < self.count {
-            if self.chains[at].as_ref().is_some_and(|chain| !chain.blocks.is_empty()) {
-                at += 1;
-            } else {
-                self.count -= 1;
-                self.chains.swap(at, self.count);
-                self.chains[self.count] = None;
+        S::encrypt(backend, &mut blocks);
+        for (block, part) in blocks.iter().zip(&mut parts) {
+            if let Some(place) = part.get_mut(at) {
+                place.clone_from(block);
             }
         }
     }
-
-    /// Encrypts the last chain, if there is one, with nothing beside it.
-    #[inline(always)]
-    fn finish<B: BlockCipherEncBackend<BlockSize = BS>>(self, backend: &B) {
-        for chain in self.chains.into_iter().flatten() {
-            let mut block = chain.iv.clone();
-            for place in chain.blocks {
-                xor(&mut block, place);
-                backend.encrypt_block_inplace(&mut block);
-                place.clone_from(&block);
-            }
-            chain.iv.clone_from(&block);
-        }
-    }
+    active.end(&blocks);
 }
 
 #[inline(always)]

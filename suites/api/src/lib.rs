@@ -47,8 +47,9 @@
 
 mod cbc;
 mod error;
+mod kernel;
 mod key_size;
-mod lanes;
+pub mod lanes;
 mod registry;
 mod suite;
 #[cfg(feature = "testkit")]
@@ -56,6 +57,7 @@ pub mod testkit;
 
 pub use crate::cbc::{Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, Lane};
 pub use crate::error::{RegistryError, SuiteError};
+pub use crate::kernel::{force_portable, is_portable_forced};
 pub use crate::key_size::{KeySize, KeySizes};
 pub use crate::registry::{Registration, Registry};
 pub use crate::suite::{CipherSuite, SpeedClass, check_key_length};

@@ -3,13 +3,16 @@
 //! Being test helpers, these functions panic, with a message that names the suite and the finding.
 //! Randomness is pseudo and fixed, so a failure repeats itself.
 
-use crate::{CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, SuiteError};
+use crate::{
+    CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, SuiteError, force_portable,
+};
 
 /// Checks everything a suite promises by implementing [`CipherSuite`], except its ciphertexts.
 ///
 /// It accepts the keys it declares and no others, refuses bad buffers and leaves them alone,
 /// decrypts what it encrypted, hands over the chaining value, treats lanes as it treats single
-/// calls, depends on the key, satisfies the registry, and is registered.
+/// calls, depends on the key, satisfies the registry, and is registered; with the portable code as
+/// with what it chooses on this machine.
 ///
 /// # Panics
 ///
@@ -17,8 +20,9 @@ use crate::{CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, Su
 pub fn check(suite: &'static dyn CipherSuite) {
     check_registered(suite);
     check_key_lengths(suite);
-    for size in suite.key_sizes().iter() {
-        let case = Case::new(suite, size);
+    let sizes: Vec<_> = suite.key_sizes().iter().collect();
+    for (size, is_portable) in sizes.iter().flat_map(|&size| [(size, true), (size, false)]) {
+        let case = Case::new(suite, size, is_portable);
         case.check_refusals();
         case.check_round_trip();
         case.check_chaining();
@@ -111,15 +115,25 @@ struct Case {
     block_size: usize,
     encryptor: Box<dyn CbcEncryptor>,
     decryptor: Box<dyn CbcDecryptor>,
+    /// Always the portable one.
+    reference: Box<dyn CbcEncryptor>,
 }
 
 impl Case {
-    fn new(suite: &'static dyn CipherSuite, size: KeySize) -> Self {
-        let label = format!("{suite:?} with {size} bits");
+    fn new(suite: &'static dyn CipherSuite, size: KeySize, is_portable: bool) -> Self {
+        // Another test that does so at the same time may change which code is tested, not whether it
+        // is right.
+        force_portable(true);
         let key = Rng(2).bytes(size.bytes());
+        let label = format!("{suite:?} with {size} bits");
+        let reference = suite.encryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
+        force_portable(is_portable);
         let encryptor = suite.encryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
         let decryptor = suite.decryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
-        Self { label, suite, size, block_size: suite.block_size(), encryptor, decryptor }
+        force_portable(false);
+        let label = format!("{label}, kernel {}", encryptor.kernel());
+        let block_size = suite.block_size();
+        Self { label, suite, size, block_size, encryptor, decryptor, reference }
     }
 
     /// Random IV and so many random blocks.
@@ -230,7 +244,8 @@ impl Case {
         }
     }
 
-    /// Checks lanes of every number and random lengths, every other time equal ones.
+    /// Checks lanes of every number and random lengths, every other time equal ones, against the
+    /// portable code one by one.
     fn check_lanes_at_random(&self) {
         let label = &self.label;
         let mut rng = Rng(9);
@@ -241,7 +256,9 @@ impl Case {
                 (0..count).map(|_| equal.unwrap_or_else(|| rng.below(MAX_LANE_BLOCKS))).collect();
             let plain: Vec<_> = lengths.iter().map(|&blocks| self.data(&mut rng, blocks)).collect();
             let mut serial = plain.clone();
-            serial.iter_mut().for_each(|(iv, blocks)| self.encrypt(iv, blocks));
+            for (iv, blocks) in &mut serial {
+                self.reference.encrypt(iv, blocks).unwrap_or_else(|e| panic!("{label}: {e}"));
+            }
 
             let mut buffers = plain.clone();
             let done = self.encryptor.encrypt_lanes(&mut lanes(&mut buffers));
