@@ -126,6 +126,16 @@ where
     }
 }
 
+impl<C> From<C> for Cbc<C>
+where
+    C: BlockCipherEncrypt + BlockCipherDecrypt + ZeroizeOnDrop,
+{
+    /// Takes a cipher that is keyed.
+    fn from(cipher: C) -> Self {
+        Self { cipher }
+    }
+}
+
 impl<C> CbcEncryptor for Cbc<C>
 where
     C: BlockCipherEncrypt + Send,

@@ -40,7 +40,7 @@ impl CipherSuite for Des {
     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
         let mut padded = Zeroizing::new([0; 8]);
         padded[..key.len()].copy_from_slice(key);
-        Ok(Box::new(Cbc::<des::Des>::new(padded.as_slice())?))
+        Ok(Box::new(Cbc::from(vpn_des_core::Des::<1>::new(&padded))))
     }
 }
 

@@ -5,8 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-use des::{TdesEde2, TdesEde3};
+use vpn_des_core::Des;
 use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
+use zeroize::Zeroizing;
 
 /// The suite `DES3`: three DES keys of 64 bits, or two, the first of which serves as the third.
 ///
@@ -47,14 +48,20 @@ impl CipherSuite for Des3 {
         let reason = match (is_same_des_key(k1, k2), is_same_des_key(k2, k3)) {
             (true, _) => "its first two DES keys are equal",
             (_, true) => "its last two DES keys are equal",
-            _ if k3.is_empty() => return Ok(Box::new(Cbc::<TdesEde2>::new(key)?)),
-            _ => return Ok(Box::new(Cbc::<TdesEde3>::new(key)?)),
+            _ if k3.is_empty() => return Ok(triple([k1, k2, k1])),
+            _ => return Ok(triple([k1, k2, k3])),
         };
         Err(SuiteError::WeakKey { suite: self.name(), reason })
     }
 }
 
 vpn_suite::register!(&Des3);
+
+fn triple(keys: [&[u8]; 3]) -> Box<dyn CbcCipher> {
+    let mut bytes = Zeroizing::new([[0; 8]; 3]);
+    bytes.iter_mut().zip(keys).for_each(|(bytes, key)| bytes.copy_from_slice(key));
+    Box::new(Cbc::from(Des::<3>::new(&bytes)))
+}
 
 /// Compares without parity bits, and without stopping at the first difference.
 fn is_same_des_key(a: &[u8], b: &[u8]) -> bool {
