@@ -12,7 +12,6 @@
 
 mod tables;
 
-use std::array;
 use std::fmt;
 
 use cipher::consts::{U4, U8};
@@ -61,65 +60,38 @@ impl Des<3> {
 
 impl<const STAGES: usize> Des<STAGES> {
     #[inline(always)]
-    fn encrypt<const N: usize>(&self, blocks: &mut [u64; N]) {
-        let mut halves = Halves::from_blocks(blocks);
+    fn encrypt<const N: usize>(&self, blocks: [u64; N]) -> [u64; N] {
+        let mut halves = blocks.map(initial_permutation);
         for stage in &self.stages {
             for [even, odd] in stage.as_chunks().0 {
-                halves.two_rounds(*even, *odd);
+                two_rounds(&mut halves, *even, *odd);
             }
-            halves.swap();
+            halves = halves.map(|(left, right)| (right, left));
         }
-        *blocks = halves.into_blocks();
+        halves.map(final_permutation)
     }
 
     #[inline(always)]
-    fn decrypt<const N: usize>(&self, blocks: &mut [u64; N]) {
-        let mut halves = Halves::from_blocks(blocks);
+    fn decrypt<const N: usize>(&self, blocks: [u64; N]) -> [u64; N] {
+        let mut halves = blocks.map(initial_permutation);
         for stage in self.stages.iter().rev() {
             for [even, odd] in stage.as_chunks().0.iter().rev() {
-                halves.two_rounds(*odd, *even);
+                two_rounds(&mut halves, *odd, *even);
             }
-            halves.swap();
+            halves = halves.map(|(left, right)| (right, left));
         }
-        *blocks = halves.into_blocks();
+        halves.map(final_permutation)
     }
 }
 
-/// Both halves of `N` blocks.
-struct Halves<const N: usize> {
-    left: [Half; N],
-    right: [Half; N],
-}
-
-impl<const N: usize> Halves<N> {
-    #[inline(always)]
-    fn from_blocks(blocks: &[u64; N]) -> Self {
-        let halves = blocks.map(initial_permutation);
-        Self {
-            left: halves.map(|(left, _)| expand(left)),
-            right: halves.map(|(_, right)| expand(right)),
-        }
+/// In place: what the standard calls left and right is again where it was after two rounds.
+#[inline(always)]
+fn two_rounds<const N: usize>(halves: &mut [(Half, Half); N], first: Half, second: Half) {
+    for (left, right) in &mut *halves {
+        *left ^= look_up(*right ^ first);
     }
-
-    #[inline(always)]
-    fn into_blocks(self) -> [u64; N] {
-        array::from_fn(|at| final_permutation(contract(self.left[at]), contract(self.right[at])))
-    }
-
-    /// In place: what the standard calls left and right stays where it is after two rounds.
-    #[inline(always)]
-    fn two_rounds(&mut self, first: Half, second: Half) {
-        for at in 0..N {
-            self.left[at] ^= look_up(self.right[at] ^ first);
-        }
-        for at in 0..N {
-            self.right[at] ^= look_up(self.left[at] ^ second);
-        }
-    }
-
-    #[inline(always)]
-    fn swap(&mut self) {
-        std::mem::swap(&mut self.left, &mut self.right);
+    for (left, right) in halves {
+        *right ^= look_up(*left ^ second);
     }
 }
 
@@ -143,15 +115,16 @@ fn contract(half: Half) -> u32 {
 
 /// IP: the bits of a block as a square of eight times eight, mirrored; even rows are the left half.
 #[inline(always)]
-fn initial_permutation(block: u64) -> (u32, u32) {
+fn initial_permutation(block: u64) -> (Half, Half) {
     let rows = transpose(block.swap_bytes());
-    (pack(rows & EVERY_OTHER_BYTE), pack((rows >> 8) & EVERY_OTHER_BYTE))
+    let half = |bytes: u64| expand(pack(bytes & EVERY_OTHER_BYTE));
+    (half(rows), half(rows >> 8))
 }
 
 /// The inverse of IP.
 #[inline(always)]
-fn final_permutation(left: u32, right: u32) -> u64 {
-    transpose(unpack(left) | unpack(right) << 8).swap_bytes()
+fn final_permutation((left, right): (Half, Half)) -> u64 {
+    transpose(unpack(contract(left)) | unpack(contract(right)) << 8).swap_bytes()
 }
 
 const EVERY_OTHER_BYTE: u64 = 0x00ff_00ff_00ff_00ff;
@@ -230,41 +203,39 @@ impl<const STAGES: usize> BlockCipherDecrypt for Des<STAGES> {
 impl<const STAGES: usize> BlockCipherEncBackend for Des<STAGES> {
     #[inline(always)]
     fn encrypt_block(&self, block: InOut<'_, '_, Block<Self>>) {
-        on_numbers(block, |numbers| self.encrypt::<1>(numbers));
+        on_one(block, |number| self.encrypt(number));
     }
 
     #[inline(always)]
     fn encrypt_par_blocks(&self, blocks: InOut<'_, '_, ParBlocks<Self>>) {
-        on_many_numbers(blocks, |numbers| self.encrypt::<WIDTH>(numbers));
+        on_many(blocks, |numbers| self.encrypt(numbers));
     }
 }
 
 impl<const STAGES: usize> BlockCipherDecBackend for Des<STAGES> {
     #[inline(always)]
     fn decrypt_block(&self, block: InOut<'_, '_, Block<Self>>) {
-        on_numbers(block, |numbers| self.decrypt::<1>(numbers));
+        on_one(block, |number| self.decrypt(number));
     }
 
     #[inline(always)]
     fn decrypt_par_blocks(&self, blocks: InOut<'_, '_, ParBlocks<Self>>) {
-        on_many_numbers(blocks, |numbers| self.decrypt::<WIDTH>(numbers));
+        on_many(blocks, |numbers| self.decrypt(numbers));
     }
 }
 
 #[inline(always)]
-fn on_numbers(mut block: InOut<'_, '_, Array<u8, U8>>, f: impl FnOnce(&mut [u64; 1])) {
-    let mut numbers = [u64::from_be_bytes(block.get_in().0)];
-    f(&mut numbers);
-    *block.get_out() = Array(numbers[0].to_be_bytes());
+fn on_one(mut block: InOut<'_, '_, Array<u8, U8>>, f: impl FnOnce([u64; 1]) -> [u64; 1]) {
+    let [number] = f([u64::from_be_bytes(block.get_in().0)]);
+    *block.get_out() = Array(number.to_be_bytes());
 }
 
 #[inline(always)]
-fn on_many_numbers(
+fn on_many(
     mut blocks: InOut<'_, '_, Array<Array<u8, U8>, Width>>,
-    f: impl FnOnce(&mut [u64; WIDTH]),
+    f: impl FnOnce([u64; WIDTH]) -> [u64; WIDTH],
 ) {
-    let mut numbers = blocks.get_in().0.map(|block| u64::from_be_bytes(block.0));
-    f(&mut numbers);
+    let numbers = f(blocks.get_in().0.map(|block| u64::from_be_bytes(block.0)));
     *blocks.get_out() = Array(numbers.map(|number| Array(number.to_be_bytes())));
 }
 
