@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+mod cipher;
+mod pi;
+
 use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
 
 /// The suite `Blowfish`: for peers that have nothing better.
@@ -30,7 +33,7 @@ impl CipherSuite for Blowfish {
     }
 
     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::<blowfish::Blowfish>::new(key)?))
+        Ok(Box::new(Cbc::from(cipher::Blowfish::new(key))))
     }
 }
 
