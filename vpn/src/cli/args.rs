@@ -253,6 +253,9 @@ pub(super) struct SpeedArgs {
     /// How long to measure each, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(super) time: u64,
+    /// Use no instructions of this processor beyond those that the libraries find by themselves
+    #[arg(long)]
+    pub(super) portable: bool,
     /// Leave out the key exchanges
     #[arg(long)]
     pub(super) no_kex: bool,

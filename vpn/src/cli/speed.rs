@@ -44,6 +44,7 @@ enum Row {
 }
 
 pub(super) fn run(args: &SpeedArgs, registry: &Registry) -> Result<(), Failure> {
+    vpn_suite::force_portable(args.portable);
     let wanted = wanted(&args.suite, registry)?;
     let time = Duration::from_millis(args.time);
     let sizes: Vec<usize> = match args.size.is_empty() {

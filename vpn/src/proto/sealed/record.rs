@@ -3,7 +3,7 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq;
-use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite, Lane};
+use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite, Lane, is_portable_forced};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::error::SealedError;
@@ -49,6 +49,10 @@ impl RecordKeys {
         iv_key: &[u8],
         mac: &[u8; 32],
     ) -> Result<Self, SealedError> {
+        let kernel = match is_portable_forced() {
+            true => Kernel::PORTABLE,
+            false => Kernel::detect(),
+        };
         let block = suite.block_size();
         if block > MAX_BLOCK {
             // No suite can be registered with such blocks.
@@ -59,13 +63,13 @@ impl RecordKeys {
             decryptor: suite.decryptor(key)?,
             iv_cipher: suite.encryptor(iv_key)?,
             block,
-            mac: MacKey::new(mac, Kernel::detect()),
+            mac: MacKey::new(mac, kernel),
         })
     }
 
     /// Which code does the work, for `vpn speed`.
     pub fn kernel(&self) -> String {
-        format!("cbc, {}", self.mac.kernel().name())
+        format!("{}, {}", self.encryptor.kernel(), self.mac.kernel().name())
     }
 
     /// The IV of a record: its sequence number, encrypted as one block under a key of its own.
