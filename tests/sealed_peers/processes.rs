@@ -198,8 +198,8 @@ impl Calling {
         Hello { gate, ..Hello::new(share) }
     }
 
-    /// The handshake up to the client's proof.
-    fn proves(&mut self, edit: impl FnOnce(&mut Auth), spoil: u8) {
+    /// The handshake up to the client's proof; the secrets of the session, the client's first.
+    fn proves(&mut self, edit: impl FnOnce(&mut Auth), spoil: u8) -> [[u8; 32]; 2] {
         let pair = KexKeyPair::generate(Kex::X25519MlKem768, &mut rand::rng());
         let hello = self.hello(pair.share()).encode();
         self.says(&hello);
@@ -212,21 +212,26 @@ impl Calling {
         let mut record = Records::new(secrets.client).padded(0x16, &frame, 256);
         record[20] ^= spoil;
         self.says(&record);
+        secrets.session(&sha256(&[&transcript, &frame]))
     }
+}
+
+/// A server that knows one client, its key, and the folder with their files.
+fn start(more: &[&str]) -> (Server, [u8; 32], TempDir) {
+    let folder = TempDir::new();
+    let identity = folder.path().join("id").to_str().unwrap().to_owned();
+    assert_eq!(run(&["keygen", "--out", &identity], b"").code, Some(0));
+    let text = std::fs::read_to_string(format!("{identity}.pub")).unwrap();
+    let key = PublicKey::parse(text.trim_end()).unwrap().bytes;
+    let clients = folder.file("clients", format!("{}\n", key_line(&CLIENT_SEED)));
+    let args = ["--identity", &identity, "--authorized-clients", clients.to_str().unwrap()];
+    (Server::start(&[&args, more].concat()), key, folder)
 }
 
 #[test]
 fn a_server_ends_a_handshake_at_once_and_logs_why() {
     type Call = fn(&mut Calling);
-    let folder = TempDir::new();
-    let identity = folder.path().join("id").to_str().unwrap().to_owned();
-    assert_eq!(run(&["keygen", "--out", &identity], b"").code, Some(0));
-    let text = std::fs::read_to_string(format!("{identity}.pub")).unwrap();
-    let server_key = PublicKey::parse(text.trim_end()).unwrap().bytes;
-    let clients = folder.file("clients", format!("{}\n", key_line(&CLIENT_SEED)));
-    let clients = clients.to_str().unwrap();
-    let args = ["--identity", &identity, "--authorized-clients", clients, "--gate", "required"];
-    let server = Server::start(&args);
+    let (server, server_key, _folder) = start(&["--gate", "required"]);
     // How many bytes the client hears at the end.
     let cases: [(&str, usize, &str, Call); 14] = [
         ("no preface", 0, "malformed: preface", |c| c.says(b"\xf5VPN\x02\x01\0\0\0")),
@@ -258,7 +263,9 @@ fn a_server_ends_a_handshake_at_once_and_logs_why() {
             let hello = c.hello(pair.share()).encode();
             c.says(&hello.repeat(2));
         }),
-        ("a proof that was altered", 0, "a record was altered", |c| c.proves(|_| {}, 1)),
+        ("a proof that was altered", 0, "a record was altered", |c| {
+            c.proves(|_| {}, 1);
+        }),
         ("an unknown key", 98, "its key is unknown", |c| {
             c.proves(|a| (a.key, a.signer) = (public(&STRANGER_SEED), STRANGER_SEED), 0);
         }),
@@ -290,4 +297,44 @@ fn a_server_ends_a_handshake_at_once_and_logs_why() {
     let mut calling = Calling { stream: server.connect(), server_key };
     calling.proves(|_| {}, 0);
     assert_eq!(read_part(&mut calling.stream, Part::Record).len(), 290);
+}
+
+#[test]
+fn who_begins_with_neither_profile_hears_nothing() {
+    let (server, ..) = start(&[]);
+    for words in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01",
+        b"SSH-2.0-OpenSSH\r\n",
+        b" ProposedCiphers:AES:[256]",
+        b"proposedCiphers:AES:[256]",
+        b"\n",
+        b"\0",
+        b"\xf4",
+        b"\xff\xff",
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(words).unwrap();
+        assert_eq!(read_to_end(&mut stream), b"", "{words:?}");
+        server.log.until("closed, it speaks no profile");
+    }
+    // Both profiles go on being spoken there.
+    server.assert_alive();
+}
+
+#[test]
+fn a_fresh_share_that_cannot_be_used_breaks_the_protocol() {
+    let (server, server_key, _folder) = start(&[]);
+    let mut calling = Calling { stream: server.connect(), server_key };
+    let [client, theirs] = calling.proves(|_| {}, 0);
+    let (mut records, mut heard) = (Records::new(client), crate::adversary::opener(theirs));
+    let mut answer = |calling: &mut Calling| {
+        let record = read_part(&mut calling.stream, Part::Record);
+        let opened = heard.open(&record).unwrap();
+        (opened.content, opened.payload.to_vec())
+    };
+    assert_eq!(answer(&mut calling).0, 0x16);
+    calling.says(&records.padded(0x16, &frame(0x10, &long(&[0xff; 1216])), 256));
+    assert_eq!(answer(&mut calling), (0x15, vec![0, 2]));
+    server.log.until("the key exchange failed: the ML-KEM key is not one");
 }

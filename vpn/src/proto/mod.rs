@@ -11,6 +11,7 @@ mod modexp;
 mod negotiate;
 mod primes;
 pub mod sealed;
+mod sniff;
 mod text;
 
 pub use dh::{
@@ -22,4 +23,5 @@ pub use negotiate::{
     CHOICE_HEAD, Candidate, Choice, ChoiceError, EnabledSuite, Having, Offer, OfferEntry,
     OfferError, PROPOSAL_HEAD, Selection, Separator, SuiteId, accept, candidates, describe, select,
 };
+pub use sniff::Profile;
 pub use text::Printable;

@@ -459,6 +459,9 @@ impl SealedServer {
         let ended = self.exchange(&mut connection, &grant).await;
         match &ended {
             Ok(_) => connection.close().await?,
+            Err(Ended::Sealed(SealedIoError::Sealed(SealedError::Kex(_)))) => {
+                connection.abort(Alert::ProtocolError).await;
+            }
             Err(Ended::Sealed(_) | Ended::Console(_)) => connection.abort(Alert::CloseNotify).await,
             Err(Ended::Denied(_)) => connection.abort(Alert::AccessDenied).await,
             Err(Ended::TooLong(_)) => connection.abort(Alert::Policy).await,

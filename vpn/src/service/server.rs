@@ -22,8 +22,8 @@ use crate::net::{
 use crate::proto::classic::{
     ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
 };
-use crate::proto::sealed::{PREFACE, ServerConfig};
-use crate::proto::{Printable, SessionError};
+use crate::proto::sealed::ServerConfig;
+use crate::proto::{Printable, Profile, SessionError};
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
 #[derive(Clone, Debug)]
@@ -108,14 +108,22 @@ impl MessageServer {
             let mut first = [0];
             let shows = timeout(self.limits.first_byte, stream.peek(&mut first)).await;
             match shows {
-                Ok(Ok(1)) if first[0] == PREFACE[0] => {
-                    sealed.serve(stream, peer, &admission).await;
-                    return;
-                }
-                Ok(Ok(_)) if !self.is_sealed_only => {}
+                Ok(Ok(1)) => match Profile::of_first_byte(first[0]) {
+                    Some(Profile::Sealed) => {
+                        sealed.serve(stream, peer, &admission).await;
+                        return;
+                    }
+                    Some(Profile::Classic) if !self.is_sealed_only => {}
+                    profile => {
+                        let spoken =
+                            if profile.is_none() { "no profile" } else { "the classic one" };
+                        log::info!("{peer}: closed, it speaks {spoken}");
+                        farewell(stream).await;
+                        return;
+                    }
+                },
                 Ok(Ok(_)) => {
-                    log::info!("{peer}: closed, it does not speak the sealed profile");
-                    farewell(stream).await;
+                    log::info!("{peer}: closed by the client before it said anything");
                     return;
                 }
                 Ok(Err(error)) => {
