@@ -15,12 +15,13 @@ use vpn::proto::classic::{
     SessionKeys, Strip, TAG_DIGITS, Telling, Timing,
 };
 use vpn::proto::sealed::{
-    ClientConfig, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, RecordOpener,
-    RecordSealer, ServerConfig, TrafficSecret, next_length,
+    AuthSent, ClientConfig, ClientHello, Decision, Event as SealedEvent, Gated, HelloSent,
+    Identity, Kex, KexKeyPair, Limits, Part, Ready, RecordOpener, RecordSealer, ServerConfig,
+    ServerFlightSent, Session, TrafficSecret, next_length,
 };
 use vpn::proto::{
     Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Having, Offer, Printable,
-    Separator, SuiteId, candidates, select,
+    Profile, Separator, SuiteId, candidates, select,
 };
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
@@ -29,14 +30,18 @@ use zeroize::Zeroizing;
 pub(crate) type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ALL: [Check; 8] = [
+pub(crate) const ALL: [Check; 12] = [
     ("choice", choice),
     ("config", config),
     ("data_stream", data_stream),
     ("dhmke", dhmke),
+    ("first_byte", first_byte),
     ("proposal", proposal),
+    ("sealed_answer", sealed_answer),
+    ("sealed_auth", sealed_auth),
     ("sealed_hello", sealed_hello),
     ("sealed_records", sealed_records),
+    ("sealed_session", sealed_session),
     ("server_session", server_session),
 ];
 
@@ -770,4 +775,207 @@ pub(crate) fn sealed_records(data: &[u8]) {
     }
     assert!(opened.len() >= sure, "{} of {sure} records", opened.len());
     assert!(sent.starts_with(&opened), "a record that was not sealed");
+}
+
+/// Arbitrary bytes as the first of a connection: text is never taken for the sealed profile, and what
+/// either profile can read is taken for that one.
+pub(crate) fn first_byte(data: &[u8]) {
+    let Some(first) = data.first() else { return };
+    let profile = Profile::of_first_byte(*first);
+    if str::from_utf8(data).is_ok() {
+        assert_ne!(profile, Some(Profile::Sealed));
+    }
+    if ClientHello::parse(data).is_ok() {
+        assert_eq!(profile, Some(Profile::Sealed));
+    }
+    if next_length(Part::Hello, data).is_ok() {
+        assert_eq!(profile, Some(Profile::Sealed));
+    }
+    if str::from_utf8(data).is_ok_and(|text| Offer::parse(text).is_ok()) {
+        assert_eq!(profile, Some(Profile::Classic));
+    }
+}
+
+/// A server and a client of the sealed profile that know each other.
+static SEALED: LazyLock<(Arc<ServerConfig>, Arc<ClientConfig>)> = LazyLock::new(|| {
+    let server = Identity::from_seed(&[1; 32]);
+    let client = ClientConfig {
+        enabled: enabled().into(),
+        kex: vec![Kex::X25519MlKem768],
+        identity: Some(Identity::from_seed(&[2; 32])),
+        server_key: Some(server.public_key()),
+        psk: None,
+        limits: Limits::default(),
+    };
+    let server = ServerConfig {
+        enabled: enabled().into(),
+        kex: vec![Kex::X25519MlKem768],
+        identity: Some(server),
+        psks: Vec::new(),
+        is_gate_required: true,
+        limits: Limits::default(),
+    };
+    (Arc::new(server), Arc::new(client))
+});
+
+/// A client's first message and the server's, field by field as the bytes say: a client that reads
+/// it has agreed to what it had offered, and believes nobody without the keys.
+pub(crate) fn sealed_answer(data: &[u8]) {
+    let mut decisions = Decisions(data);
+    let (_, config) = &*SEALED;
+    let start = HelloSent::start(config.clone(), Kex::X25519MlKem768, &mut rand::rng());
+    let (state, _) = start.unwrap();
+    let mut body = vec![7; 32];
+    let (kex, suite) = (decisions.byte(), decisions.byte());
+    body.extend([kex, suite]);
+    let share_length = match decisions.byte() % 4 {
+        0 => decisions.below(2000),
+        _ => 1120,
+    };
+    let counted = match decisions.byte() % 8 {
+        0 => decisions.below(0x1_0000),
+        _ => share_length,
+    };
+    let filling = decisions.byte();
+    body.extend(u16::try_from(counted % 0x1_0000).unwrap().to_be_bytes());
+    body.extend(vec![filling; share_length]);
+    // The extensions are what is left of the bytes, with or without a length that fits.
+    if decisions.byte() % 8 > 0 {
+        let length = u16::try_from(decisions.0.len() % 0x1_0000).unwrap();
+        body.extend(length.to_be_bytes());
+    }
+    body.extend(decisions.0);
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let message = [b"\xf5VPN\x01\x02", &length[1..], &body].concat();
+    match state.on_first(&message) {
+        Ok(state) => {
+            assert!(kex == 0 && share_length == 1120 && message.len() <= 4096);
+            assert!(usize::from(suite) < 5);
+            assert!(state.on_record(&[vec![0, 48], vec![filling; 48]].concat()).is_err());
+        }
+        Err(error) => assert_one_line(&Printable(error.to_string().as_bytes()).to_string()),
+    }
+}
+
+/// Both sides up to the client's proof, and the secrets of the handshake, the client's first.
+fn sealed_halves() -> (ServerFlightSent, AuthSent, Vec<u8>, [TrafficSecret; 2], SuiteId) {
+    let (server, client) = &*SEALED;
+    let mut rng = rand::rng();
+    let kex = Kex::X25519MlKem768;
+    let (client, hello) = HelloSent::start(client.clone(), kex, &mut rng).unwrap();
+    let gated = Gated::on_hello(server.clone(), &hello).unwrap();
+    let id = gated.suite();
+    let (server, flight) = gated.respond(&mut rng).unwrap();
+    let (first, second) = flight.split_at(next_length(Part::Hello, &flight).unwrap().unwrap());
+    let client = client.on_first(first).unwrap().on_record(second).unwrap();
+    let (client, proof) = client.accept().unwrap();
+    let (_, secrets) = server.key_log();
+    let secrets = secrets.map(|secret| TrafficSecret::danger_from_bytes(*secret));
+    (server, client, proof, secrets, id)
+}
+
+/// A type and a payload, sealed by somebody who has the keys of the handshake, for a proof of the
+/// client, for one of the server, and for Ready.
+pub(crate) fn sealed_auth(data: &[u8]) {
+    let Some((content, payload)) = data.split_first() else { return };
+    let payload = &payload[..payload.len().min(16_384)];
+    let seal = |secret: &TrafficSecret, id: SuiteId| {
+        RecordSealer::new(secret.record_keys(id).unwrap()).seal(*content, payload, 1).unwrap()
+    };
+    let (server, client, _, [client_secret, _], id) = sealed_halves();
+    // Nobody signs what cannot be known beforehand.
+    let result = server
+        .on_record(&seal(&client_secret, id), |peer| panic!("{peer:?} proved out of nothing"));
+    let refusal = result.unwrap_err();
+    assert_one_line(&Printable(refusal.error.to_string().as_bytes()).to_string());
+    // Alert 1 under the next keys, or silence.
+    assert!(refusal.answer.is_none_or(|answer| answer.len() == 2 + 64 + 32));
+    let [_, server_secret] = client.key_log();
+    let secret = TrafficSecret::danger_from_bytes(*server_secret);
+    match client.on_record(&seal(&secret, id)) {
+        Ok((session, ready)) => {
+            assert_eq!((*content, &payload[..1], payload[4]), (0x16, &[0x0d][..], 0));
+            assert!(ready.services.is_none_or(|services| services.len() < payload.len()));
+            assert!(!session.is_closed());
+        }
+        Err(error) => assert_one_line(&Printable(error.to_string().as_bytes()).to_string()),
+    }
+    let (_, config) = &*SEALED;
+    let (state, hello) =
+        HelloSent::start(config.clone(), Kex::X25519MlKem768, &mut rand::rng()).unwrap();
+    let gated = Gated::on_hello(SEALED.0.clone(), &hello).unwrap();
+    let (server, flight) = gated.respond(&mut rand::rng()).unwrap();
+    let first = next_length(Part::Hello, &flight).unwrap().unwrap();
+    let (_, [_, secret]) = server.key_log();
+    let secret = TrafficSecret::danger_from_bytes(*secret);
+    let state = state.on_first(&flight[..first]).unwrap();
+    let error = state.on_record(&seal(&secret, id)).unwrap_err();
+    assert_one_line(&Printable(error.to_string().as_bytes()).to_string());
+}
+
+/// Records of a peer that has the keys of a session, one after the other as the bytes say.
+pub(crate) fn sealed_session(data: &[u8]) {
+    let mut decisions = Decisions(data);
+    let (server, client, proof, _, id) = sealed_halves();
+    let admit = |_| Decision::Admit(Ready::default());
+    let (server, _, ready) = server.on_record(&proof, admit).unwrap();
+    let (mut client, _) = client.on_record(&ready).unwrap();
+    let [client_secret, server_secret] =
+        client.traffic_secrets().map(|secret| TrafficSecret::danger_from_bytes(*secret));
+    let is_client = decisions.byte() % 2 == 1;
+    let (session, secret) = if is_client {
+        client.open("message", b"").unwrap();
+        (client, server_secret)
+    } else {
+        (server, client_secret)
+    };
+    let mut sealer = RecordSealer::new(secret.record_keys(id).unwrap());
+    if is_client {
+        // Ready was the server's first record.
+        sealer.seal(0x16, b"", 1).unwrap();
+    }
+    converse_sealed(session, &mut sealer, &mut decisions);
+}
+
+/// What comes out was put in, in order, and an error is the end.
+fn converse_sealed(mut session: Session, sealer: &mut RecordSealer, decisions: &mut Decisions<'_>) {
+    let (mut is_open, mut is_at_end) = (false, false);
+    while !decisions.0.is_empty() {
+        let content = decisions.byte();
+        let length = usize::from(decisions.byte());
+        let record = sealer.seal(content, decisions.take(length), 1).unwrap();
+        let result = session.handle_input(&record);
+        while let Some(event) = session.poll_event() {
+            match event {
+                SealedEvent::Open { .. } => {
+                    assert!(!is_open, "a second service");
+                    session.reply_open(0, "").unwrap();
+                    is_open = true;
+                }
+                SealedEvent::OpenReply { status, .. } => {
+                    assert!(!is_open, "a second answer");
+                    is_open = status == 0;
+                }
+                SealedEvent::Data(_) => assert!(is_open && !is_at_end, "data out of place"),
+                SealedEvent::Eof => {
+                    assert!(is_open && !is_at_end, "an end out of place");
+                    is_at_end = true;
+                }
+                _ => {}
+            }
+        }
+        let said: usize = std::iter::from_fn(|| session.poll_transmit()).map(|r| r.len()).sum();
+        assert!(said <= record.len() + 200, "{said} bytes for {}", record.len());
+        if let Err(error) = result {
+            assert_one_line(&Printable(error.to_string().as_bytes()).to_string());
+            // It stays so.
+            assert_eq!(session.handle_input(b"x"), Err(error.clone()));
+            assert_eq!(session.handle_eof(), Err(error));
+            return;
+        }
+        if session.is_closed() {
+            return;
+        }
+    }
+    assert!(session.handle_eof().is_err());
 }

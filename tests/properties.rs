@@ -273,6 +273,35 @@ proptest! {
     }
 
     #[test]
+    fn any_first_bytes(data in prop::collection::vec(any::<u8>(), 0..40)) {
+        checks::first_byte(&data);
+    }
+
+    #[test]
+    fn any_fields_of_an_answer(data in prop::collection::vec(any::<u8>(), 0..60)) {
+        checks::sealed_answer(&data);
+    }
+
+    #[test]
+    fn any_records_of_a_peer_with_the_keys(
+        role in 0..2u8,
+        records in prop::collection::vec((0x14..0x1fu8, prop::collection::vec(any::<u8>(), 0..80)), 0..8),
+    ) {
+        let mut data = vec![role];
+        for (content, payload) in records {
+            data.extend([content, u8::try_from(payload.len()).unwrap()]);
+            data.extend(payload);
+        }
+        checks::sealed_session(&data);
+    }
+
+    #[test]
+    fn any_proof(content in 0x14..0x18u8, kind in 0..0x20u8, body in prop::collection::vec(any::<u8>(), 0..140)) {
+        let length = u8::try_from(body.len()).unwrap();
+        checks::sealed_auth(&[&[content, kind, 0, 0, length], &body[..]].concat());
+    }
+
+    #[test]
     fn any_bytes_in_any_state_of_a_session(data in prop::collection::vec(any::<u8>(), 0..900)) {
         checks::server_session(&data);
     }
