@@ -7,15 +7,16 @@ use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
 
 use vpn::identity::PublicKey;
 use vpn::proto::sealed::{
-    Decision, Kex, KexKeyPair, Part, PeerIdentity, Ready, SealedError, ServerConfig,
+    Decision, Gated, Kex, KexKeyPair, Part, PeerIdentity, Ready, SealedError, ServerConfig,
 };
 
 use crate::adversary::{
-    Auth, CLIENT_SEED, FacingServer, Gate, Hello, Records, STRANGER_SEED, key_line, opener, psk,
-    public, read_flight, read_part, server_config, sha256,
+    Auth, CLIENT_SEED, FacingServer, Gate, Hello, Records, STRANGER_SEED, Secrets, key_line,
+    opener, psk, public, read_flight, read_part, server_config, sha256, split_hello,
 };
 use crate::support::{Server, TempDir, run};
 
@@ -126,15 +127,29 @@ fn every_refusal_is_the_same_bytes() {
 #[test]
 fn records_under_another_psk_are_answered_with_nothing() {
     // Who mixes another PSK in has other keys; what it says has a bad tag, which gets no alert.
-    let config = || ServerConfig { psks: vec![psk(5)], is_gate_required: false, ..server_config() };
-    let facing = FacingServer::start(config(), None, |h| {
-        h.gate = Gate::Keyed(vec![6; 32], "psk");
-    });
-    let other = crate::adversary::Secrets::new(Some(6), &[0; 64], &sha256(&[b"TH2"]));
-    let auth = Auth::of_client().anonymous().encode(&other.client, &facing.transcript);
-    let record = Records::new(other.client).padded(0x16, &auth, 256);
-    let refusal = facing.state.on_record(&record, |_| Decision::Deny("")).unwrap_err();
-    assert_eq!((refusal.error, refusal.answer), (SealedError::BadRecord, None));
+    let answered_with = |gated_with: u8, mixed: u8| {
+        let psks = vec![psk(5)];
+        let config = ServerConfig { psks, is_gate_required: false, ..server_config() };
+        let pair = KexKeyPair::generate(Kex::X25519MlKem768, &mut rand::rng());
+        let gate = Gate::Keyed(vec![gated_with; 32], "psk");
+        let hello = Hello { gate, ..Hello::new(pair.share()) }.encode();
+        let gated = Gated::on_hello(Arc::new(config), &hello).unwrap();
+        let (state, flight) = gated.respond(&mut rand::rng()).unwrap();
+        let (answer, _) = split_hello(&flight);
+        let exchanged = pair.finish(&answer[45..45 + 1120]).unwrap();
+        let th2 = sha256(&[&hello, answer]);
+        let secrets = Secrets::new(Some(mixed), exchanged.as_bytes(), &th2);
+        let auth = Auth::of_client().anonymous().encode(&secrets.client, b"");
+        let record = Records::new(secrets.client).padded(0x16, &auth, 256);
+        let refusal = state.on_record(&record, |_| Decision::Deny("")).unwrap_err();
+        (refusal.error, refusal.answer.map(|answer| answer.len()))
+    };
+    assert_eq!(answered_with(6, 6), (SealedError::BadRecord, None));
+    assert_eq!(answered_with(5, 6), (SealedError::BadRecord, None));
+    // With the right one, it is the proof that fails.
+    let (error, answer) = answered_with(5, 5);
+    assert!(matches!(error, SealedError::Authentication(_)));
+    assert_eq!(answer, Some(ALERT));
 }
 
 #[test]
