@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
 
 /// The suite `Twofish`: a finalist for AES, by the author of Blowfish.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,11 @@ impl CipherSuite for Twofish {
     // S-boxes depend on the key and are tables, looked up with secret indices.
     fn is_constant_time(&self) -> bool {
         false
+    }
+
+    // The crate computes what others look up.
+    fn speed(&self) -> SpeedClass {
+        SpeedClass::Slow
     }
 
     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {

@@ -27,7 +27,10 @@ pub(super) async fn join(
         connection.pause_reading(untaken.is_some());
         tokio::select! {
             // One chunk at a time: what the peer does not take we do not read.
-            read = input.next(), if !has_ended && connection.is_flushed() => {
+            // While a fresh exchange holds our key fast its limit could come too near.
+            read = input.next(),
+                if !has_ended && connection.is_flushed() && !connection.session().is_exchanging() =>
+            {
                 let mut chunk = read.map_err(PipeError::Input)?;
                 if chunk.is_empty() {
                     has_ended = true;

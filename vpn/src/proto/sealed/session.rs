@@ -412,6 +412,11 @@ impl Session {
             && (self.is_exchange_due || self.bytes_since_exchange >= self.limits.bytes_per_exchange)
     }
 
+    /// Whether this side must not change keys by itself because its fresh exchange is under way.
+    pub fn is_exchanging(&self) -> bool {
+        !self.may_change_key()
+    }
+
     /// Takes notice of the time; the first call after the handshake starts the clock.
     ///
     /// # Errors
