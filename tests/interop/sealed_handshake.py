@@ -12,8 +12,7 @@ from sealed_keys import (KEXES, Denied, PeerError, Reader, Schedule, Silent, Wro
 from sealed_proto import (ALERT, CLIENT_AUTH, HANDSHAKE, PREFACE, READY, REJECT, SERVER_AUTH, SERVER_HELLO, Half, Hello,
                           Suite, auth_frame, grease, name_list, names, open_auth, open_frame, parse_server_hello,
                           server_hello)
-from sealed_session import (NO_SUITE, RETRY, Alerted, NoAnswer, NotAccepted, Rejected, Session, Truncated, Wire,
-                            alert)
+from sealed_session import NO_SUITE, RETRY, Alerted, NoAnswer, NotAccepted, Rejected, Session, Truncated, Wire, alert
 
 
 # The client's handshake

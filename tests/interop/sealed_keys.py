@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-PROTOCOL_ERROR, ACCESS_DENIED, POLICY, ZERO = 2, 1, 6, bytes(32)
+CLOSE_NOTIFY, ACCESS_DENIED, PROTOCOL_ERROR, BUSY, TIMEOUT, DRAINING, POLICY, REPLACED = range(8)
+ALERTS = "close_notify access_denied protocol_error busy timeout draining policy replaced".split()
+ZERO = bytes(32)
 
 
 class PeerError(Exception):

@@ -6,10 +6,10 @@ import socket
 import time
 from typing import Any
 
-from sealed_keys import ACCESS_DENIED, POLICY, PeerError, Reader, Schedule, Silent, frame, uint, vector
-from sealed_proto import (ALERT, ALERTS, CLOSE_NOTIFY, DATA, DRAINING, EOF, HANDSHAKE, HELLO_LIMIT, KEY_UPDATE, OPEN,
-                          OPEN_REPLY, PAYLOAD_LIMIT, PING, PONG, PREFACE, REJECTS, REKEY_DONE, REKEY_INIT, REKEY_REPLY,
-                          Half, Suite, open_frame)
+from sealed_keys import (ACCESS_DENIED, ALERTS, CLOSE_NOTIFY, DRAINING, POLICY, PeerError, Reader, Schedule, Silent,
+                         frame, uint, vector)
+from sealed_proto import (ALERT, DATA, EOF, HANDSHAKE, HELLO_LIMIT, KEY_UPDATE, OPEN, OPEN_REPLY, PAYLOAD_LIMIT, PING,
+                          PONG, PREFACE, REJECTS, REKEY_DONE, REKEY_INIT, REKEY_REPLY, Half, Suite, open_frame)
 
 FRESH_LIMIT = 2 * 3600.0
 NO_SUITE, RETRY = 1, 2
