@@ -677,6 +677,53 @@ impl Parts {
     }
 }
 
+/// The core of our client, behind its handshake.
+fn meet(
+    port: u16,
+    (name, bits): Suite,
+    kex: Kex,
+    ours: Identity,
+    theirs: [u8; 32],
+) -> (Parts, Session) {
+    let suite = Registry::linked().unwrap().find(name).unwrap();
+    let sizes = vec![KeySize::from_bits(bits).unwrap()];
+    let config = ClientConfig {
+        enabled: [EnabledSuite { suite, wire_name: suite.name(), sizes }].into(),
+        kex: vec![kex],
+        identity: Some(ours),
+        server_key: Some(theirs),
+        psk: None,
+        limits: Limits::default(),
+    };
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut parts = Parts { stream, buffer: Vec::new() };
+    let (state, hello) = HelloSent::start(Arc::new(config), kex, &mut rand::rng()).unwrap();
+    parts.stream.write_all(&hello).unwrap();
+    let state = state.on_first(&parts.next(Part::Hello)).unwrap();
+    let (state, auth) = state.on_record(&parts.next(Part::Record)).unwrap().accept().unwrap();
+    parts.stream.write_all(&auth).unwrap();
+    let (session, _) = state.on_record(&parts.next(Part::Record)).unwrap();
+    (parts, session)
+}
+
+/// It kept the session until the client closed the connection, or for fifteen minutes.
+#[test]
+fn our_server_ends_a_session_whose_client_ended_it_for_a_reason() {
+    let keys = Keys::new();
+    let server = keys.our_server(&[AES256], Trust::Keys, &[]);
+    let ours = read_identity(Path::new(&keys.path("client")), || panic!()).unwrap();
+    let theirs = read_identity(Path::new(&keys.path("server")), || panic!()).unwrap();
+    let theirs = theirs.public_key();
+    let (mut parts, mut session) = meet(server.port, AES256, Kex::X25519MlKem768, ours, theirs);
+    session.close(Alert::Busy).unwrap();
+    while let Some(bytes) = session.poll_transmit() {
+        parts.stream.write_all(&bytes).unwrap();
+    }
+    server.log.until("the peer ended the session: busy");
+    assert_eq!(parts.stream.read(&mut [0]).unwrap(), 0);
+}
+
 /// Our client does this after an hour; here its core does it at once.
 #[test]
 fn fresh_exchanges_of_our_client_are_answered_by_the_python_server() {
@@ -692,25 +739,8 @@ fn fresh_exchanges_of_our_client_are_answered_by_the_python_server() {
         let suite = wire_name((name, bits));
         let more = ["--identity", &seed, "--kex", kex.name(), "--update-keys"];
         let mut server = keys.their_server(&python, &suite, Trust::Keys, &more);
-        let suite = Registry::linked().unwrap().find(name).unwrap();
-        let sizes = vec![KeySize::from_bits(bits).unwrap()];
-        let config = ClientConfig {
-            enabled: [EnabledSuite { suite, wire_name: suite.name(), sizes }].into(),
-            kex: vec![kex],
-            identity: Some(ours.clone()),
-            server_key: Some(theirs.public_key()),
-            psk: None,
-            limits: Limits::default(),
-        };
-        let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let mut parts = Parts { stream, buffer: Vec::new() };
-        let (state, hello) = HelloSent::start(Arc::new(config), kex, &mut rng).unwrap();
-        parts.stream.write_all(&hello).unwrap();
-        let state = state.on_first(&parts.next(Part::Hello)).unwrap();
-        let (state, auth) = state.on_record(&parts.next(Part::Record)).unwrap().accept().unwrap();
-        parts.stream.write_all(&auth).unwrap();
-        let (mut session, _) = state.on_record(&parts.next(Part::Record)).unwrap();
+        let (mut parts, mut session) =
+            meet(server.port, (name, bits), kex, ours.clone(), theirs.public_key());
         session.open("message", b"").unwrap();
         assert!(matches!(parts.step(&mut session), Event::OpenReply { status: 0, .. }));
         for round in 1..=3u32 {
