@@ -462,7 +462,9 @@ impl SealedServer {
             Err(Ended::Sealed(SealedIoError::Sealed(SealedError::Kex(_)))) => {
                 connection.abort(Alert::ProtocolError).await;
             }
-            Err(Ended::Sealed(_) | Ended::Console(_)) => connection.abort(Alert::CloseNotify).await,
+            Err(Ended::Console(_)) => connection.abort(Alert::CloseNotify).await,
+            // A session that has failed by itself has said its last words already.
+            Err(Ended::Sealed(_)) => connection.abort(Alert::ProtocolError).await,
             Err(Ended::Denied(_)) => connection.abort(Alert::AccessDenied).await,
             Err(Ended::TooLong(_)) => connection.abort(Alert::Policy).await,
         }
