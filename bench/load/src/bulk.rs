@@ -1,0 +1,66 @@
+//! Ends of bulk transfers. They read and write 256 KiB at once and look at nothing.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Instant;
+
+const CHUNK: usize = 256 * 1024;
+
+/// Counts the bytes of one connection, and answers with a byte when all are there.
+pub(crate) fn sink(port: u16, bytes: u64) -> io::Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let (mut stream, _) = listener.accept()?;
+    let json = count(&mut stream, bytes)?;
+    stream.write_all(b"!")?;
+    Ok(json)
+}
+
+/// Counts the bytes of standard input.
+pub(crate) fn drain(bytes: u64) -> io::Result<String> {
+    count(&mut io::stdin().lock(), bytes)
+}
+
+/// From the first byte to the last, so that setting up the connection does not count.
+fn count(from: &mut impl Read, bytes: u64) -> io::Result<String> {
+    let mut buffer = vec![0; CHUNK];
+    let mut got = 0;
+    let mut start = None;
+    while got < bytes {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            let words = format!("{got} bytes where {bytes} were to come");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, words));
+        }
+        start.get_or_insert_with(Instant::now);
+        got += count as u64;
+    }
+    let seconds = start.map_or(0.0, |start| start.elapsed().as_secs_f64());
+    Ok(format!(r#"{{"bytes":{got},"seconds":{seconds:.6},"cpu":{:.6}}}"#, cpu()?))
+}
+
+/// Sends standard input and waits for the answer.
+pub(crate) fn feed(port: u16) -> io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let mut input = io::stdin().lock();
+    let mut buffer = vec![0; CHUNK];
+    let mut sent = 0;
+    loop {
+        let count = input.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        stream.write_all(&buffer[..count])?;
+        sent += count as u64;
+    }
+    let mut answer = [0];
+    stream.read_exact(&mut answer)?;
+    Ok(format!(r#"{{"bytes":{sent},"cpu":{:.6}}}"#, cpu()?))
+}
+
+/// Seconds of processor time used so far; these helpers have one thread.
+fn cpu() -> io::Result<f64> {
+    let text = fs::read_to_string("/proc/self/schedstat")?;
+    let nanos = text.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+    nanos.map(|nanos| nanos / 1e9).ok_or_else(|| io::Error::other("no schedstat"))
+}

@@ -1,0 +1,134 @@
+//! What `bench/peers` needs besides the programs it compares: ends of plain connections, and clients
+//! that measure round trips or hold many sessions. Each prints one line of JSON.
+
+mod bulk;
+mod channel;
+mod crowd;
+mod echo;
+mod rtt;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use vpn_suites as _;
+
+/// Whatever takes longer than this hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Parser)]
+#[command(name = "load", about = "The clients and helpers of bench/peers")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer every connection with what it sends
+    Echo {
+        #[arg(long)]
+        port: u16,
+        /// A thread that blocks for each connection, instead of tasks that wait together
+        #[arg(long)]
+        threads: bool,
+    },
+    /// Count so many bytes of one connection, then answer with one
+    Sink {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        bytes: u64,
+    },
+    /// Count so many bytes of standard input
+    Drain {
+        #[arg(long)]
+        bytes: u64,
+    },
+    /// Send standard input to a port, and wait for the answer of a sink
+    Feed {
+        #[arg(long)]
+        port: u16,
+    },
+    /// Time round trips of 16 bytes, one after the other
+    Rtt {
+        #[arg(long)]
+        count: usize,
+        #[command(subcommand)]
+        to: Rtt,
+    },
+    /// Hold idle sessions: says `held N` for each of the numbers, and goes on with each line of
+    /// standard input
+    Hold {
+        #[arg(long, value_delimiter = ',')]
+        steps: Vec<usize>,
+        #[command(flatten)]
+        to: Peer,
+    },
+    /// Make round trips of 16 bytes in so many sessions at once
+    Busy {
+        #[arg(long)]
+        sessions: usize,
+        #[arg(long)]
+        seconds: f64,
+        #[command(flatten)]
+        to: Peer,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Rtt {
+    /// To a port, with sockets that block
+    Tcp {
+        #[arg(long)]
+        port: u16,
+    },
+    /// Through the message service
+    Sealed(Peer),
+    /// Through standard input and output of a program
+    Run {
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
+    },
+}
+
+/// Who answers: an echo, or with keys a server of ours with the message service.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Peer {
+    /// Its port on this machine
+    #[arg(long)]
+    pub(crate) port: u16,
+    /// A folder with `client` and `server.pub`; then sessions are sealed
+    #[arg(long)]
+    pub(crate) keys: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(json) => {
+            println!("{json}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> io::Result<String> {
+    match command {
+        Command::Echo { port, threads: true } => echo::threads(port),
+        Command::Echo { port, threads: false } => echo::tasks(port),
+        Command::Sink { port, bytes } => bulk::sink(port, bytes),
+        Command::Drain { bytes } => bulk::drain(bytes),
+        Command::Feed { port } => bulk::feed(port),
+        Command::Rtt { count, to: Rtt::Tcp { port } } => rtt::tcp(port, count),
+        Command::Rtt { count, to: Rtt::Sealed(peer) } => rtt::sealed(&peer, count),
+        Command::Rtt { count, to: Rtt::Run { program } } => rtt::program(&program, count),
+        Command::Hold { steps, to } => crowd::hold(&to, &steps),
+        Command::Busy { sessions, seconds, to } => crowd::busy(&to, sessions, seconds),
+    }
+}
