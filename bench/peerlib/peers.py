@@ -1,0 +1,106 @@
+"""The programs that we are compared with, set up to use the same suite, and only on this machine."""
+import getpass
+import sys
+from pathlib import Path
+
+from .bench import find, run
+from .procs import free_port
+
+# What OpenSSL calls AES-256 in CBC mode with HMAC-SHA256, without a key exchange that would cost.
+CBC = "AES256-SHA256"
+GCM = "TLS_AES_256_GCM_SHA384"
+SSH_CBC = ("aes256-cbc", "hmac-sha2-256-etm@openssh.com")
+SSH_GCM = ("aes256-gcm@openssh.com", None)
+
+
+def certificate(folder):
+    """A key and a certificate in one file, made once."""
+    path = folder / "tls.pem"
+    if not path.exists():
+        key, cert = folder / "tls.key", folder / "tls.crt"
+        run([find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "2",
+             "-keyout", key, "-out", cert])
+        path.write_text(key.read_text() + cert.read_text())
+        path.chmod(0o600)
+    return path
+
+
+def plain(_bench, _programs, port):
+    """Nothing in between."""
+    return port, []
+
+
+def stunnel(version):
+    """A pair of stunnels in front of a port: who connects to the first comes out of the second."""
+    suite = {"TLSv1.2": f"ciphers = {CBC}", "TLSv1.3": f"ciphersuites = {GCM}"}[version]
+
+    def pair(bench, programs, port):
+        program, pem = find("stunnel"), certificate(bench.folder)
+        middle, front = free_port(), free_port()
+
+        def half(role, accept, connect, more):
+            path = bench.folder / f"stunnel.{role}.{accept}.conf"
+            path.write_text(f"foreground = yes\npid =\nsyslog = no\ndebug = warning\n"
+                            f"socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
+                            f"sslVersion = {version}\n{suite}\n[pair]\n"
+                            f"accept = 127.0.0.1:{accept}\nconnect = 127.0.0.1:{connect}\n{more}\n")
+            return programs.serve([program, path], accept)
+
+        server = half("server", middle, port, f"cert = {pem}")
+        client = half("client", front, middle, "client = yes")
+        return front, [client, server]
+
+    return pair
+
+
+def spiped(bench, programs, port):
+    """A pair of spipeds: AES-256 in counter mode with HMAC-SHA256."""
+    program, key = find("spiped"), bench.folder / "spiped.key"
+    if not key.exists():
+        key.write_bytes(Path("/dev/urandom").open("rb").read(32))
+    middle, front = free_port(), free_port()
+
+    def half(mode, source, target):
+        # Without limits on connections; in the foreground, without looking names up again.
+        return programs.serve([program, mode, "-F", "-n", "0", "-R", "-k", key, "-s", f"[127.0.0.1]:{source}",
+                               "-t", f"[127.0.0.1]:{target}"], source)
+
+    server = half("-d", middle, port)
+    client = half("-e", front, middle)
+    return front, [client, server]
+
+
+def sshd(bench, programs):
+    """A server of our own: its keys, its configuration, the user who runs this."""
+    program, keygen, folder = find("sshd"), find("ssh-keygen"), bench.folder
+    for name in ("ssh_host", "ssh_user"):
+        if not (folder / name).exists():
+            run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
+    if not Path("/run/sshd").exists():
+        # Root's sshd wants an empty folder there, as Debian's service makes at its start.
+        try:
+            Path("/run/sshd").mkdir(mode=0o755)
+        except OSError:
+            print("  /run/sshd cannot be made; sshd may want it", file=sys.stderr)
+    (folder / "ssh_authorized").write_text((folder / "ssh_user.pub").read_text())
+    port = free_port()
+    config = folder / f"sshd.{port}.conf"
+    config.write_text(f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/ssh_host\nPidFile none\nUsePAM no\n"
+                      f"AuthorizedKeysFile {folder}/ssh_authorized\nStrictModes no\nPasswordAuthentication no\n"
+                      f"PermitRootLogin prohibit-password\nPermitUserEnvironment no\nPrintMotd no\n"
+                      f"Ciphers aes256-cbc,aes256-gcm@openssh.com\nMACs hmac-sha2-256-etm@openssh.com\n")
+    return programs.serve([program, "-D", "-e", "-f", config], port), port
+
+
+def ssh(bench, port, suite, *command):
+    """A command at that server, with one suite and nothing else to choose from."""
+    cipher, mac = suite
+    host = (bench.folder / "ssh_host.pub").read_text().split()
+    known = bench.folder / "ssh_known"
+    known.write_text(f"bench {host[0]} {host[1]}\n")
+    macs = ["-o", f"MACs={mac}"] if mac else []
+    return [find("ssh"), "-F", "none", "-T", "-p", port, "-l", getpass.getuser(), "-i", bench.folder / "ssh_user",
+            "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "Compression=no",
+            "-o", "ControlPath=none", "-o", "HostKeyAlias=bench", "-o", f"UserKnownHostsFile={known}",
+            "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=20", "-o", f"Ciphers={cipher}", *macs,
+            "127.0.0.1", *command]
