@@ -38,6 +38,8 @@ class Bench:
         self.options = options
         # How much else the machine did; much of it spoils what is measured.
         self.busy_before = round(os.getloadavg()[0], 1)
+        # Folders elsewhere that were not there before.
+        self.made = []
         self.vpn, self.load = Path(options.vpn).resolve(), Path(options.load).resolve()
 
     @contextlib.contextmanager
@@ -49,7 +51,12 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="peers-") as folder:
             self.folder = Path(folder)
             self.make_keys()
-            yield self
+            try:
+                yield self
+            finally:
+                for path in self.made:
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
 
     def make_keys(self):
         for name in ("server", "client"):
@@ -85,6 +92,11 @@ class Bench:
     def chosen(self, peers):
         """Those that --only names, or all; ours is always among them, for the ratios."""
         only = self.options.only
+        names = [name for name, _ in peers]
+        unknown = sorted(set(only) - set(names))
+        # What `all` leaves out of one benchmark may be a peer of another.
+        if unknown and self.options.command != "all":
+            raise SystemExit(f"peers: --only {','.join(unknown)}: there are {', '.join(names)}")
         return [(name, peer) for name, peer in peers if not only or name == "ours" or name in only]
 
     def take_turns(self, peers, measure):

@@ -116,7 +116,7 @@ def draw(document):
         body += elements
     machine = document["machine"]
     below = (f"{machine['cpu']}, {machine['cores']} cores · commit {document['commit']} · {document['date']} · "
-             f"medians of {document['runs']} turns; lines from the lowest to the highest")
+             f"medians of {results.turns(document)}; lines from the lowest to the highest")
     body.append(text(MARGIN, top + 6, below, size=11, colour=FAINT))
     height = top + 20
     title = "; ".join(panel.title for panel in shown)

@@ -29,7 +29,7 @@ def renew(document, folder, shows):
 def section(document, show):
     """The table of a benchmark, and when it was made."""
     parts = [results.markdown(*show(document)), ""]
-    parts.append(f"Commit {document['commit']}, {document['date']}, medians of {document['runs']} turns; "
+    parts.append(f"Commit {document['commit']}, {document['date']}, medians of {results.turns(document)}; "
                  f"load of the machine before: {document['busy_before']}.")
     for peer, why in document["skipped"].items():
         parts.append(f"Left out: {peer} ({why}).")

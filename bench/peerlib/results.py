@@ -79,6 +79,10 @@ def document(name, bench, rows, skipped, **more):
             "results": rows, "skipped": skipped}
 
 
+def turns(document):
+    return f"{document['runs']} turn{'s' * (document['runs'] > 1)}"
+
+
 def store(path, value):
     """Writes JSON in one step, so that nobody reads half of it."""
     path = Path(path)
