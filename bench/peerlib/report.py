@@ -15,7 +15,13 @@ def renew(document, folder, shows):
     for name, show in shows.items():
         made[name] = section(ours[name], show) if name in ours else f"Not measured: `bench/peers {name}`."
     for name in OTHERS:
-        made[name] = plain(found[name]) if name in found else f"Not measured: `bench/{name}`."
+        said = folder / f"{name}.txt"
+        if name in found:
+            made[name] = plain(found[name])
+        elif said.exists():
+            made[name] = f"```text\n{said.read_text().strip()}\n```"
+        else:
+            made[name] = f"Not measured: `bench/{name}`."
     text = document.read_text()
     for name in re.findall(r"<!-- made by bench/peers report: (\w+) begin -->", text):
         begin, end = (f"<!-- made by bench/peers report: {name} {where} -->" for where in ("begin", "end"))
