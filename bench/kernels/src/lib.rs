@@ -1,0 +1,1 @@
+//! `cargo bench -p vpn-bench-kernels` runs what is in `benches/`.
