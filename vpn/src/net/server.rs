@@ -114,7 +114,8 @@ impl Server {
                         continue;
                     }
                     let (admission, eviction) = admissions.admit(Source::of(peer.ip()), visit);
-                    let served = serve(stream, peer, admission);
+                    // Boxed: a task that awaits it would have room for it twice.
+                    let served = Box::pin(serve(stream, peer, admission));
                     let slots = slots.clone();
                     tasks.spawn(async move {
                         // Whoever was told to go leaves its slot in a moment.
