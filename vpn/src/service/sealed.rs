@@ -440,10 +440,10 @@ impl SealedServer {
         let place = Place { pool: &self.pool, source, deadline };
         let guard = Guard { seen: &self.seen, queue: self.limits.queue };
         let config = self.config.clone();
-        let accepted = accept_sealed(stream, config, place, guard, chosen, decide, &|s| {
-            write_keys(self.key_log.as_ref(), s);
-        })
-        .await;
+        let log_keys = |s: &LoggedSecrets<'_>| write_keys(self.key_log.as_ref(), s);
+        // What a handshake needs is not kept for as long as the session lasts.
+        let accepted =
+            Box::pin(accept_sealed(stream, config, place, guard, chosen, decide, &log_keys)).await;
         let (mut connection, client) = accepted.inspect_err(|error| match blame(error) {
             Some(offence) => admission.offend(offence),
             None => admission.excuse(),
