@@ -8,6 +8,8 @@ mod bad_input;
 mod checks;
 mod cli;
 mod config;
+#[cfg(target_os = "linux")]
+mod differential;
 mod e2e;
 mod explain;
 #[cfg(target_os = "linux")]
@@ -29,6 +31,8 @@ mod sealed_peers;
 #[cfg(unix)]
 mod sealed_refusals;
 mod sealed_sessions;
+#[cfg(unix)]
+mod suites;
 mod support;
 mod vectors;
 mod wycheproof;
