@@ -52,7 +52,7 @@ fn row(suite: &'static dyn CipherSuite, enabled: &[EnabledSuite]) -> Row {
         notes.push("64-bit block");
     }
     if !suite.is_constant_time() {
-        notes.push("table-based, not constant-time");
+        notes.push("not constant-time");
     }
     Row {
         name: suite.name(),
