@@ -536,10 +536,11 @@ impl SealedServer {
                 Event::Data(data) => {
                     frames.push(&data);
                     while let Some(text) = frames.next()? {
-                        self.console.line(format!("Received: {}", Printable(&text))).await?;
                         let answer = framed(&reversed(&text))?;
                         connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
+                        // First: waking the printer takes longer than all of the rest.
                         connection.flush().await.map_err(SealedIoError::Io)?;
+                        self.console.line(format!("Received: {}", Printable(&text))).await?;
                     }
                 }
                 Event::Eof if frames.is_empty() => {

@@ -83,12 +83,29 @@ impl RecordKeys {
         Ok(iv)
     }
 
+    /// The IVs of the next records, side by side.
+    fn ivs(&self, first: u64, count: usize) -> Result<Vec<Iv>, SealedError> {
+        let start = self.block.checked_sub(size_of::<u64>()).ok_or(SealedError::Internal)?;
+        let mut zeros = vec![Iv([0; MAX_BLOCK]); count];
+        let mut ivs = zeros.clone();
+        let numbered = (first..).zip(ivs.iter_mut().zip(&mut zeros));
+        let mut lanes: Vec<Lane<'_>> = numbered
+            .map(|(number, (iv, zero))| {
+                iv.of(self.block)[start..].copy_from_slice(&number.to_be_bytes());
+                Lane { iv: zero.of(self.block), blocks: iv.of(self.block) }
+            })
+            .collect();
+        self.iv_cipher.encrypt_lanes(&mut lanes)?;
+        Ok(ivs)
+    }
+
     fn tag(&self, sequence: u64, length_and_ciphertext: &[u8]) -> [u8; TAG] {
         self.mac.tag(sequence, length_and_ciphertext)
     }
 }
 
 /// An IV of any suite: its first bytes, as many as a block has.
+#[derive(Clone)]
 struct Iv([u8; MAX_BLOCK]);
 
 impl Iv {
@@ -274,10 +291,7 @@ impl RecordSealer {
         full: usize,
     ) -> Result<u64, SealedError> {
         let block = self.keys.block;
-        let mut ivs = Vec::with_capacity(count);
-        for number in 0..count as u64 {
-            ivs.push(self.keys.iv(self.sequence + number)?);
-        }
+        let mut ivs = self.keys.ivs(self.sequence, count)?;
         let mut records = Vec::with_capacity(count);
         while !rest.is_empty() {
             let length = (2 + full + TAG).min(rest.len());
