@@ -560,3 +560,31 @@ fn what_is_out_of_order_is_a_protocol_error() {
     pass(&mut client, &mut server);
     assert_eq!(events(&mut server), [Event::Eof]);
 }
+
+#[test]
+fn an_end_that_comes_during_a_fresh_exchange_is_still_an_end() {
+    let mut rng = rand::rng();
+    for is_proper in [true, false] {
+        let (mut client, mut server) = established("AES", 256, Limits::default());
+        let pair = KexKeyPair::generate(Kex::X25519MlKem768, &mut rng);
+        client.begin_exchange(pair.share()).unwrap();
+        pass(&mut client, &mut server);
+        let [Event::ExchangeWanted(share)] = &events(&mut server)[..] else {
+            panic!("no exchange is wanted")
+        };
+        let (share, secret) = Kex::X25519MlKem768.respond(share, &mut rng).unwrap();
+        server.answer_exchange(&share, &secret).unwrap();
+        if is_proper {
+            server.close(Alert::CloseNotify).unwrap();
+        }
+        pass(&mut server, &mut client);
+        let [Event::ExchangeAnswered(share)] = &events(&mut client)[..] else {
+            panic!("the exchange is not answered")
+        };
+        // What stands behind the answer is read once its secret is there.
+        assert_eq!(client.handle_eof(), Ok(()));
+        let finished = client.finish_exchange(&pair.finish(share).unwrap());
+        assert_eq!(finished.is_ok(), is_proper, "{finished:?}");
+        assert_eq!(client.is_closed(), is_proper);
+    }
+}

@@ -49,6 +49,8 @@ pub struct SealedConnection {
     said: Instant,
     is_roomy: bool,
     is_paused: bool,
+    /// The peer's stream is at its end.
+    has_ended: bool,
 }
 
 /// A computation for a fresh key exchange.
@@ -108,6 +110,7 @@ impl SealedConnection {
             said: now,
             is_roomy: false,
             is_paused: false,
+            has_ended: false,
         }
     }
 
@@ -172,6 +175,9 @@ impl SealedConnection {
                     return Ok(Moved::Event(event));
                 }
             }
+            if self.has_ended && !self.is_paused && self.session.is_closed() {
+                return Ok(Moved::Event(Event::Closed));
+            }
             let now = Instant::now();
             self.on_time(now)?;
             self.stage();
@@ -180,7 +186,7 @@ impl SealedConnection {
             }
             let unsent = self.output.len() - self.sent;
             // A peer that asks and does not read the answers is not read any further.
-            let is_reading = !self.is_paused && unsent <= MOST_UNSENT;
+            let is_reading = !self.is_paused && !self.has_ended && unsent <= MOST_UNSENT;
             let interest = match (is_reading, unsent) {
                 (true, 0) => Some(Interest::READABLE),
                 (true, _) => Some(Interest::READABLE | Interest::WRITABLE),
@@ -336,7 +342,10 @@ impl SealedConnection {
         input.reserve(want);
         let room = input.capacity() - input.len();
         let result = match self.stream.try_read_buf(input) {
-            Ok(0) => self.session.handle_eof(),
+            Ok(0) => {
+                self.has_ended = true;
+                self.session.handle_eof()
+            }
             Ok(count) => {
                 self.heard = Instant::now();
                 self.is_roomy = true;

@@ -176,6 +176,8 @@ pub struct Session {
     output: Vec<u8>,
     polled: usize,
     sent_close: bool,
+    /// The peer's stream has ended while something waits for a key exchange.
+    has_ended: bool,
     state: State,
 }
 
@@ -246,6 +248,7 @@ impl Session {
             output: Vec::new(),
             polled: 0,
             sent_close: false,
+            has_ended: false,
             state: State::Running,
         }
     }
@@ -468,6 +471,10 @@ impl Session {
     ///
     /// If none is under way.
     pub fn answer_exchange(&mut self, share: &[u8], secret: &KexSecret) -> Result<(), SealedError> {
+        if self.sent_close && !matches!(self.state, State::Failed(_)) {
+            // Behind our own close_notify nothing is sent.
+            return Ok(());
+        }
         self.running()?;
         let Exchange::AwaitAnswer { init } = std::mem::replace(&mut self.exchange, Exchange::Idle)
         else {
@@ -491,7 +498,9 @@ impl Session {
     ///
     /// If none is under way; or what the records that waited for it are wrong in.
     pub fn finish_exchange(&mut self, secret: &KexSecret) -> Result<(), SealedError> {
-        self.running()?;
+        if let State::Failed(error) = &self.state {
+            return Err(error.clone());
+        }
         let exchange = std::mem::replace(&mut self.exchange, Exchange::Idle);
         let Exchange::AwaitSecret { transcript } = exchange else {
             return Err(SealedError::Internal);
@@ -500,12 +509,16 @@ impl Session {
         self.peer = self.keys.secrets.server.clone();
         self.peer_epoch += 1;
         self.opener.rekey(self.peer.record_keys(self.keys.id)?);
-        let done = framed(frame::REKEY_DONE, &[]);
-        self.sealer.seal_into(content::HANDSHAKE, &done, HANDSHAKE_PAD, &mut self.output)?;
-        self.own = self.keys.secrets.client.clone();
-        self.own_epoch += 1;
-        self.sealer.rekey(self.own.record_keys(self.keys.id)?);
-        self.handle_buffer()
+        // Behind our own close_notify nothing is sent.
+        if !self.sent_close {
+            let done = framed(frame::REKEY_DONE, &[]);
+            self.sealer.seal_into(content::HANDSHAKE, &done, HANDSHAKE_PAD, &mut self.output)?;
+            self.own = self.keys.secrets.client.clone();
+            self.own_epoch += 1;
+            self.sealer.rekey(self.own.record_keys(self.keys.id)?);
+        }
+        self.handle_buffer()?;
+        if self.has_ended { self.handle_eof() } else { Ok(()) }
     }
 
     fn renew(&mut self, transcript: [u8; 32], secret: &KexSecret) {
@@ -585,6 +598,11 @@ impl Session {
         match &self.state {
             State::Closed => Ok(()),
             State::Failed(error) => Err(error.clone()),
+            // What came before the end waits for the secret, maybe the peer's close_notify.
+            State::Running if matches!(self.exchange, Exchange::AwaitSecret { .. }) => {
+                self.has_ended = true;
+                Ok(())
+            }
             State::Running => self.settle(Err(SealedError::Cut)),
         }
     }
