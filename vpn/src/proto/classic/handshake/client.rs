@@ -73,6 +73,12 @@ impl ClientHandshake {
         if self.io.input.len() > HANDSHAKE_LIMIT {
             return Err(HandshakeError::TooLong { limit: HANDSHAKE_LIMIT });
         }
+        let returned = self.io.input.iter().position(|&b| b == b'\r');
+        if let Some(end) = returned.filter(|&end| self.is_whole_choice(&self.io.input[..end])) {
+            // It ended itself before the beginning of a line end that it does not need.
+            let text: Vec<u8> = self.io.input.drain(..end).collect();
+            return self.choose(&text, End::Itself);
+        }
         if is_over || self.is_whole_choice(&self.io.input) {
             let text = std::mem::take(&mut self.io.input);
             return self.choose(&text, if is_over { End::Silence } else { End::Itself });

@@ -189,17 +189,19 @@ impl Io {
         let at = self.input.iter().take(HANDSHAKE_LIMIT + 1).position(|&b| b == b'\n')?;
         let mut line: Vec<u8> = self.input.drain(..=at).collect();
         line.pop();
-        if line.last() == Some(&b'\r') {
+        let with_returns = line.len();
+        while line.last() == Some(&b'\r') {
             line.pop();
-            return Some((line, LineEnd::CrLf));
         }
-        Some((line, LineEnd::Lf))
+        let is_bare = line.len() == with_returns;
+        Some((line, if is_bare { LineEnd::Lf } else { LineEnd::CrLf }))
     }
 
     /// Drops a line end that came late, when the message before it was complete without.
     pub(super) fn skip_line_end(&mut self) {
         let ends = self.input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        self.input.drain(..ends.min(2));
+        // All of it: byte by byte it would all be dropped, too.
+        self.input.drain(..ends);
     }
 }
 
