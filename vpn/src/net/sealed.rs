@@ -168,15 +168,15 @@ pub async fn accept_sealed(
                 return Err(refusal.error.into());
             }
         };
+        drop(hello);
         chosen(gated.suite()).await;
-        let busy = Reject::Busy.encode();
         let spare = place.pool.take_spare(gated.kex());
         let work = move || gated.respond_with_pair(spare, &mut rand::rng());
         let answered = place.pool.compute_unless_full("sealed", place.source, guard.queue, work);
         let (state, flight) = match answered.await {
             Ok(answered) => answered?,
             Err(PoolError::Full) => {
-                write(&mut stream, &busy).await?;
+                write(&mut stream, &Reject::Busy.encode()).await?;
                 return Err(SealedIoError::Full);
             }
             Err(PoolError::Closed) => return Err(SealedIoError::TimedOut),
@@ -185,6 +185,8 @@ pub async fn accept_sealed(
         let (client_random, secrets) = state.key_log();
         log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
         write(&mut stream, &flight).await?;
+        // A client may take its time now; what is not needed any more does not wait with it.
+        drop(flight);
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
         match state.on_record(&record, decide) {
             Ok((mut session, client, ready)) => {
@@ -232,7 +234,11 @@ async fn read_part(
 ) -> Result<Vec<u8>, SealedIoError> {
     loop {
         if let Some(length) = next_length(part, input)? {
-            return Ok(input.drain(..length).collect());
+            let message = input.drain(..length).collect();
+            if input.is_empty() {
+                *input = Vec::new();
+            }
+            return Ok(message);
         }
         stream.readable().await?;
         match read_some(stream)? {

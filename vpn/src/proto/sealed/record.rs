@@ -3,7 +3,7 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq;
-use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite, Lane, is_portable_forced};
+use vpn_suite::{CbcCipher, CbcEncryptor, CipherSuite, Lane, check_key_length, is_portable_forced};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::error::SealedError;
@@ -35,8 +35,8 @@ pub(super) mod content {
 
 /// The keyed ciphers and the keyed HMAC of one direction and epoch.
 pub struct RecordKeys {
-    encryptor: Box<dyn CbcEncryptor>,
-    decryptor: Box<dyn CbcDecryptor>,
+    /// One for both directions: a session has four, and each takes a kibibyte or more.
+    cipher: Box<dyn CbcCipher>,
     iv_cipher: Box<dyn CbcEncryptor>,
     block: usize,
     mac: MacKey,
@@ -58,9 +58,9 @@ impl RecordKeys {
             // No suite can be registered with such blocks.
             return Err(SealedError::Internal);
         }
+        check_key_length(suite, key)?;
         Ok(Self {
-            encryptor: suite.encryptor(key)?,
-            decryptor: suite.decryptor(key)?,
+            cipher: suite.keyed(key)?,
             iv_cipher: suite.encryptor(iv_key)?,
             block,
             mac: MacKey::new(mac, kernel),
@@ -69,7 +69,7 @@ impl RecordKeys {
 
     /// Which code does the work, for `vpn speed`.
     pub fn kernel(&self) -> String {
-        format!("{}, {}", self.encryptor.kernel(), self.mac.kernel().name())
+        format!("{}, {}", CbcEncryptor::kernel(&*self.cipher), self.mac.kernel().name())
     }
 
     /// The IV of a record: its sequence number, encrypted as one block under a key of its own.
@@ -224,7 +224,7 @@ impl RecordSealer {
     fn seal_in_place(&mut self, record: &mut [u8], inner: usize) -> Result<(), SealedError> {
         let (sealed, tag) = record.split_at_mut(2 + inner);
         let mut iv = self.keys.iv(self.sequence)?;
-        self.keys.encryptor.encrypt(iv.of(self.keys.block), &mut sealed[2..])?;
+        self.keys.cipher.encrypt(iv.of(self.keys.block), &mut sealed[2..])?;
         tag.copy_from_slice(&self.keys.tag(self.sequence, sealed));
         self.sequence += 1;
         self.blocks += (inner / self.keys.block) as u64;
@@ -308,7 +308,7 @@ impl RecordSealer {
                 Lane { iv: iv.of(block), blocks: &mut sealed[2..] }
             })
             .collect();
-        self.keys.encryptor.encrypt_lanes(&mut lanes)?;
+        self.keys.cipher.encrypt_lanes(&mut lanes)?;
         let mut tags = vec![[0; TAG]; count];
         let texts = records.iter().map(|(sealed, _)| &**sealed);
         let messages: Vec<(u64, &[u8])> = (self.sequence..).zip(texts).collect();
@@ -424,7 +424,7 @@ impl RecordOpener {
         let end = record.len() - TAG;
         let inner = &mut record[2..end];
         let mut iv = self.keys.iv(self.sequence)?;
-        self.keys.decryptor.decrypt(iv.of(block), inner)?;
+        self.keys.cipher.decrypt(iv.of(block), inner)?;
         self.sequence += 1;
         self.blocks += (inner.len() / block) as u64;
         let (content, payload_length) = (inner[0], u16::from_be_bytes([inner[1], inner[2]]));
