@@ -58,7 +58,7 @@ fn suites(c: &mut Criterion) {
 }
 
 fn mac(c: &mut Criterion) {
-    for kernel in [MacKernel::PORTABLE, MacKernel::detect()] {
+    for kernel in MacKernel::all() {
         let key = MacKey::new(&[0x6d; 32], kernel);
         let mut group = c.benchmark_group(format!("HMAC-SHA256, {}", kernel.name()));
         for size in SIZES {
