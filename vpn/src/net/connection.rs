@@ -17,8 +17,8 @@ use crate::proto::sealed::{Alert, Event, KexError, KexKeyPair, KexSecret, Sealed
 
 /// How much may wait to be sent before nothing more is read: a few times what a pipe has under way.
 const MOST_UNSENT: usize = 1024 * 1024;
-/// Bytes read at once: at first, and at most, where a peer keeps sending.
-const READ: (usize, usize) = (4 * 1024, 256 * 1024);
+/// Bytes read at once at first; a peer that keeps sending gets more room, up to a whole batch.
+const READ: usize = 4 * 1024;
 /// After this time without traffic the buffers are given back.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -99,7 +99,7 @@ impl SealedConnection {
             events: VecDeque::new(),
             output: Vec::new(),
             sent: 0,
-            read: READ.0,
+            read: READ,
             pool: place.pool.clone(),
             source: place.source,
             work: None,
@@ -277,7 +277,7 @@ impl SealedConnection {
                 self.output = Vec::new();
                 self.sent = 0;
             }
-            self.read = READ.0;
+            self.read = READ;
             self.is_roomy = false;
         }
         Ok(())
@@ -337,9 +337,15 @@ impl SealedConnection {
 
     /// Reads what is there.
     fn receive(&mut self) -> Result<(), SealedIoError> {
-        let want = self.read;
+        // Batches stay in step with the sender's, which are as long as ours.
+        let most = self.session.batch_length();
         let input = self.session.input_buffer();
-        input.reserve(want);
+        let want = match most.saturating_sub(input.len()) {
+            // All of it waits for a key exchange.
+            0 => READ,
+            room => self.read.min(room),
+        };
+        input.reserve_exact(want);
         let room = input.capacity() - input.len();
         let result = match self.stream.try_read_buf(input) {
             Ok(0) => {
@@ -350,7 +356,7 @@ impl SealedConnection {
                 self.heard = Instant::now();
                 self.is_roomy = true;
                 if count >= room.min(want) {
-                    self.read = (want * 2).min(READ.1);
+                    self.read = (self.read * 2).min(most);
                 }
                 self.session.handle_buffer()
             }

@@ -18,13 +18,16 @@ pub(super) const PIPE: &str = "pipe";
 pub(super) async fn join(
     connection: &mut SealedConnection,
     mut input: Feed,
-    output: Drain,
+    mut output: Drain,
 ) -> Result<(), PipeError> {
     let (mut has_ended, mut peer_has_ended) = (false, false);
     // What the peer sent last and nobody has taken yet; nothing more is read meanwhile.
     let mut untaken = None;
     while !(has_ended && peer_has_ended && untaken.is_none() && connection.is_flushed()) {
         connection.pause_reading(untaken.is_some());
+        while let Some(used) = output.used() {
+            connection.session().recycle(used);
+        }
         tokio::select! {
             // One chunk at a time: what the peer does not take we do not read.
             // While a fresh exchange holds our key fast its limit could come too near.

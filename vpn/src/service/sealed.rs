@@ -566,8 +566,8 @@ impl SealedServer {
             self.outcome.begin();
         }
         let joined = match self.pipe {
-            PipeEnd::Discard => join(connection, Feed::Empty, Drain::Nothing).await,
-            PipeEnd::Generate => join(connection, Feed::Zeros, Drain::Nothing).await,
+            PipeEnd::Discard => join(connection, Feed::Empty, Drain::nothing()).await,
+            PipeEnd::Generate => join(connection, Feed::Zeros, Drain::nothing()).await,
             PipeEnd::Stdio => join(connection, Feed::stdin(), Drain::stdout()).await,
             PipeEnd::None => Ok(()),
         };

@@ -5,10 +5,13 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc as blocking;
 
 use tokio::sync::{mpsc, oneshot};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-/// How much is read at once, in bytes, and sealed at once at most.
+/// How much is read at once, in bytes, and sealed at once: as many full records as fit side by side.
 pub(super) const CHUNK: usize = 256 * 1024;
+/// What a pipe of the system should hold in bytes, as much as anybody may ask for.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1024 * 1024;
 /// How many chunks may be under way between a thread and the session.
 const UNDER_WAY: usize = 2;
 
@@ -18,7 +21,12 @@ pub(super) enum Feed {
     /// From nowhere: it is at its end.
     Empty,
     /// From a thread that reads; used buffers go back to it.
-    Thread { chunks: mpsc::Receiver<io::Result<Vec<u8>>>, used: blocking::Sender<Vec<u8>> },
+    Thread {
+        chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
+        used: blocking::Sender<Vec<u8>>,
+        /// What was read and is not given out yet, from this byte on.
+        rest: Option<(Vec<u8>, usize)>,
+    },
     /// Nothing but zeros.
     Zeros,
 }
@@ -60,7 +68,7 @@ impl Feed {
                 }
             }
         });
-        Self::Thread { chunks, used }
+        Self::Thread { chunks, used, rest: None }
     }
 
     /// What is there, once there is something; empty at the end. Nothing is lost if the wait is
@@ -68,27 +76,39 @@ impl Feed {
     pub(super) async fn next(&mut self) -> io::Result<Vec<u8>> {
         match self {
             Self::Empty => Ok(Vec::new()),
-            Self::Thread { chunks, .. } => chunks.recv().await.unwrap_or_else(|| Ok(Vec::new())),
+            Self::Thread { chunks, rest, .. } => match rest.take() {
+                Some((mut chunk, start)) => {
+                    chunk.drain(..start);
+                    Ok(chunk)
+                }
+                None => chunks.recv().await.unwrap_or_else(|| Ok(Vec::new())),
+            },
             Self::Zeros => Ok(vec![0; CHUNK]),
         }
     }
 
-    /// More of what is there without waiting, if it is not the end and the two are not too long.
+    /// More of what is there without waiting, up to [`CHUNK`] bytes in all.
     pub(super) fn gather(&mut self, gathered: &mut Vec<u8>) {
-        let Self::Thread { chunks, used } = self else { return };
-        while gathered.len() <= CHUNK - 64 * 1024
+        let Self::Thread { chunks, used, rest } = self else { return };
+        while gathered.len() < CHUNK
+            && rest.is_none()
             && let Ok(chunk) = chunks.try_recv()
         {
             match chunk {
                 Ok(chunk) if !chunk.is_empty() => {
-                    gathered.extend_from_slice(&chunk);
-                    let _ = used.send(chunk);
+                    let count = chunk.len().min(CHUNK - gathered.len());
+                    gathered.extend_from_slice(&chunk[..count]);
+                    if count == chunk.len() {
+                        let _ = used.send(chunk);
+                    } else {
+                        *rest = Some((chunk, count));
+                    }
                 }
                 // The end or an error is found again: the thread is gone, and its channel closed.
                 last => {
-                    let (sender, rest) = mpsc::channel(1);
+                    let (sender, again) = mpsc::channel(1);
                     let _ = sender.try_send(last);
-                    *chunks = rest;
+                    *chunks = again;
                     return;
                 }
             }
@@ -107,13 +127,22 @@ impl Feed {
 /// Where a pipe's bytes go to.
 #[derive(Debug)]
 pub(super) enum Drain {
-    /// Nowhere.
-    Nothing,
-    /// To a thread that writes.
-    Thread { chunks: mpsc::Sender<Zeroizing<Vec<u8>>>, ended: oneshot::Receiver<io::Result<()>> },
+    /// Nowhere; what came last.
+    Nothing(Option<Zeroizing<Vec<u8>>>),
+    /// To a thread that writes, and gives back what it has written.
+    Thread {
+        chunks: mpsc::Sender<Zeroizing<Vec<u8>>>,
+        written: blocking::Receiver<Zeroizing<Vec<u8>>>,
+        ended: oneshot::Receiver<io::Result<()>>,
+    },
 }
 
 impl Drain {
+    /// Nowhere.
+    pub(super) fn nothing() -> Self {
+        Self::Nothing(None)
+    }
+
     /// Standard output.
     pub(super) fn stdout() -> Self {
         #[cfg(unix)]
@@ -126,13 +155,14 @@ impl Drain {
     /// Writes to a stream on a thread.
     pub(super) fn of(mut stream: impl Write + Send + 'static) -> Self {
         let (chunks, mut queue) = mpsc::channel::<Zeroizing<Vec<u8>>>(UNDER_WAY);
+        let (give_back, written) = blocking::channel();
         let (end, ended) = oneshot::channel();
         std::thread::spawn(move || {
             let mut write = || {
                 while let Some(chunk) = queue.blocking_recv() {
-                    let written = stream.write_all(&chunk);
-                    wipe(chunk);
-                    written?;
+                    stream.write_all(&chunk)?;
+                    // Nobody takes it when the session is over.
+                    let _ = give_back.send(chunk);
                     if queue.is_empty() {
                         stream.flush()?;
                     }
@@ -144,17 +174,15 @@ impl Drain {
             // Nobody waits for it when the session has failed.
             let _ = end.send(result);
         });
-        Self::Thread { chunks, ended }
+        Self::Thread { chunks, written, ended }
     }
 
     /// Takes a chunk when there is room for it: true, or false if the thread has failed, which
     /// [`Drain::finish`] explains. The chunk stays if the wait is given up.
-    pub(super) async fn take(&self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> bool {
+    pub(super) async fn take(&mut self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> bool {
         match self {
-            Self::Nothing => {
-                if let Some(chunk) = chunk.take() {
-                    wipe(chunk);
-                }
+            Self::Nothing(last) => {
+                *last = chunk.take();
                 true
             }
             Self::Thread { chunks, .. } => match chunks.reserve().await {
@@ -169,11 +197,19 @@ impl Drain {
         }
     }
 
+    /// A buffer that is needed no more.
+    pub(super) fn used(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::Nothing(last) => last.take(),
+            Self::Thread { written, .. } => written.try_recv().ok(),
+        }
+    }
+
     /// Waits until everything was written.
     pub(super) async fn finish(self) -> io::Result<()> {
         match self {
-            Self::Nothing => Ok(()),
-            Self::Thread { chunks, ended } => {
+            Self::Nothing(_) => Ok(()),
+            Self::Thread { chunks, ended, .. } => {
                 drop(chunks);
                 ended.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
             }
@@ -181,17 +217,25 @@ impl Drain {
     }
 }
 
-/// Wipes a chunk at the speed of memory: as a vector it would be wiped byte by byte, which takes a
-/// quarter as long as decrypting it.
-fn wipe(mut chunk: Zeroizing<Vec<u8>>) {
-    let mut bytes = std::mem::take(&mut *chunk);
-    bytes.as_mut_slice().zeroize();
-}
-
 /// The same stream without the standard library's buffer, which would only copy chunks like ours.
 #[cfg(unix)]
 fn unbuffered(stream: &impl std::os::fd::AsFd) -> io::Result<std::fs::File> {
-    stream.as_fd().try_clone_to_owned().map(Into::into)
+    let stream = stream.as_fd().try_clone_to_owned()?;
+    #[cfg(target_os = "linux")]
+    widen(&stream);
+    Ok(stream.into())
+}
+
+/// Makes a pipe hold more: both ends of one that holds 64 KiB wait for each other four times a chunk.
+#[cfg(target_os = "linux")]
+fn widen(stream: &std::os::fd::OwnedFd) {
+    use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+    // What is not a pipe has no such size, and a user who has many wide pipes gets no more of them.
+    if fcntl_getpipe_size(stream).is_ok_and(|size| size < PIPE)
+        && let Err(error) = fcntl_setpipe_size(stream, PIPE)
+    {
+        log::debug!("a pipe stays as small as it is: {error}");
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +279,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn chunks_are_as_long_as_they_may_be() {
+        let pieces = (0..5u8).map(|n| Ok(vec![n; CHUNK - 1000])).collect();
+        let mut feed = Feed::of(Pieces(pieces));
+        let mut all = Vec::new();
+        loop {
+            let mut chunk = feed.next().await.unwrap();
+            if chunk.is_empty() {
+                break;
+            }
+            feed.gather(&mut chunk);
+            assert!(chunk.len() <= CHUNK);
+            all.extend_from_slice(&chunk);
+            feed.reuse(chunk);
+        }
+        assert_eq!(all, (0..5u8).flat_map(|n| vec![n; CHUNK - 1000]).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn what_is_written_comes_back() {
+        let mut drain = Drain::of(io::sink());
+        assert!(drain.take(&mut Some(Zeroizing::new(vec![7; 10]))).await);
+        let Drain::Thread { written, .. } = &drain else { panic!("{drain:?}") };
+        assert_eq!(**written.recv_timeout(std::time::Duration::from_secs(10)).unwrap(), [7; 10]);
+        drain.finish().await.unwrap();
+        let mut nothing = Drain::nothing();
+        assert!(nothing.take(&mut Some(Zeroizing::new(vec![8; 10]))).await);
+        assert_eq!(**nothing.used().unwrap(), [8; 10]);
+        assert!(nothing.used().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pipes_become_wide() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let reader = std::os::fd::OwnedFd::from(reader);
+        assert!(rustix::pipe::fcntl_getpipe_size(&reader).unwrap() < PIPE);
+        widen(&reader);
+        // Root may always; others until they have too many of them.
+        let size = rustix::pipe::fcntl_getpipe_size(&reader).unwrap();
+        assert!(size == PIPE || !rustix::process::geteuid().is_root(), "{size}");
+    }
+
+    #[tokio::test]
     async fn a_drain_that_fails_says_why() {
         struct Full;
         impl Write for Full {
@@ -245,7 +332,7 @@ mod tests {
                 Ok(())
             }
         }
-        let drain = Drain::of(Full);
+        let mut drain = Drain::of(Full);
         let mut taken = 0;
         while drain.take(&mut Some(Zeroizing::new(vec![0; 10]))).await {
             taken += 1;

@@ -25,6 +25,10 @@ const HANDSHAKE_PAD: usize = 256;
 const MAX_PING: usize = 64;
 /// How many records are sealed or verified side by side: 256 KiB of data.
 const BATCH: usize = 16;
+/// The room of a buffer for data that comes in one piece.
+const DATA: usize = (BATCH + 1) * MAX_PAYLOAD;
+/// How many such buffers a session keeps for data to come.
+const SPARES: usize = 4;
 
 /// Limits of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +176,8 @@ pub struct Session {
     input: Vec<u8>,
     taken: usize,
     events: VecDeque<Event>,
+    /// Empty buffers for data to come.
+    spare: Vec<Vec<u8>>,
     /// What is to be sent; what is before `polled` was given out.
     output: Vec<u8>,
     polled: usize,
@@ -245,6 +251,7 @@ impl Session {
             input: Vec::new(),
             taken: 0,
             events: VecDeque::new(),
+            spare: Vec::new(),
             output: Vec::new(),
             polled: 0,
             sent_close: false,
@@ -578,8 +585,25 @@ impl Session {
         self.settle(result)
     }
 
+    /// Takes a buffer of [`Event::Data`] back, wipes it and uses it for data to come.
+    pub fn recycle(&mut self, mut buffer: Zeroizing<Vec<u8>>) {
+        if buffer.capacity() >= DATA && self.spare.len() < SPARES {
+            // As a slice it is wiped as far as it was used, and not all of its room.
+            let mut bytes = std::mem::take(&mut *buffer);
+            bytes.as_mut_slice().zeroize();
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+
+    /// How many bytes of the peer are opened side by side at most; more at once are of no use.
+    pub fn batch_length(&self) -> usize {
+        BATCH * self.sealer.size(MAX_PAYLOAD, 1).0
+    }
+
     /// Gives back the memory of buffers that are empty.
     pub fn shrink(&mut self) {
+        self.spare = Vec::new();
         let input = self.input_buffer();
         input.shrink_to_fit();
         if self.polled == self.output.len() {
@@ -798,7 +822,11 @@ impl Session {
                     Some(Event::Data(data)) if data.len() < BATCH * MAX_PAYLOAD => {
                         append(data, payload);
                     }
-                    _ => self.events.push_back(Event::Data(Zeroizing::new(payload.to_vec()))),
+                    _ => {
+                        let mut data = Zeroizing::new(self.spare.pop().unwrap_or_default());
+                        data.extend_from_slice(payload);
+                        self.events.push_back(Event::Data(data));
+                    }
                 }
                 Ok(())
             }
@@ -926,7 +954,7 @@ impl Session {
 /// Appends without leaving the bytes behind where a vector that grows was before.
 fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     if data.capacity() - data.len() < more.len() {
-        let mut grown = Zeroizing::new(Vec::with_capacity((BATCH + 1) * MAX_PAYLOAD));
+        let mut grown = Zeroizing::new(Vec::with_capacity(DATA));
         grown.extend_from_slice(data);
         *data = grown;
     }
