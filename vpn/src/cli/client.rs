@@ -5,7 +5,7 @@ use vpn_suite::Registry;
 use super::args::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
-use super::{finish, input, runtime, sealed};
+use super::{Threads, finish, input, runtime, sealed};
 use crate::config::{ClientEntry, Settings};
 use crate::identity::folder;
 use crate::service::{
@@ -38,7 +38,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         is_interactive: source.as_ref().is_some_and(|s| s.is_interactive),
         observers: watching.observers.clone(),
     };
-    let runtime = runtime()?;
+    let runtime = runtime(Threads::One)?;
     let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
     let (limits, texts) = (settings.limits, source.map(|s| s.texts));
     let result = runtime.block_on(async {

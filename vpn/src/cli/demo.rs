@@ -8,7 +8,7 @@ use vpn_suite::Registry;
 use super::args::DemoArgs;
 use super::failure::Failure;
 use super::watching::Watching;
-use super::{finish, input, runtime, server, wants_colour};
+use super::{Threads, finish, input, runtime, server, wants_colour};
 use crate::config::Settings;
 use crate::net::{Server, Shutdown, bind};
 use crate::service::{ClientError, ClientOptions, Console, Label, MessageServer, run_client};
@@ -24,7 +24,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
     let client_label = Label { text: "client | ", colour: green };
     let source = input::source(args.messages.clone(), client_label, settings.limits.message)?;
     let watching = Watching::start(&args.common)?;
-    let runtime = runtime()?;
+    let runtime = runtime(Threads::Several)?;
     let (console, printer) = Console::start(std::io::stdout(), client_label);
     let result: Result<Result<(), ClientError>, Failure> = runtime.block_on(async {
         let listeners = bind(Some(HOST), 0)?;

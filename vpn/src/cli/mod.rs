@@ -103,8 +103,21 @@ fn wants_colour(stream: &impl IsTerminal) -> bool {
         && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+/// How many threads move bytes; what takes long is computed on others.
+#[derive(Clone, Copy)]
+enum Threads {
+    /// For one connection: it never waits for a thread to wake up.
+    One,
+    /// One for each core.
+    Several,
+}
+
+fn runtime(threads: Threads) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = match threads {
+        Threads::One => tokio::runtime::Builder::new_current_thread(),
+        Threads::Several => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Local, format_args!("cannot start: {error}")))

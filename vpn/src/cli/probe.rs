@@ -7,8 +7,8 @@ use vpn_suite::{CipherSuite, KeySize, Registry};
 
 use super::args::ProbeArgs;
 use super::failure::{Exit, Failure};
-use super::runtime;
 use super::suites::print;
+use super::{Threads, runtime};
 use crate::config::{Overrides, Settings};
 use crate::identity::fingerprint;
 use crate::net::limits::SEALED_HANDSHAKE;
@@ -25,7 +25,7 @@ pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> 
     let settings = Settings::load(args.config.as_deref(), registry, &Overrides::default())?;
     let pool = DhPool::new(settings.limits.dh_workers);
     let probe = Probe { args, settings, registry, pool };
-    let (sealed, classic) = runtime()?
+    let (sealed, classic) = runtime(Threads::One)?
         .block_on(async { Ok::<_, DialError>((probe.sealed().await?, probe.classic().await?)) })
         .map_err(|error| Failure::from(ClientError::Dial(error)))?;
     print(&format!(

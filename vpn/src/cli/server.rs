@@ -6,7 +6,7 @@ use vpn_suite::Registry;
 use super::args::ServerArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
-use super::{finish, runtime, sealed};
+use super::{Threads, finish, runtime, sealed};
 use crate::config::{DEFAULT_PORT, PipeEnd, Settings};
 use crate::net::{Server, Shutdown, Visitors, bind, endpoint};
 use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome};
@@ -20,8 +20,11 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let watching = Watching::start(&args.common)?;
     raise_descriptors();
     keep_memory_private();
-    let runtime = runtime()?;
     let pipe = sealed.as_ref().map_or(PipeEnd::None, |sealed| sealed.pipe);
+    let runtime = runtime(match pipe {
+        PipeEnd::Stdio => Threads::One,
+        _ => Threads::Several,
+    })?;
     let outcome = PipeOutcome::default();
     let (console, printer) = match pipe {
         // Standard output is the pipe's.

@@ -312,7 +312,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn pipes_become_wide() {
-        let (reader, _writer) = std::io::pipe().unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
         let reader = std::os::fd::OwnedFd::from(reader);
         assert!(rustix::pipe::fcntl_getpipe_size(&reader).unwrap() < PIPE);
         widen(&reader);
