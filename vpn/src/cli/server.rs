@@ -1,5 +1,7 @@
 //! `vpn server`.
 
+use std::sync::Arc;
+
 use gethostname::gethostname;
 use vpn_suite::Registry;
 
@@ -95,6 +97,7 @@ pub(super) async fn serve(
         return Ok(());
     }
     drop(console);
+    let service = Arc::new(service);
     server
         .run(shutdown, move |stream, peer, admission| {
             service.clone().serve(stream, peer, admission)

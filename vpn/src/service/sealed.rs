@@ -306,7 +306,6 @@ pub struct SealedServer {
     shutdown: Shutdown,
     sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
     seen: SeenGates,
-    key_log: Option<KeyLog>,
     pipe: PipeEnd,
     outcome: PipeOutcome,
 }
@@ -383,7 +382,6 @@ impl SealedServer {
             shutdown,
             sessions: Arc::default(),
             seen: SeenGates::default(),
-            key_log: None,
             pipe: PipeEnd::None,
             outcome: PipeOutcome::default(),
         }
@@ -397,24 +395,27 @@ impl SealedServer {
         self
     }
 
-    /// Also writes keys to this log.
-    pub(super) fn log_keys(&mut self, key_log: Option<KeyLog>) {
-        self.key_log = key_log;
-    }
-
-    /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
-    pub async fn serve(self, stream: TcpStream, peer: SocketAddr, admission: &Admission) {
-        match self.session(stream, peer, admission).await {
+    /// Serves one connection to its end, and also writes its keys to the log. Whatever goes wrong is
+    /// logged and stays here.
+    pub(super) async fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        admission: &Admission,
+        key_log: Option<&KeyLog>,
+    ) {
+        match self.session(stream, peer, admission, key_log).await {
             Ok(reason) => log::info!("{peer}: {reason}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
     }
 
     async fn session(
-        mut self,
+        &self,
         stream: TcpStream,
         peer: SocketAddr,
         admission: &Admission,
+        key_log: Option<&KeyLog>,
     ) -> Result<&'static str, Ended> {
         self.console.line(format!("New client: {peer}")).await?;
         self.console.line("Negotiating the cipher").await?;
@@ -440,8 +441,8 @@ impl SealedServer {
         let place = Place { pool: &self.pool, source, deadline };
         let guard = Guard { seen: &self.seen, queue: self.limits.queue };
         let config = self.config.clone();
-        let log_keys = |s: &LoggedSecrets<'_>| write_keys(self.key_log.as_ref(), s);
-        // What a handshake needs is not kept for as long as the session lasts.
+        let log_keys = |s: &LoggedSecrets<'_>| write_keys(key_log, s);
+        // What a handshake needs is not kept while the session lasts.
         let accepted =
             Box::pin(accept_sealed(stream, config, place, guard, chosen, decide, &log_keys)).await;
         let (mut connection, client) = accepted.inspect_err(|error| match blame(error) {
@@ -457,17 +458,8 @@ impl SealedServer {
         };
         log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
         let ended = self.exchange(&mut connection, &grant).await;
-        match &ended {
-            Ok(_) => connection.close().await?,
-            Err(Ended::Sealed(SealedIoError::Sealed(SealedError::Kex(_)))) => {
-                connection.abort(Alert::ProtocolError).await;
-            }
-            Err(Ended::Console(_)) => connection.abort(Alert::CloseNotify).await,
-            // A session that has failed by itself has said its last words already.
-            Err(Ended::Sealed(_)) => connection.abort(Alert::ProtocolError).await,
-            Err(Ended::Denied(_)) => connection.abort(Alert::AccessDenied).await,
-            Err(Ended::TooLong(_)) => connection.abort(Alert::Policy).await,
-        }
+        // Nor is what its end needs.
+        Box::pin(leave(connection, &ended)).await?;
         ended
     }
 
@@ -494,11 +486,12 @@ impl SealedServer {
     }
 
     async fn exchange(
-        &mut self,
+        &self,
         connection: &mut SealedConnection,
         grant: &Grant,
     ) -> Result<&'static str, Ended> {
         let mut frames = Frames::default();
+        let mut shutdown = self.shutdown.clone();
         connection.expect_pings(Some(self.limits.keepalive));
         loop {
             let idle = self.limits.idle;
@@ -507,7 +500,7 @@ impl SealedServer {
                     Ok(event) => event?,
                     Err(_) => return Ok("closed, nothing happened for too long"),
                 },
-                () = self.shutdown.wait(), if frames.is_empty() => {
+                () = shutdown.wait(), if frames.is_empty() => {
                     return Ok("closed, the server is stopping");
                 }
             };
@@ -591,6 +584,23 @@ impl SealedServer {
             }
         }
     }
+}
+
+/// Says last words, according to how a session ended.
+async fn leave(
+    connection: SealedConnection,
+    ended: &Result<&'static str, Ended>,
+) -> Result<(), SealedIoError> {
+    let alert = match ended {
+        Ok(_) => return connection.close().await,
+        Err(Ended::Console(_)) => Alert::CloseNotify,
+        // A session that has failed by itself has said its last words already.
+        Err(Ended::Sealed(_)) => Alert::ProtocolError,
+        Err(Ended::Denied(_)) => Alert::AccessDenied,
+        Err(Ended::TooLong(_)) => Alert::Policy,
+    };
+    connection.abort(alert).await;
+    Ok(())
 }
 
 /// What the source of a handshake that failed has to answer for, if anything.

@@ -101,16 +101,18 @@ impl MessageServer {
     }
 
     /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
-    pub async fn serve(mut self, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-        if let Some(mut sealed) = self.sealed.take() {
-            sealed.log_keys(self.observers.key_log.clone());
+    ///
+    /// What one profile needs is not kept for sessions of the other, nor is a server for each.
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+        if let Some(sealed) = &self.sealed {
             // The first bytes decide, and nothing is said before them.
             let mut first = [0];
             let shows = timeout(self.limits.first_byte, stream.peek(&mut first)).await;
             match shows {
                 Ok(Ok(1)) => match Profile::of_first_byte(first[0]) {
                     Some(Profile::Sealed) => {
-                        sealed.serve(stream, peer, &admission).await;
+                        let key_log = self.observers.key_log.as_ref();
+                        Box::pin(sealed.serve(stream, peer, &admission, key_log)).await;
                         return;
                     }
                     Some(Profile::Classic) if !self.is_sealed_only => {}
@@ -136,14 +138,14 @@ impl MessageServer {
                 }
             }
         }
-        match self.session(stream, peer, &admission).await {
+        match Box::pin(self.session(stream, peer, &admission)).await {
             Ok(reason) => log::info!("{peer}: {reason}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
     }
 
     async fn session(
-        mut self,
+        &self,
         mut stream: TcpStream,
         peer: SocketAddr,
         admission: &Admission,
@@ -198,7 +200,7 @@ impl MessageServer {
     }
 
     async fn exchange(
-        &mut self,
+        &self,
         stream: &mut TcpStream,
         mut session: ServerSession,
         peer: SocketAddr,
@@ -210,7 +212,7 @@ impl MessageServer {
     }
 
     async fn converse(
-        &mut self,
+        &self,
         stream: &mut TcpStream,
         session: &mut ServerSession,
         peer: SocketAddr,
@@ -219,6 +221,7 @@ impl MessageServer {
         let mut rule = session.mac_rule();
         let mut idle_since = Instant::now();
         let mut has_ended = false;
+        let mut shutdown = self.shutdown.clone();
         loop {
             while let Some(text) = session.next_text(Instant::now())? {
                 idle_since = Instant::now();
@@ -258,7 +261,7 @@ impl MessageServer {
                         return Ok("closed, nothing happened for too long");
                     }
                 }
-                () = self.shutdown.wait(), if session.is_between_messages() => {
+                () = shutdown.wait(), if session.is_between_messages() => {
                     return Ok("closed, the server is stopping");
                 }
             }
