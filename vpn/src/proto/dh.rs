@@ -1,8 +1,8 @@
 //! Diffie-Hellman over the MODP groups of RFC 3526: key pairs, checks, shared secrets.
 //!
 //! Public values are num-bigint numbers (parsed, printed and checked in variable time: everybody
-//! may know them); exponents and shared secrets go through crypto-bigint in constant time and are
-//! wiped on drop.
+//! may know them); exponents and shared secrets are computed with in constant time and are wiped on
+//! drop.
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -3,7 +3,6 @@
 //! Bytes, time and randomness are arguments; bytes, events and deadlines are results.
 
 pub mod classic;
-mod comb;
 mod dh;
 mod error;
 mod jacobi;

@@ -1,0 +1,255 @@
+//! Multiplication modulo a prime with AVX-512 IFMA: eight products of 52 by 52 bits at a time.
+//!
+//! Numbers are in Montgomery form with R = 2^416V, where V is the number of vectors, and at most twice
+//! the prime: as R is more than four times the prime, multiplying keeps them so without a comparison
+//! (Gueron, "Efficient software implementations of modular exponentiation", 2012).
+#![expect(
+    unsafe_code,
+    reason = "only after a look at the processor may its instructions be called; powers are computed \
+              in a tenth of the time"
+)]
+
+use std::arch::x86_64::{
+    __m512i, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_broadcastq_epi64,
+    _mm512_castsi512_si128, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
+    _mm512_mask_blend_epi64, _mm512_maskz_srli_epi64, _mm512_set1_epi64, _mm512_setzero_si512,
+    _mm512_storeu_si512,
+};
+
+use crypto_bigint::Word;
+use num_bigint::BigUint;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::arithmetic::Arithmetic;
+
+/// Bits of a limb.
+const LIMB: u32 = 52;
+/// The largest limb.
+const MASK: u64 = (1 << LIMB) - 1;
+/// Limbs of a vector.
+const LIMBS: usize = 8;
+/// Bits of a vector.
+const VECTOR: usize = LIMBS * LIMB as usize;
+/// Bytes of two limbs.
+const PAIR: usize = 13;
+
+type Vector = [u64; LIMBS];
+
+/// A prime in limbs. There is no value where the processor lacks the instructions.
+pub(super) struct Ifma {
+    prime: Box<[Vector]>,
+    /// -1 / prime modulo 2^52.
+    negative_inverse: u64,
+    /// R^2, to bring numbers into Montgomery form.
+    square: Residue,
+    /// Bytes of the prime.
+    bytes: usize,
+}
+
+/// A residue in Montgomery form, in limbs below 2^52, the lowest first. Wiped on drop.
+#[derive(Clone)]
+pub(super) struct Residue(Box<[Vector]>);
+
+impl Zeroize for Residue {
+    fn zeroize(&mut self) {
+        self.0.as_flattened_mut().zeroize();
+    }
+}
+
+impl Drop for Residue {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Residue {}
+
+impl Ifma {
+    /// Prepares an odd number of `bits` bits, if the processor has the instructions and there is code
+    /// for that length.
+    pub(super) fn new(modulus: &BigUint, bits: u32) -> Option<Self> {
+        let has_all = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        // R has to be four times the prime.
+        let vectors = (bits as usize + 2).div_ceil(VECTOR);
+        let is_odd = modulus.bit(0);
+        if !has_all || !is_odd || !matches!(vectors, 5 | 8 | 10 | 15 | 20) {
+            return None;
+        }
+        let prime = limbs(modulus, vectors);
+        // Each step doubles the number of bits that are right.
+        let lowest = prime.as_flattened()[0];
+        let inverse = (0..6).fold(1u64, |inverse, _| {
+            inverse.wrapping_mul(2u64.wrapping_sub(lowest.wrapping_mul(inverse)))
+        });
+        let square = (BigUint::from(1u8) << (2 * vectors * VECTOR)) % modulus;
+        Some(Self {
+            negative_inverse: inverse.wrapping_neg() & MASK,
+            square: Residue(limbs(&square, vectors)),
+            bytes: bits.div_ceil(8) as usize,
+            prime,
+        })
+    }
+
+    /// Something to compute with.
+    pub(super) fn arithmetic(&self) -> IfmaArithmetic<'_> {
+        IfmaArithmetic { by: self, product: Residue(vec![[0; LIMBS]; self.prime.len()].into()) }
+    }
+
+    fn multiply(&self, a: &Residue, b: &Residue, product: &mut Residue) {
+        match self.prime.len() {
+            5 => self.multiply_vectors::<5>(a, b, product),
+            8 => self.multiply_vectors::<8>(a, b, product),
+            10 => self.multiply_vectors::<10>(a, b, product),
+            15 => self.multiply_vectors::<15>(a, b, product),
+            _ => self.multiply_vectors::<20>(a, b, product),
+        }
+    }
+
+    fn multiply_vectors<const V: usize>(&self, a: &Residue, b: &Residue, product: &mut Residue) {
+        let all = (
+            a.0.as_array::<V>(),
+            b.0.as_array::<V>(),
+            self.prime.as_array::<V>(),
+            product.0.as_mut_array::<V>(),
+        );
+        let (Some(a), Some(b), Some(prime), Some(product)) = all else {
+            unreachable!("all residues of a prime are as long as it");
+        };
+        // SAFETY: `new` found the instructions that the function is compiled for.
+        unsafe { multiply(a, b, prime, self.negative_inverse, product) }
+        let mut carry = 0;
+        for limb in product.as_flattened_mut() {
+            *limb += carry;
+            carry = *limb >> LIMB;
+            *limb &= MASK;
+        }
+    }
+}
+
+/// Computes modulo a prime.
+pub(super) struct IfmaArithmetic<'a> {
+    by: &'a Ifma,
+    product: Residue,
+}
+
+impl Arithmetic for IfmaArithmetic<'_> {
+    type Residue = Residue;
+
+    fn residue(&mut self, value: &BigUint) -> Residue {
+        let mut residue = Residue(limbs(value, self.by.prime.len()));
+        self.multiply(&mut residue, &self.by.square);
+        residue
+    }
+
+    fn multiply(&mut self, a: &mut Residue, b: &Residue) {
+        self.by.multiply(a, b, &mut self.product);
+        std::mem::swap(a, &mut self.product);
+    }
+
+    fn square(&mut self, a: &mut Residue) {
+        self.by.multiply(a, a, &mut self.product);
+        std::mem::swap(a, &mut self.product);
+    }
+
+    fn choose(&self, chosen: &mut Residue, table: &[Residue], index: Word) {
+        for (entry, number) in table.iter().zip(Word::MIN..) {
+            let wanted = number.ct_eq(&index).unwrap_u8().wrapping_neg();
+            // SAFETY: `new` found the instructions that the function is compiled for.
+            unsafe { choose(&mut chosen.0, &entry.0, wanted) }
+        }
+    }
+
+    fn finish(&mut self, mut residue: Residue) -> Zeroizing<Vec<u8>> {
+        let one = Residue(limbs(&BigUint::from(1u8), self.by.prime.len()));
+        // Out of Montgomery form it is below the prime, or the prime itself in place of zero; no power
+        // of anything but zero is zero.
+        self.multiply(&mut residue, &one);
+        let (pairs, _) = residue.0.as_flattened().as_chunks::<2>();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(pairs.len() * PAIR));
+        for [low, high] in pairs {
+            let pair = Zeroizing::new((u128::from(*high) << LIMB | u128::from(*low)).to_le_bytes());
+            bytes.extend_from_slice(&pair[..PAIR]);
+        }
+        bytes.truncate(self.by.bytes);
+        bytes.reverse();
+        bytes
+    }
+}
+
+/// A number that is no secret in limbs, the lowest first; it has to fit.
+fn limbs(number: &BigUint, vectors: usize) -> Box<[Vector]> {
+    let mut limbs = vec![[0; LIMBS]; vectors];
+    let (pairs, _) = limbs.as_flattened_mut().as_chunks_mut::<2>();
+    for ([low, high], bytes) in pairs.iter_mut().zip(number.to_bytes_le().chunks(PAIR)) {
+        let mut pair = [0; PAIR];
+        pair[..bytes.len()].copy_from_slice(bytes);
+        // Eight bytes from its start and as many at its end are more than a limb each.
+        let [a, b, c, d, e, f, g, h, ..] = pair;
+        *low = u64::from_le_bytes([a, b, c, d, e, f, g, h]) & MASK;
+        let [.., a, b, c, d, e, f, g, h] = pair;
+        *high = u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> (u64::BITS - LIMB);
+    }
+    limbs.into()
+}
+
+/// `product = a * b / R` modulo the prime, in limbs of up to 62 bits: each gets four products of at most
+/// 52 bits for each of the 160 limbs of `b` at most.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn multiply<const V: usize>(
+    a: &[Vector; V],
+    b: &[Vector; V],
+    prime: &[Vector; V],
+    negative_inverse: u64,
+    product: &mut [Vector; V],
+) {
+    let zero = _mm512_setzero_si512();
+    let negative_inverse = _mm512_set1_epi64(negative_inverse.cast_signed());
+    let mut sums = [zero; V];
+    for limb in b.as_flattened() {
+        let limb = _mm512_set1_epi64(limb.cast_signed());
+        for (sum, a) in sums.iter_mut().zip(a) {
+            *sum = _mm512_madd52lo_epu64(*sum, load(a), limb);
+        }
+        // So many times the prime make the lowest limb zero, and the sum can move down by it.
+        let lowest = _mm512_broadcastq_epi64(_mm512_castsi512_si128(sums[0]));
+        let times = _mm512_madd52lo_epu64(zero, lowest, negative_inverse);
+        for (sum, prime) in sums.iter_mut().zip(prime) {
+            *sum = _mm512_madd52lo_epu64(*sum, load(prime), times);
+        }
+        let carry = _mm512_maskz_srli_epi64::<LIMB>(1, sums[0]);
+        for at in 0..V {
+            let above = if at + 1 < V { sums[at + 1] } else { zero };
+            sums[at] = _mm512_alignr_epi64::<1>(above, sums[at]);
+        }
+        sums[0] = _mm512_add_epi64(sums[0], carry);
+        for (sum, (a, prime)) in sums.iter_mut().zip(a.iter().zip(prime)) {
+            *sum = _mm512_madd52hi_epu64(*sum, load(a), limb);
+            *sum = _mm512_madd52hi_epu64(*sum, load(prime), times);
+        }
+    }
+    for (vector, sum) in product.iter_mut().zip(sums) {
+        store(vector, sum);
+    }
+}
+
+/// Copies an entry where the mask is all ones, and nothing where it is zero.
+#[target_feature(enable = "avx512f")]
+fn choose(chosen: &mut [Vector], entry: &[Vector], mask: u8) {
+    for (chosen, entry) in chosen.iter_mut().zip(entry) {
+        let vector = _mm512_mask_blend_epi64(mask, load(chosen), load(entry));
+        store(chosen, vector);
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load(vector: &Vector) -> __m512i {
+    // SAFETY: a vector has 64 bytes, and any address will do.
+    unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn store(vector: &mut Vector, value: __m512i) {
+    // SAFETY: a vector has 64 bytes, and any address will do.
+    unsafe { _mm512_storeu_si512(vector.as_mut_ptr().cast(), value) }
+}
