@@ -269,6 +269,32 @@ fn a_client_that_waits_in_vain_sends_a_lone_line_feed() {
 }
 
 #[test]
+fn a_line_end_in_a_write_of_its_own_is_waited_for() {
+    let cell = [("AES", 256)];
+    let of_here = params(&cell, DialectPlan::AUTO).timing.without_network();
+    for (timing, settled) in [(Timing::default(), 50), (of_here, 20)] {
+        for (comes, answer) in [(true, "ChosenCipher:AES,256\n"), (false, "ChosenCipher:AES:256")] {
+            let params = ClassicParams { timing, ..params(&cell, DialectPlan::AUTO) };
+            let mut server = ServerHandshake::new(params, &mut rand::rng());
+            let now = Instant::now();
+            server.handle_input(b"ProposedCiphers:AES:[256]", now).unwrap();
+            let due = now + Duration::from_millis(settled);
+            assert_eq!(server.poll_timeout(), Some(due));
+            let just_before = due - Duration::from_millis(1);
+            server.handle_timeout(just_before).unwrap();
+            if comes {
+                server.handle_input(b"\n", just_before).unwrap();
+            }
+            server.handle_timeout(due).unwrap();
+            assert_eq!(server.poll_transmit().as_deref(), Some(answer.as_bytes()));
+        }
+    }
+    // What a user has set lower stays.
+    let quick = Timing { settled: Duration::from_millis(5), ..Timing::default() };
+    assert_eq!(quick.without_network(), quick);
+}
+
+#[test]
 fn late_line_ends_are_swallowed() {
     let cell = [("AES", 256)];
     let plan = DialectPlan::fixed(Dialect::SPEC);
