@@ -64,7 +64,7 @@ impl Kernel {
             [lanes.map(|lanes| Way::Avx512(lanes, pairs)), pairs.map(Way::ShaNi)]
         };
         #[cfg(not(target_arch = "x86_64"))]
-        let special = [];
+        let special: [Option<Way>; 0] = [];
         special.into_iter().flatten().chain([Way::Portable]).map(Self)
     }
 
