@@ -496,6 +496,57 @@ fn a_fresh_exchange_renews_both_directions_under_traffic() {
 }
 
 #[test]
+fn a_client_that_awaits_its_secret_says_when_it_has_a_batch() {
+    let mut rng = rand::rng();
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    let kex = Kex::X25519MlKem768;
+    let pair = KexKeyPair::generate(kex, &mut rng);
+    client.begin_exchange(pair.share()).unwrap();
+    pass(&mut client, &mut server);
+    let Some(Event::ExchangeWanted(share)) = server.poll_event() else { panic!("no exchange") };
+    let (share, secret) = kex.respond(&share, &mut rng).unwrap();
+    server.answer_exchange(&share, &secret).unwrap();
+    pass(&mut server, &mut client);
+    let Some(Event::ExchangeAnswered(share)) = client.poll_event() else { panic!("no answer") };
+    assert!(!client.has_backlog());
+    // The server goes on meanwhile, as fast as it can.
+    let data: Vec<u8> = (0..=250).cycle().take(400_000).collect();
+    server.send(&data).unwrap();
+    let mut held = 0;
+    while let Some(record) = server.poll_transmit() {
+        assert_eq!(client.has_backlog(), held >= client.batch_length());
+        client.handle_input(&record).unwrap();
+        held += record.len();
+    }
+    assert!(client.has_backlog() && client.poll_event().is_none());
+    client.finish_exchange(&pair.finish(&share).unwrap()).unwrap();
+    assert!(!client.has_backlog());
+    assert_eq!(received(&mut client), data);
+}
+
+#[test]
+fn buffers_that_come_back_are_used_again_and_empty() {
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    let data = vec![7; 100_000];
+    for round in 0..3 {
+        client.send(&data).unwrap();
+        pass(&mut client, &mut server);
+        let Some(Event::Data(got)) = server.poll_event() else { panic!("no data") };
+        assert_eq!(*got, data, "round {round}");
+        server.recycle(got);
+        assert!(server.poll_event().is_none());
+    }
+    // A small one, and more than it keeps, do no harm.
+    for size in [10, 300_000, 300_000, 300_000, 300_000, 300_000] {
+        server.recycle(Zeroizing::new(vec![9; size]));
+    }
+    client.send(&data).unwrap();
+    pass(&mut client, &mut server);
+    assert_eq!(received(&mut server), data);
+    server.shrink();
+}
+
+#[test]
 fn a_cut_session_is_never_taken_for_a_whole_one() {
     let (mut client, mut server) = established("AES", 128, Limits::default());
     let mut stream = Vec::new();

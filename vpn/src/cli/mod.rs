@@ -106,7 +106,7 @@ fn wants_colour(stream: &impl IsTerminal) -> bool {
 /// How many threads move bytes; what takes long is computed on others.
 #[derive(Clone, Copy)]
 enum Threads {
-    /// For one connection: it never waits for a thread to wake up.
+    /// For one connection, or little else beside it: it never waits for a thread to wake up.
     One,
     /// One for each core.
     Several,

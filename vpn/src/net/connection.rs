@@ -9,6 +9,8 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
 
+use zeroize::Zeroizing;
+
 use super::limits::{FAREWELL, KEEPALIVES_MISSED, REPLY};
 use super::pool::DhPool;
 use super::sealed::{Place, SealedIoError};
@@ -185,8 +187,12 @@ impl SealedConnection {
                 return Ok(Moved::Sent);
             }
             let unsent = self.output.len() - self.sent;
-            // A peer that asks and does not read the answers is not read any further.
-            let is_reading = !self.is_paused && !self.has_ended && unsent <= MOST_UNSENT;
+            // A peer that asks and does not read the answers is not read any further, nor one that
+            // goes on while its records wait for our computation.
+            let is_reading = !self.is_paused
+                && !self.has_ended
+                && unsent <= MOST_UNSENT
+                && !self.session.has_backlog();
             let interest = match (is_reading, unsent) {
                 (true, 0) => Some(Interest::READABLE),
                 (true, _) => Some(Interest::READABLE | Interest::WRITABLE),
@@ -340,13 +346,8 @@ impl SealedConnection {
         // Batches stay in step with the sender's, which are as long as ours.
         let most = self.session.batch_length();
         let input = self.session.input_buffer();
-        let want = match most.saturating_sub(input.len()) {
-            // All of it waits for a key exchange.
-            0 => READ,
-            room => self.read.min(room),
-        };
+        let want = self.read.min(most.saturating_sub(input.len())).max(1);
         input.reserve_exact(want);
-        let room = input.capacity() - input.len();
         let result = match self.stream.try_read_buf(input) {
             Ok(0) => {
                 self.has_ended = true;
@@ -355,7 +356,7 @@ impl SealedConnection {
             Ok(count) => {
                 self.heard = Instant::now();
                 self.is_roomy = true;
-                if count >= room.min(want) {
+                if count >= want {
                     self.read = (self.read * 2).min(most);
                 }
                 self.session.handle_buffer()
@@ -379,6 +380,12 @@ impl SealedConnection {
         while let Some(event) = self.session.poll_event() {
             self.events.push_back(event);
         }
+    }
+
+    /// Gives a buffer of [`Event::Data`] back, for data to come.
+    pub fn recycle(&mut self, buffer: Zeroizing<Vec<u8>>) {
+        self.session.recycle(buffer);
+        self.is_roomy = true;
     }
 
     /// The session, to seal things with; then call [`SealedConnection::flush`].

@@ -26,7 +26,7 @@ pub(super) async fn join(
     while !(has_ended && peer_has_ended && untaken.is_none() && connection.is_flushed()) {
         connection.pause_reading(untaken.is_some());
         while let Some(used) = output.used() {
-            connection.session().recycle(used);
+            connection.recycle(used);
         }
         tokio::select! {
             // One chunk at a time: what the peer does not take we do not read.

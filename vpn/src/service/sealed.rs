@@ -458,7 +458,7 @@ impl SealedServer {
         };
         log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
         let ended = self.exchange(&mut connection, &grant).await;
-        // Nor is what its end needs.
+        // Boxed, like the handshake: its room is not kept while the session lasts.
         Box::pin(leave(connection, &ended)).await?;
         ended
     }

@@ -102,7 +102,7 @@ impl MessageServer {
 
     /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
     ///
-    /// What one profile needs is not kept for sessions of the other, nor is a server for each.
+    /// Each profile has a box of its own, so that the task has no room for both.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
         if let Some(sealed) = &self.sealed {
             // The first bytes decide, and nothing is said before them.
@@ -156,8 +156,7 @@ impl MessageServer {
             self.observers.watch(Role::Server, self.params.plan, peer.to_string()).await;
         let started = Instant::now();
         let mut params = self.params.clone();
-        if peer.ip().to_canonical().is_loopback() {
-            acknowledge_at_once(&stream);
+        if peer.ip().to_canonical().is_loopback() && acknowledges_at_once(&stream) {
             params.timing = params.timing.without_network();
         }
         let handshake = ServerHandshake::new(params, &mut rand::rng());
@@ -291,15 +290,18 @@ impl MessageServer {
     }
 }
 
-/// A client that writes a line end by itself would send it only once what came before is
-/// acknowledged.
-fn acknowledge_at_once(stream: &TcpStream) {
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    if let Err(error) = socket2::SockRef::from(stream).set_tcp_quickack(true) {
-        log::debug!("acknowledgements may be late: {error}");
-    }
-    #[cfg(not(any(target_os = "android", target_os = "linux")))]
-    let _ = stream;
+/// Has what comes acknowledged without delay, where the system can: a client that writes a line end by
+/// itself sends it only once what came before is acknowledged.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn acknowledges_at_once(stream: &TcpStream) -> bool {
+    let set = socket2::SockRef::from(stream).set_tcp_quickack(true);
+    set.inspect_err(|error| log::debug!("acknowledgements may be late: {error}")).is_ok()
+}
+
+/// As above; here the system cannot.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn acknowledges_at_once(_: &TcpStream) -> bool {
+    false
 }
 
 async fn tell_all(session: &mut ServerSession, watch: &mut Watch) {

@@ -11,7 +11,7 @@ use super::bits;
 const ROWS: u32 = 6;
 /// Into how many blocks a row is cut, each with a table of its own.
 ///
-/// Of what fits into 256 KiB at 8192 bits, 6 and 4 need the fewest multiplications: 83 for 400 bits.
+/// Of what fits into 256 residues, 6 and 4 need the fewest multiplications: 83 for 400 bits.
 const BLOCKS: u32 = 4;
 /// Entries of one block's table.
 const ENTRIES: usize = 1 << ROWS;

@@ -29,6 +29,7 @@ pub use kex::{Kex, KexError, KexKeyPair, KexSecret};
 pub use mac::{Kernel as MacKernel, MacKey};
 pub use record::{MAX_PAYLOAD, MAX_RECORD, Opened, RecordKeys, RecordOpener, RecordSealer};
 pub use schedule::{Psk, TrafficSecret};
+pub(crate) use session::wiped;
 pub use session::{Event, Limits, Session};
 pub use transcript::Transcript;
 pub use wire::{HANDSHAKE_LIMIT, PREFACE, Part, next_length};

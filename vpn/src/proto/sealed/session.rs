@@ -585,15 +585,20 @@ impl Session {
         self.settle(result)
     }
 
-    /// Takes a buffer of [`Event::Data`] back, wipes it and uses it for data to come.
-    pub fn recycle(&mut self, mut buffer: Zeroizing<Vec<u8>>) {
+    /// Wipes a buffer of [`Event::Data`] and keeps it for data to come, if it is one of the large ones
+    /// and there are not enough of them.
+    pub fn recycle(&mut self, buffer: Zeroizing<Vec<u8>>) {
+        let buffer = wiped(buffer);
         if buffer.capacity() >= DATA && self.spare.len() < SPARES {
-            // As a slice it is wiped as far as it was used, and not all of its room.
-            let mut bytes = std::mem::take(&mut *buffer);
-            bytes.as_mut_slice().zeroize();
-            bytes.clear();
-            self.spare.push(bytes);
+            self.spare.push(buffer);
         }
+    }
+
+    /// Whether a batch of the peer's records is here and waits for [`Session::finish_exchange`]: then
+    /// nothing more should be read.
+    pub fn has_backlog(&self) -> bool {
+        matches!(self.exchange, Exchange::AwaitSecret { .. })
+            && self.input.len() - self.taken >= self.batch_length()
     }
 
     /// How many bytes of the peer are opened side by side at most; more at once are of no use.
@@ -949,6 +954,15 @@ impl Session {
             }
         }
     }
+}
+
+/// An empty buffer in which nothing is left of what was in it. As a slice that is wiped at the speed of
+/// memory and as far as it was used; as a vector it would be wiped byte by byte with all of its room.
+pub(crate) fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
+    let mut bytes = std::mem::take(&mut *buffer);
+    bytes.as_mut_slice().zeroize();
+    bytes.clear();
+    bytes
 }
 
 /// Appends without leaving the bytes behind where a vector that grows was before.

@@ -54,8 +54,8 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The same for a peer on this machine: between its writes there is no network, and nothing can
-    /// hold a line end back but a busy scheduler.
+    /// The same for a peer on this machine whose writes are acknowledged at once: nothing but a busy
+    /// scheduler can hold its line end back, unless it is the end of a tunnel.
     #[must_use]
     pub fn without_network(self) -> Self {
         Self { settled: self.settled.min(Duration::from_millis(20)), ..self }

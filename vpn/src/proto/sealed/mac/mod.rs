@@ -22,10 +22,13 @@ pub(super) const TAG: usize = 32;
 /// The bytes of a block of SHA-256.
 const BLOCK: usize = 64;
 
-/// From how many messages on all lanes take less time than pairs: a block of each takes them 160 ns,
-/// a pair of blocks 40.
+/// From how many messages on lanes take less time than pairs: a block of each lane takes 160 ns, a pair
+/// of blocks 40.
 #[cfg(target_arch = "x86_64")]
-const ENOUGH: usize = 9;
+const MORE_THAN_PAIRS: usize = 9;
+/// The same where there is nothing for pairs, and a block takes 150 ns or more.
+#[cfg(target_arch = "x86_64")]
+const MORE_THAN_ONE: usize = 2;
 
 /// The chaining value of SHA-256.
 type State = [u32; 8];
@@ -61,7 +64,13 @@ impl Kernel {
         let special = {
             let pairs = shani::ShaNi::detect();
             let lanes = avx512::Avx512::detect();
-            [lanes.map(|lanes| Way::Avx512(lanes, pairs)), pairs.map(Way::ShaNi)]
+            // Pairs help lanes where both are there; without them it is another way for tests.
+            let alone = lanes.filter(|_| pairs.is_some());
+            [
+                lanes.map(|lanes| Way::Avx512(lanes, pairs)),
+                pairs.map(Way::ShaNi),
+                alone.map(|lanes| Way::Avx512(lanes, None)),
+            ]
         };
         #[cfg(not(target_arch = "x86_64"))]
         let special: [Option<Way>; 0] = [];
@@ -125,12 +134,14 @@ impl MacKey {
             #[cfg(target_arch = "x86_64")]
             Way::ShaNi(pairs) => self.finish_in_pairs(jobs, pairs),
             #[cfg(target_arch = "x86_64")]
-            Way::Avx512(lanes, pairs) => {
-                let few = self.finish_in_lanes(jobs, lanes).into_iter().flatten();
-                match pairs {
-                    Some(pairs) => self.finish_in_pairs(few, pairs),
-                    None => self.finish_each(few),
-                }
+            Way::Avx512(lanes, Some(pairs)) => {
+                let few = self.finish_in_lanes(jobs, lanes, MORE_THAN_PAIRS);
+                self.finish_in_pairs(few.into_iter().flatten(), pairs);
+            }
+            #[cfg(target_arch = "x86_64")]
+            Way::Avx512(lanes, None) => {
+                let few = self.finish_in_lanes(jobs, lanes, MORE_THAN_ONE);
+                self.finish_each(few.into_iter().flatten());
             }
         }
     }
@@ -155,12 +166,13 @@ impl MacKey {
     }
 
     /// Does jobs in as many lanes as there are; as one ends, the next takes its place. Gives back what
-    /// is under way when it is too little for that.
+    /// is under way when fewer than `enough` of them are busy.
     #[cfg(target_arch = "x86_64")]
     fn finish_in_lanes<'a, 'o>(
         &self,
         mut jobs: impl Iterator<Item = (Job<'a>, &'o mut [u8; TAG])>,
         instructions: avx512::Avx512,
+        enough: usize,
     ) -> [Option<(Job<'a>, &'o mut [u8; TAG])>; avx512::WIDTH] {
         let mut lanes = std::array::from_fn(|_| jobs.next());
         loop {
@@ -168,7 +180,7 @@ impl MacKey {
             let Some(count) = busy.clone().map(|(job, _)| job.blocks().len()).min() else {
                 return lanes;
             };
-            if busy.count() < ENOUGH {
+            if busy.count() < enough {
                 return lanes;
             }
             // Lanes without a job do as the first one does, in vain.
@@ -246,9 +258,9 @@ const INITIAL: State = [
     0x5be0_cd19,
 ];
 
-#[cfg(target_arch = "x86_64")]
 /// The constants of the rounds (FIPS 180-4 §4.2.2): the first 32 bits of the fractions of the cube
 /// roots of the first 64 primes.
+#[cfg(target_arch = "x86_64")]
 const ROUND_CONSTANTS: [[[u32; 4]; 4]; 4] = [
     [
         [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
