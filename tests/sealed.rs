@@ -528,11 +528,13 @@ fn a_client_that_awaits_its_secret_says_when_it_has_a_batch() {
 fn buffers_that_come_back_are_used_again_and_empty() {
     let (mut client, mut server) = established("AES", 256, Limits::default());
     let data = vec![7; 100_000];
+    let mut place = None;
     for round in 0..3 {
         client.send(&data).unwrap();
         pass(&mut client, &mut server);
         let Some(Event::Data(got)) = server.poll_event() else { panic!("no data") };
         assert_eq!(*got, data, "round {round}");
+        assert_eq!(*place.get_or_insert(got.as_ptr()), got.as_ptr(), "round {round}");
         server.recycle(got);
         assert!(server.poll_event().is_none());
     }

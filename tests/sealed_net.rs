@@ -213,26 +213,34 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn connected(stream: AsyncStream, config: Arc<ClientConfig>) -> (SealedConnection, Ready) {
-    connected_by(Kex::X25519MlKem768, stream, config).await
+    connected_by(Kex::X25519MlKem768, &DhPool::new(1), stream, config).await
 }
 
 async fn connected_by(
     kex: Kex,
+    pool: &DhPool,
     stream: AsyncStream,
     config: Arc<ClientConfig>,
 ) -> (SealedConnection, Ready) {
-    let pool = DhPool::new(1);
     let deadline = Instant::now() + DEADLINE;
-    let place = Place { pool: &pool, source: Source::SELF, deadline };
+    let place = Place { pool, source: Source::SELF, deadline };
     let connected =
         connect_sealed::<SealedIoError>(stream, config, kex, place, |_| Ok(()), &|_| {});
     connected.await.unwrap()
 }
 
 async fn accepted(stream: AsyncStream, config: Arc<ServerConfig>) -> SealedConnection {
-    let (pool, seen) = (DhPool::new(1), SeenGates::default());
+    accepted_by(&DhPool::new(1), stream, config).await
+}
+
+async fn accepted_by(
+    pool: &DhPool,
+    stream: AsyncStream,
+    config: Arc<ServerConfig>,
+) -> SealedConnection {
+    let seen = SeenGates::default();
     let deadline = Instant::now() + DEADLINE;
-    let place = Place { pool: &pool, source: Source::SELF, deadline };
+    let place = Place { pool, source: Source::SELF, deadline };
     let guard = Guard { seen: &seen, queue: 64 };
     let decide = |_| Decision::Admit(Ready::default());
     let accepted = accept_sealed(stream, config, place, guard, async |_| {}, decide, &|_| {});
@@ -279,7 +287,7 @@ fn exchange_under_traffic(kex: Kex, total: usize, under_way: usize) {
             epochs
         });
         let stream = AsyncStream::connect(address).await.unwrap();
-        let (mut connection, _) = connected_by(kex, stream, client).await;
+        let (mut connection, _) = connected_by(kex, &DhPool::new(1), stream, client).await;
         connection.session().open("message", b"").unwrap();
         assert!(matches!(connection.next().await, Ok(Event::OpenReply { status: 0, .. })));
         let (mut sent, mut received) = (0, 0);
@@ -308,6 +316,88 @@ fn exchange_under_traffic(kex: Kex, total: usize, under_way: usize) {
         connection.close().await.unwrap();
         let theirs = tokio::time::timeout(DEADLINE, echo).await.unwrap().unwrap();
         assert!(theirs[0] >= epochs[1] && theirs[1] >= epochs[0], "{theirs:?} {epochs:?}");
+    });
+}
+
+/// Keeps the one worker of a pool busy until it is dropped.
+async fn occupied(pool: &DhPool) -> std::sync::mpsc::Sender<()> {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let pool = pool.clone();
+    let work = move || {
+        begin.send(()).unwrap();
+        // The sender says nothing, it goes.
+        let _ = released.recv_timeout(DEADLINE);
+    };
+    tokio::spawn(async move { pool.compute("a test", Source::SELF, work).await });
+    begun.await.unwrap();
+    release
+}
+
+#[test]
+fn a_client_that_waits_for_its_secret_reads_a_batch_and_no_more() {
+    const TOTAL: usize = 2_000_000;
+    const TICK: Duration = Duration::from_millis(10);
+    let limits = Limits { bytes_per_exchange: 100_000, ..Limits::default() };
+    let (client, server) = configs(limits);
+    let (client_pool, server_pool) = (DhPool::new(1), DhPool::new(1));
+    runtime().block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let pool = server_pool.clone();
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = accepted_by(&pool, stream, server).await;
+            let mut has_sent = false;
+            // Data as soon as the exchange is answered; until the client closes.
+            loop {
+                if connection.session().epochs()[0] == 1 && !has_sent {
+                    connection.session().send(&vec![7; TOTAL]).unwrap();
+                    has_sent = true;
+                }
+                match tokio::time::timeout(TICK, connection.next()).await {
+                    Ok(Ok(Event::Open { .. })) => connection.session().reply_open(0, "").unwrap(),
+                    Ok(Ok(Event::Closed)) => return connection.close().await.unwrap(),
+                    Ok(other) => drop(other.unwrap()),
+                    Err(_) => {}
+                }
+            }
+        });
+        let stream = AsyncStream::connect(address).await.unwrap();
+        let kex = Kex::X25519MlKem768;
+        let (mut connection, _) = connected_by(kex, &client_pool, stream, client).await;
+        connection.session().open("message", b"").unwrap();
+        assert!(matches!(connection.next().await, Ok(Event::OpenReply { status: 0, .. })));
+        let start = Instant::now();
+        // Our half goes out while the server cannot answer; then nothing of ours is computed, either.
+        let server_held = occupied(&server_pool).await;
+        connection.session().send(&[0; 150_000]).unwrap();
+        while !connection.session().is_exchanging() {
+            assert!(start.elapsed() < DEADLINE);
+            assert!(tokio::time::timeout(TICK, connection.next()).await.is_err());
+        }
+        let client_held = occupied(&client_pool).await;
+        drop(server_held);
+        while !connection.session().has_backlog() {
+            assert!(start.elapsed() < DEADLINE);
+            assert!(tokio::time::timeout(TICK, connection.next()).await.is_err());
+        }
+        for _ in 0..10 {
+            assert!(tokio::time::timeout(TICK, connection.next()).await.is_err());
+        }
+        let most = connection.session().batch_length();
+        assert_eq!(connection.session().input_buffer().len(), most);
+        drop(client_held);
+        let mut received = 0;
+        while received < TOTAL {
+            let event = tokio::time::timeout(DEADLINE, connection.next()).await.unwrap();
+            let Event::Data(data) = event.unwrap() else { panic!("something else than data") };
+            assert!(data.iter().all(|byte| *byte == 7));
+            received += data.len();
+        }
+        assert_eq!(received, TOTAL);
+        connection.close().await.unwrap();
+        tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap();
     });
 }
 

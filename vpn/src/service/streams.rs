@@ -285,20 +285,23 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_are_as_long_as_they_may_be() {
-        let pieces = (0..5u8).map(|n| Ok(vec![n; CHUNK - 1000])).collect();
-        let mut feed = Feed::of(Pieces(pieces));
+        let (sender, chunks) = mpsc::channel(4);
+        let (used, returned) = blocking::channel();
+        for n in 0..3 {
+            sender.try_send(Ok(vec![n; CHUNK - 1000])).unwrap();
+        }
+        sender.try_send(Ok(Vec::new())).unwrap();
+        let mut feed = Feed::Thread { chunks, used, rest: None };
         let mut all = Vec::new();
-        loop {
+        for expected in [CHUNK, CHUNK, CHUNK - 3000, 0] {
             let mut chunk = feed.next().await.unwrap();
-            if chunk.is_empty() {
-                break;
-            }
             feed.gather(&mut chunk);
-            assert!(chunk.len() <= CHUNK);
+            assert_eq!(chunk.len(), expected);
             all.extend_from_slice(&chunk);
             feed.reuse(chunk);
         }
-        assert_eq!(all, (0..5u8).flat_map(|n| vec![n; CHUNK - 1000]).collect::<Vec<_>>());
+        assert_eq!(all, (0..3).flat_map(|n| vec![n; CHUNK - 1000]).collect::<Vec<_>>());
+        assert!(returned.try_recv().is_ok());
     }
 
     #[tokio::test]

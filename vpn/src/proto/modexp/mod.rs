@@ -107,7 +107,7 @@ impl Modulus {
 
     /// `2^exponent mod p`, likewise: 2 is the generator of every group here.
     ///
-    /// From the third one on this is five times as fast, by a table that has 256 times the size of
+    /// From the third one on this is three to four times as fast, by a table that has 256 times the size of
     /// the prime: 256 KiB or a little more for 8192 bits.
     pub(super) fn power_of_two(&self, exponent: &Exponent) -> Zeroizing<Vec<u8>> {
         let power = match &self.way {
