@@ -5,13 +5,13 @@ use vpn_suite::Registry;
 use super::args::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
-use super::{Threads, finish, input, runtime, sealed};
+use super::{Threads, console, input, runtime, sealed};
 use crate::config::{ClientEntry, Settings};
 use crate::identity::folder;
 use crate::service::{
-    ClientError, ClientOptions, Console, Label, Said, SealedWork, Texts, run_client,
-    run_sealed_client,
+    ClientError, ClientOptions, Label, SealedWork, Unread, run_client, run_sealed_client,
 };
+use crate::term::Stream;
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
     let args = &described(args.clone())?;
@@ -30,7 +30,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         }
     };
     let sealed = sealed::client(args, &settings)?;
-    let watching = Watching::start(&args.common)?;
+    let watching = Watching::start(&args.common, Unread::Waited)?;
     let options = ClientOptions {
         host: args.host.clone(),
         port: args.port(),
@@ -39,8 +39,9 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         observers: watching.observers.clone(),
     };
     let runtime = runtime(Threads::One)?;
-    let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
-    let (limits, texts) = (settings.limits, source.map(|s| s.texts));
+    let (console, printer) = console(Stream::Out, Label::NONE, Unread::Waited)?;
+    let limits = settings.limits;
+    let (texts, terminal) = source.map(|s| (s.texts, s.terminal)).unzip();
     let result = runtime.block_on(async {
         match sealed {
             Some(sealed) => {
@@ -52,17 +53,19 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
                 run_sealed_client(&options, config, limits, work, console, judge).await
             }
             None => {
-                // Clap lets nobody have a pipe without the sealed profile.
-                let texts = texts.unwrap_or_else(|| Texts::new(true, || Said::End));
+                // A pipe needs the sealed profile, and that was checked.
+                let Some(texts) = texts else { return Ok(()) };
                 run_client(&options, settings.classic(), limits, texts, console).await
             }
         }
     });
     runtime.shutdown_background();
     drop(options);
-    watching.finish();
+    // The session may have ended while the user was typing.
+    terminal.unwrap_or_default().restore();
+    watching.finish(None);
     // Why standard output is closed is the printer's to say.
-    finish(printer)?;
+    printer.finish(None)?;
     match result {
         Err(ClientError::Console(_)) => Ok(()),
         result if args.common.explain.is_some() => {

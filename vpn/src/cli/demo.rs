@@ -8,10 +8,11 @@ use vpn_suite::Registry;
 use super::args::DemoArgs;
 use super::failure::Failure;
 use super::watching::Watching;
-use super::{Threads, finish, input, runtime, server, wants_colour};
+use super::{Threads, console, input, runtime, server};
 use crate::config::Settings;
 use crate::net::{Server, Shutdown, bind};
-use crate::service::{ClientError, ClientOptions, Console, Label, MessageServer, run_client};
+use crate::service::{ClientError, ClientOptions, Label, MessageServer, Unread, run_client};
+use crate::term::Stream;
 
 /// Nobody but this machine is to reach the demonstration.
 const HOST: &str = "127.0.0.1";
@@ -19,13 +20,14 @@ const HOST: &str = "127.0.0.1";
 pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
-    let (cyan, green) = if wants_colour(&std::io::stdout()) { ("36", "32") } else { ("", "") };
+    let (cyan, green) = if Stream::Out.has_colour() { ("36", "32") } else { ("", "") };
     let server_label = Label { text: "server | ", colour: cyan };
     let client_label = Label { text: "client | ", colour: green };
     let source = input::source(args.messages.clone(), client_label, settings.limits.message)?;
-    let watching = Watching::start(&args.common)?;
+    let terminal = source.terminal;
+    let watching = Watching::start(&args.common, Unread::Waited)?;
     let runtime = runtime(Threads::Several)?;
-    let (console, printer) = Console::start(std::io::stdout(), client_label);
+    let (console, printer) = console(Stream::Out, client_label, Unread::Waited)?;
     let result: Result<Result<(), ClientError>, Failure> = runtime.block_on(async {
         let listeners = bind(Some(HOST), 0)?;
         let port = listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
@@ -76,9 +78,10 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         Ok(client)
     });
     runtime.shutdown_background();
-    watching.finish();
+    terminal.restore();
+    watching.finish(None);
     // What cannot be printed makes the client fail too, but not for its own reasons.
-    finish(printer)?;
+    printer.finish(None)?;
     match result? {
         Err(ClientError::Console(_)) => Ok(()),
         client => client.map_err(Failure::from),

@@ -13,8 +13,9 @@ use crate::net::{DialError, ListenError, PumpError, SealedIoError};
 use crate::proto::sealed::{Alert, SealedError};
 use crate::proto::{HandshakeError, SessionError};
 use crate::service::ClientError;
+use crate::term::{Reason, Stream, StreamError, one_line, small};
 
-/// The exit codes of the program, as README lists them.
+/// The exit codes of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Exit {
@@ -34,6 +35,8 @@ pub(super) enum Exit {
     Policy = 8,
     /// Something on this machine: standard output, descriptors, memory.
     Local = 9,
+    /// No room now.
+    Busy = 10,
     /// Ctrl-C at the prompt, as shells count it.
     Interrupted = 130,
 }
@@ -48,16 +51,16 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string(), hint: None }
+        Self { exit, message: one_line(&message.to_string()), hint: None }
     }
 
     /// Something on this machine failed for the system's reason.
     pub(super) fn local(what: &str, at: impl fmt::Display, error: &std::io::Error) -> Self {
-        Self::new(Exit::Local, format_args!("{what} {at}: {}", lower_first(&error.to_string())))
+        Self::new(Exit::Local, format_args!("{what} {at}: {}", Reason(error)))
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(one_line(&hint.into()));
         self
     }
 
@@ -95,10 +98,10 @@ impl Failure {
     /// Tells standard error; an interruption needs no words.
     pub(super) fn report(&self) -> ExitCode {
         if self.exit != Exit::Interrupted {
-            eprintln!("vpn: {}", self.message);
+            Stream::tell(&self.message);
         }
         if let Some(hint) = &self.hint {
-            eprintln!("vpn: hint: {hint}");
+            Stream::tell(format_args!("hint: {hint}"));
         }
         ExitCode::from(self.exit as u8)
     }
@@ -109,22 +112,10 @@ fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        text = format!("{text}: {}", lower_first(&next.to_string()));
+        text = format!("{text}: {}", small(&next.to_string()));
         cause = next.source();
     }
     text
-}
-
-/// The system's messages start with a capital and may end with `(os error N)`.
-fn lower_first(text: &str) -> String {
-    let text = text.find(" (os error").map_or(text, |at| &text[..at]);
-    let mut chars = text.chars();
-    match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if !second.is_uppercase() => {
-            first.to_lowercase().chain([second]).chain(chars).collect()
-        }
-        _ => text.to_owned(),
-    }
 }
 
 impl From<RegistryError> for Failure {
@@ -169,34 +160,15 @@ impl From<ListenError> for Failure {
     }
 }
 
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        Self::new(Exit::Local, error)
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let exit = match &error {
-            // A line that no message can carry is the user's to change.
-            ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Exit::Usage,
-            ClientError::Console(_) | ClientError::Input(_) => Exit::Local,
-            ClientError::Interrupted => Exit::Interrupted,
-            ClientError::Handshake(PumpError::Handshake(_)) => Exit::Negotiation,
-            ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
-            ClientError::Session(_) => Exit::Rejected,
-            ClientError::Untrusted(_) => Exit::ServerKey,
-            ClientError::Sealed(SealedIoError::Sealed(error)) => match error {
-                SealedError::Alert(Alert::AccessDenied) => Exit::Denied,
-                SealedError::Authentication(_) | SealedError::ServerKey { .. } => Exit::ServerKey,
-                SealedError::Busy | SealedError::Alert(Alert::Busy) => Exit::Network,
-                SealedError::KexRetry { .. }
-                | SealedError::NothingInCommon { .. }
-                | SealedError::PskNotAccepted => Exit::Negotiation,
-                SealedError::Limit(_) | SealedError::Alert(Alert::Policy) => Exit::Policy,
-                _ => Exit::Rejected,
-            },
-            ClientError::Dial(_)
-            | ClientError::Handshake(_)
-            | ClientError::Io(_)
-            | ClientError::NoReply(_)
-            | ClientError::Sealed(_) => Exit::Network,
-        };
-        let failure = Self::new(exit, chain(&error));
+        let failure = Self::new(exit_of(&error), chain(&error));
         match hint_for(&error) {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -204,8 +176,63 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// The exit code of a client's failure: one table for every cause.
+fn exit_of(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Advised { error, .. } => exit_of(error),
+        // A line that no message can carry is the user's to change.
+        ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Exit::Usage,
+        ClientError::Console(_) | ClientError::Input(_) => Exit::Local,
+        ClientError::Interrupted => Exit::Interrupted,
+        ClientError::Untrusted(_) => Exit::ServerKey,
+        ClientError::Dial(_) | ClientError::Io(_) | ClientError::NoReply(_) => Exit::Network,
+        ClientError::Handshake(PumpError::Handshake(_)) => Exit::Negotiation,
+        ClientError::Handshake(PumpError::Io(_) | PumpError::TimedOut) => Exit::Network,
+        ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
+        ClientError::Session(_) => Exit::Rejected,
+        ClientError::Sealed(error) => match error {
+            SealedIoError::Io(_)
+            | SealedIoError::NoAnswer
+            | SealedIoError::Silent
+            | SealedIoError::TimedOut => Exit::Network,
+            SealedIoError::Full => Exit::Busy,
+            SealedIoError::Sealed(error) => exit_of_sealed(error),
+        },
+    }
+}
+
+fn exit_of_sealed(error: &SealedError) -> Exit {
+    match error {
+        SealedError::Authentication(_) | SealedError::ServerKey { .. } => Exit::ServerKey,
+        SealedError::Busy => Exit::Busy,
+        SealedError::KexRetry { .. }
+        | SealedError::NothingInCommon { .. }
+        | SealedError::PskNotAccepted => Exit::Negotiation,
+        SealedError::Limit(_) => Exit::Policy,
+        SealedError::Alert(alert) => match alert {
+            Alert::AccessDenied => Exit::Denied,
+            Alert::Busy | Alert::Draining(_) => Exit::Busy,
+            Alert::Policy => Exit::Policy,
+            Alert::Timeout => Exit::Network,
+            Alert::CloseNotify | Alert::ProtocolError | Alert::Replaced | Alert::Unknown(_) => {
+                Exit::Rejected
+            }
+        },
+        SealedError::BadRecord
+        | SealedError::Cut
+        | SealedError::Gate
+        | SealedError::Internal
+        | SealedError::Kex(_)
+        | SealedError::Malformed(_)
+        | SealedError::Replayed
+        | SealedError::Suite(_)
+        | SealedError::Unexpected { .. } => Exit::Rejected,
+    }
+}
+
 fn hint_for(error: &ClientError) -> Option<String> {
     Some(match error {
+        ClientError::Advised { advice, .. } => advice.to_string(),
         ClientError::Untrusted(untrusted) => untrusted.hint.clone(),
         ClientError::Sealed(SealedIoError::NoAnswer) => {
             "or it does not speak the sealed profile, or turns away whoever comes too often"
@@ -261,12 +288,143 @@ const _: () = assert!(!BUILT_IN.is_empty());
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::time::Duration;
+
     use super::*;
+    use crate::proto::classic::{Advice, LineEnd};
+    use crate::proto::sealed::KexError;
+    use crate::service::{ConsoleClosed, Untrusted};
+    use crate::term::Stream;
+
+    /// Every code but 0, with its meaning as README has it.
+    const TABLE: [(Exit, &str); 10] = [
+        (
+            Exit::Usage,
+            "usage or configuration: an option, a configuration, a key or a file of trusted keys",
+        ),
+        (Exit::Network, "network: cannot listen, connect or go on; no answer in time"),
+        (Exit::Negotiation, "negotiation: no cipher or key could be agreed on"),
+        (Exit::Denied, "access denied: the server turned us away, or does not permit the service"),
+        (Exit::ServerKey, "the server's key is unknown, or another one than expected"),
+        (
+            Exit::Rejected,
+            "truncated or rejected: the peer closed, refused a message, or could not pass on every byte",
+        ),
+        (
+            Exit::Policy,
+            "policy: a rule of ours forbids it, such as speaking classic to a server with a known key",
+        ),
+        (Exit::Local, "this machine: standard output cannot be written, and the like"),
+        (Exit::Busy, "busy: there is no room now; try again later"),
+        (Exit::Interrupted, "Ctrl-C at the prompt"),
+    ];
 
     #[test]
-    fn system_errors_read_like_ours() {
-        let error = std::io::Error::from_raw_os_error(98);
-        assert_eq!(lower_first(&error.to_string()), "address already in use");
-        assert_eq!(lower_first("IPv6 is off"), "IPv6 is off");
+    fn readme_lists_every_exit_code() {
+        let readme = include_str!("../../../README.md");
+        let section = readme.split("## Exit codes").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows: Vec<&str> =
+            section.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+        let expected: Vec<String> = TABLE
+            .iter()
+            .map(|(exit, meaning)| format!("| {} | {meaning} |", *exit as u8))
+            .collect();
+        assert_eq!(rows, expected);
+    }
+
+    fn system() -> io::Error {
+        io::Error::from_raw_os_error(28)
+    }
+
+    fn sealed(error: SealedError) -> ClientError {
+        ClientError::Sealed(SealedIoError::Sealed(error))
+    }
+
+    /// Every cause that ends a client, and the code that it ends with.
+    fn causes() -> Vec<(ClientError, Exit)> {
+        let text = || "x".to_owned();
+        let advice = Advice { setting: text(), preset: None, why: text(), is_certain: true };
+        let advised = ClientError::Advised {
+            error: Box::new(SessionError::Closed.into()),
+            advice: advice.into(),
+        };
+        let in_common =
+            || SealedError::NothingInCommon { what: "key exchange", theirs: text(), ours: text() };
+        let handshake = |error| ClientError::Handshake(PumpError::Handshake(error));
+        let alert = |alert| sealed(SealedError::Alert(alert));
+        vec![
+            (advised, Exit::Rejected),
+            (ClientError::Input(ErrorKind::InvalidData.into()), Exit::Usage),
+            (ClientError::Input(system()), Exit::Local),
+            (ClientError::Console(ConsoleClosed), Exit::Local),
+            (ClientError::Interrupted, Exit::Interrupted),
+            (ClientError::Untrusted(Untrusted { reason: text(), hint: text() }), Exit::ServerKey),
+            (ClientError::Dial(DialError { to: text(), source: system() }), Exit::Network),
+            (ClientError::Io(system()), Exit::Network),
+            (ClientError::NoReply(Duration::from_secs(30)), Exit::Network),
+            (ClientError::Handshake(PumpError::Io(system())), Exit::Network),
+            (ClientError::Handshake(PumpError::TimedOut), Exit::Network),
+            (handshake(HandshakeError::Closed { awaited: "its choice" }), Exit::Negotiation),
+            (
+                handshake(HandshakeError::NoSuiteInCommon {
+                    line_end: LineEnd::None,
+                    offered: text(),
+                    enabled: text(),
+                }),
+                Exit::Negotiation,
+            ),
+            (handshake(HandshakeError::Refused { text: vec![b'x'] }), Exit::Negotiation),
+            (SessionError::TextTooLong { len: 2, limit: 1 }.into(), Exit::Usage),
+            (SessionError::Closed.into(), Exit::Rejected),
+            (SessionError::BadHmac { pending: 1 }.into(), Exit::Rejected),
+            (SessionError::Truncated { pending: 1 }.into(), Exit::Rejected),
+            (ClientError::Sealed(SealedIoError::Io(system())), Exit::Network),
+            (ClientError::Sealed(SealedIoError::NoAnswer), Exit::Network),
+            (ClientError::Sealed(SealedIoError::Silent), Exit::Network),
+            (ClientError::Sealed(SealedIoError::TimedOut), Exit::Network),
+            (ClientError::Sealed(SealedIoError::Full), Exit::Busy),
+            (sealed(SealedError::Authentication("x")), Exit::ServerKey),
+            (sealed(SealedError::ServerKey { got: [0; 32] }), Exit::ServerKey),
+            (sealed(SealedError::Busy), Exit::Busy),
+            (sealed(SealedError::KexRetry { theirs: text(), suites: text() }), Exit::Negotiation),
+            (sealed(in_common()), Exit::Negotiation),
+            (sealed(SealedError::PskNotAccepted), Exit::Negotiation),
+            (sealed(SealedError::Limit("x")), Exit::Policy),
+            (sealed(SealedError::BadRecord), Exit::Rejected),
+            (sealed(SealedError::Cut), Exit::Rejected),
+            (sealed(SealedError::Gate), Exit::Rejected),
+            (sealed(SealedError::Internal), Exit::Rejected),
+            (sealed(SealedError::Kex(KexError::OutOfRange)), Exit::Rejected),
+            (sealed(SealedError::Malformed("x")), Exit::Rejected),
+            (sealed(SealedError::Replayed), Exit::Rejected),
+            (sealed(SealedError::Unexpected { expected: 1, got: 2 }), Exit::Rejected),
+            (alert(Alert::AccessDenied), Exit::Denied),
+            (alert(Alert::Busy), Exit::Busy),
+            (alert(Alert::Draining(5)), Exit::Busy),
+            (alert(Alert::Policy), Exit::Policy),
+            (alert(Alert::Timeout), Exit::Network),
+            (alert(Alert::CloseNotify), Exit::Rejected),
+            (alert(Alert::ProtocolError), Exit::Rejected),
+            (alert(Alert::Replaced), Exit::Rejected),
+            (alert(Alert::Unknown(99)), Exit::Rejected),
+        ]
+    }
+
+    #[test]
+    fn every_cause_has_its_exit_code_and_words_without_numbers_of_the_system() {
+        for (error, exit) in causes() {
+            let shown = format!("{error:?}");
+            let failure = Failure::from(error);
+            assert_eq!(failure.exit, exit, "{shown}");
+            assert!(
+                !failure.message.is_empty() && !failure.message.contains("os error"),
+                "{shown}"
+            );
+            assert!(TABLE.iter().any(|(known, _)| *known == exit));
+        }
+        let full = Failure::from(Stream::Out.failed(system()));
+        assert_eq!(full.exit, Exit::Local);
+        assert_eq!(full.message, "cannot write standard output: no space left on device");
     }
 }

@@ -8,6 +8,7 @@ use rustyline::{Config, Editor};
 
 use super::failure::{Exit, Failure};
 use crate::service::{Label, Said, Texts};
+use crate::term::Stream;
 
 /// What the client asks at a terminal.
 const PROMPT: &str = "Enter message: ";
@@ -18,6 +19,43 @@ const HISTORY: usize = 1000;
 pub(super) struct Source {
     pub(super) texts: Texts,
     pub(super) is_interactive: bool,
+    pub(super) terminal: Terminal,
+}
+
+/// The terminal as it was found. A line editor changes it, and the session may end while somebody
+/// types.
+#[derive(Default)]
+pub(super) struct Terminal {
+    #[cfg(unix)]
+    found: Option<rustix::termios::Termios>,
+}
+
+impl Terminal {
+    fn find() -> Self {
+        #[cfg(unix)]
+        return Self { found: rustix::termios::tcgetattr(io::stdin()).ok() };
+        #[cfg(not(unix))]
+        Self::default()
+    }
+
+    /// Whether it can be restored while the line editor is at work.
+    const CAN_RESTORE: bool = cfg!(unix);
+
+    /// Leaves the terminal as it was found.
+    pub(super) fn restore(&self) {
+        #[cfg(unix)]
+        if let Some(found) = &self.found {
+            use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+            let is_editing = tcgetattr(io::stdin())
+                .is_ok_and(|now| !now.local_modes.contains(LocalModes::ICANON));
+            if is_editing && found.local_modes.contains(LocalModes::ICANON) {
+                // A terminal that is gone needs no restoring.
+                let _ = tcsetattr(io::stdin(), OptionalActions::Drain, found);
+                // Behind the prompt, and without bracketed paste.
+                let _ = Stream::Out.write("\x1b[?2004l\n");
+            }
+        }
+    }
 }
 
 /// Takes the messages of the command line, or else standard input.
@@ -28,15 +66,20 @@ pub(super) fn source(
     label: Label,
     longest: usize,
 ) -> Result<Source, Failure> {
+    let cannot = |error: io::Error| Failure::local("cannot start", "a thread", &error);
+    let of = |texts: io::Result<Texts>| {
+        let (is_interactive, terminal) = (false, Terminal::default());
+        Ok(Source { texts: texts.map_err(cannot)?, is_interactive, terminal })
+    };
     if !messages.is_empty() {
         let mut messages = messages.into_iter();
-        let texts = Texts::new(true, move || messages.next().map_or(Said::End, Said::Text));
-        return Ok(Source { texts, is_interactive: false });
+        return of(Texts::new(true, move || messages.next().map_or(Said::End, Said::Text)));
     }
     if !io::stdin().is_terminal() {
         let mut lines = Lines { input: BufReader::new(io::stdin()), longest, number: 0 };
-        return Ok(Source { texts: Texts::new(true, move || lines.next()), is_interactive: false });
+        return of(Texts::new(true, move || lines.next()));
     }
+    let terminal = Terminal::find();
     let config = Config::builder().max_history_size(HISTORY).map(|c| c.build());
     let editor = config.and_then(|config| {
         let history = MemHistory::with_config(&config);
@@ -57,7 +100,8 @@ pub(super) fn source(
         Err(ReadlineError::Io(error)) => Said::Failed(error),
         Err(error) => Said::Failed(io::Error::other(error)),
     };
-    Ok(Source { texts: Texts::new(false, next), is_interactive: true })
+    let texts = Texts::new(Terminal::CAN_RESTORE, next).map_err(cannot)?;
+    Ok(Source { texts, is_interactive: true, terminal })
 }
 
 /// Lines of a stream, bounded.

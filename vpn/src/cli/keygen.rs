@@ -6,7 +6,7 @@ use gethostname::gethostname;
 
 use super::args::{FingerprintArgs, KeygenArgs};
 use super::failure::{Exit, Failure};
-use super::suites::print;
+use super::print;
 use crate::identity::{create_folder, fingerprint, folder, generate, read_public_key, write_new};
 
 /// The name of our own key in our folder.

@@ -13,7 +13,7 @@ mod speed;
 mod suites;
 mod watching;
 
-use std::io::IsTerminal;
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,6 +21,10 @@ use vpn_suite::Registry;
 
 use args::{Cli, Command};
 use failure::{Exit, Failure};
+
+use crate::service::{Console, Label, Printer, Unread};
+use crate::term::log::{Level, Log};
+use crate::term::{Reason, Stream, one_line};
 
 /// Runs the program with the arguments of the process and every suite that is linked into it.
 ///
@@ -36,7 +40,18 @@ use failure::{Exit, Failure};
 /// }
 /// ```
 pub fn main() -> ExitCode {
-    match run() {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|panic| {
+            let what = panic.payload_as_str().unwrap_or("a panic");
+            let at = panic.location().map(|at| format!(" ({at})")).unwrap_or_default();
+            Stream::tell(one_line(&format!("internal error: {what}{at}")));
+        }));
+    }
+    // A library that panics when the system refuses it something ends the program as it should end.
+    let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+        Err(Failure::new(Exit::Local, "this is a fault of the program, please report it"))
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -45,16 +60,13 @@ pub fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => {
-            // --help and --version; a closed pipe is no reason to complain.
-            let _ = error.print();
-            return Ok(());
-        }
+        // --help and --version.
+        Err(error) if !error.use_stderr() => return print(&error.render().to_string()),
         Err(error) => return Err(usage(&error)),
     };
-    start_log(cli.verbose);
-    let registry = Registry::linked()?;
-    match cli.command {
+    keep_memory_private();
+    let log = Log::start(level(&cli));
+    let result = Registry::linked().map_err(Failure::from).and_then(|registry| match cli.command {
         Command::Client(args) => client::run(&args, &registry),
         Command::Fingerprint(args) => keygen::show(&args),
         Command::Keygen(args) => keygen::run(&args),
@@ -63,6 +75,48 @@ fn run() -> Result<(), Failure> {
         Command::Server(args) => server::run(&args, &registry),
         Command::Speed(args) => speed::run(&args, &registry),
         Command::Suites(args) => suites::run(&args, &registry),
+    });
+    log.finish();
+    result
+}
+
+/// What is logged: warnings always, what happens to sessions unless nothing but replies is wanted.
+fn level(cli: &Cli) -> Level {
+    let is_about_sessions = match &cli.command {
+        Command::Client(args) => !args.texts.quiet && !args.sealed.pipe,
+        Command::Server(_) => true,
+        _ => false,
+    };
+    match cli.verbose {
+        0 if is_about_sessions => Level::Sessions,
+        0 => Level::Warnings,
+        1 => Level::Info,
+        2 => Level::Debug,
+        _ => Level::Trace,
+    }
+}
+
+/// Prints a whole answer.
+fn print(text: &str) -> Result<(), Failure> {
+    match Stream::Out.write(text) {
+        // Its reader has enough.
+        Err(error) if error.has_no_reader() => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Keeps secrets out of core files, and other processes of the same user out of our memory.
+fn keep_memory_private() {
+    #[cfg(unix)]
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        log::warn!("cannot forbid core files: {error}");
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+            log::warn!("cannot keep memory private: {error}");
+        }
     }
 }
 
@@ -85,24 +139,6 @@ fn usage(error: &clap::Error) -> Failure {
     failure.hint(tip.unwrap_or("see `vpn --help`, and `vpn COMMAND --help`"))
 }
 
-/// Logs go to standard error, and nowhere unless asked for.
-fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => "off",
-        1 => "vpn=info",
-        2 => "vpn=debug",
-        _ => "trace",
-    };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level)).init();
-}
-
-/// Whether labels may be coloured: a terminal, and nobody who minds.
-fn wants_colour(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-        && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
-}
-
 /// How many threads move bytes; what takes long is computed on others.
 #[derive(Clone, Copy)]
 enum Threads {
@@ -113,18 +149,35 @@ enum Threads {
 }
 
 fn runtime(threads: Threads) -> Result<tokio::runtime::Runtime, Failure> {
+    let cannot = |error: &io::Error| Failure::local("cannot start", "the program", error);
+    have_descriptors().map_err(|error| {
+        let failure = Failure::new(Exit::Local, format_args!("cannot start: {}", Reason(&error)));
+        failure.hint(format!("the limit must be {DESCRIPTORS} at least (ulimit -n)"))
+    })?;
     let mut builder = match threads {
         Threads::One => tokio::runtime::Builder::new_current_thread(),
         Threads::Several => tokio::runtime::Builder::new_multi_thread(),
     };
-    builder
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Local, format_args!("cannot start: {error}")))
+    builder.enable_all().build().map_err(|error| cannot(&error))
 }
 
-fn finish(printer: crate::service::Printer) -> Result<(), Failure> {
-    printer.finish().map_err(|error| {
-        Failure::new(Exit::Local, format_args!("cannot write to standard output: {error}"))
-    })
+/// What a command opens before it has a connection, beside the standard streams; more than enough.
+const DESCRIPTORS: usize = 24;
+
+/// Finds out whether the system has that many descriptors for us: what needs them later may not be
+/// able to say so.
+fn have_descriptors() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let first = std::fs::File::open("/dev/null")?;
+        let others = (4..DESCRIPTORS).map(|_| first.try_clone());
+        others.collect::<io::Result<Vec<_>>>()?;
+    }
+    Ok(())
+}
+
+/// A console on a standard stream.
+fn console(stream: Stream, label: Label, unread: Unread) -> Result<(Console, Printer), Failure> {
+    Console::start(stream, label, unread)
+        .map_err(|error| Failure::local("cannot start", "a thread", &error))
 }

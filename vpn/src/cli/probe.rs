@@ -7,8 +7,7 @@ use vpn_suite::{CipherSuite, KeySize, Registry};
 
 use super::args::ProbeArgs;
 use super::failure::{Exit, Failure};
-use super::suites::print;
-use super::{Threads, runtime};
+use super::{Threads, print, runtime};
 use crate::config::{Overrides, Settings};
 use crate::identity::fingerprint;
 use crate::net::limits::SEALED_HANDSHAKE;

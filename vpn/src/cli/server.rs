@@ -1,17 +1,23 @@
 //! `vpn server`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gethostname::gethostname;
+use tokio::sync::watch;
 use vpn_suite::Registry;
 
 use super::args::ServerArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
-use super::{Threads, finish, runtime, sealed};
+use super::{Threads, console, runtime, sealed};
 use crate::config::{DEFAULT_PORT, PipeEnd, Settings};
 use crate::net::{Server, Shutdown, Visitors, bind, endpoint};
-use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome};
+use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome, Unread};
+use crate::term::Stream;
+
+/// How long a server that ends waits for its last lines to be printed.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
@@ -19,31 +25,27 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let host = args.host.as_deref().or(settings.host.as_deref());
     let port = args.port.or(settings.port).unwrap_or(DEFAULT_PORT);
     let sealed = sealed::server(&args.sealed, &settings)?;
-    let watching = Watching::start(&args.common)?;
+    let watching = Watching::start(&args.common, Unread::LeftOut)?;
     raise_descriptors();
-    keep_memory_private();
     let pipe = sealed.as_ref().map_or(PipeEnd::None, |sealed| sealed.pipe);
     let runtime = runtime(match pipe {
         PipeEnd::Stdio => Threads::One,
         _ => Threads::Several,
     })?;
     let outcome = PipeOutcome::default();
-    let (console, printer) = match pipe {
-        // Standard output is the pipe's.
-        PipeEnd::Stdio => Console::start(std::io::stderr(), Label::NONE),
-        _ => Console::start(std::io::stdout(), Label::NONE),
-    };
+    // Standard output is the pipe's, if there is one.
+    let stream = if pipe == PipeEnd::Stdio { Stream::Err } else { Stream::Out };
+    let (console, printer) = console(stream, Label::NONE, Unread::LeftOut)?;
+    let (stop, shutdown) = Shutdown::new();
+    watch_signals(stop.clone())?;
     let ended = outcome.clone();
     let result = runtime.block_on(async {
         let listeners = bind(host, port)?;
-        let (stop, shutdown) = Shutdown::new();
-        let signals = Signals::install()?;
         let (watched, piped) = (console.clone(), outcome.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = signals.wait() => log::info!("stopping"),
                 () = piped.wait() => log::info!("the pipe has come to its end: stopping"),
-                () = watched.closed() => log::info!("standard output is closed: stopping"),
+                () = watched.closed() => log::info!("{stream} is closed: stopping"),
             }
             // The server may be gone already.
             let _ = stop.send(true);
@@ -55,7 +57,7 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             shutdown.clone(),
         )
         .observed_by(watching.observers.clone());
-        // Whoever speaks the classic profile only cannot authenticate anyway.
+        // Clients that speak the classic profile only cannot authenticate anyway.
         let visitors = sealed
             .is_some()
             .then(|| Visitors::new(settings.limits.sources, settings.exempt.clone()));
@@ -70,8 +72,8 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         serve(server, host, service, console, shutdown).await
     });
     runtime.shutdown_background();
-    watching.finish();
-    finish(printer)?;
+    watching.finish(Some(LAST_LINES));
+    printer.finish(Some(LAST_LINES))?;
     if let Some(Err(words)) = ended.get() {
         return Err(Failure::new(Exit::Rejected, words));
     }
@@ -116,54 +118,49 @@ fn raise_descriptors() {
     }
 }
 
-/// Keeps secrets out of core files, and other processes of the same user out of our memory.
-fn keep_memory_private() {
-    #[cfg(unix)]
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
-        log::warn!("cannot forbid core files: {error}");
-    }
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-            log::warn!("cannot keep memory private: {error}");
-        }
-    }
+/// Watches for the signals that end a server: the first one politely, the second one at once. They have
+/// a thread to themselves, so that nothing else the program does can keep it from ending.
+fn watch_signals(stop: watch::Sender<bool>) -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| Failure::local("cannot watch for", "signals", &error);
+    let runtime = runtime(Threads::One)?;
+    let mut signals = runtime.block_on(async { Signals::install() }).map_err(cannot)?;
+    let watch = async move {
+        signals.next().await;
+        log::info!("stopping");
+        // The server may be gone already.
+        let _ = stop.send(true);
+        signals.next().await;
+        std::process::exit(Exit::Interrupted as i32);
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || runtime.block_on(watch)).map(|_| ()).map_err(cannot)
 }
 
-/// The signals that end a server: the first one politely, the second one at once.
+/// Ctrl-C, and on Unix SIGTERM.
 struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn install() -> Result<Self, Failure> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let terminate = signal(SignalKind::terminate()).map_err(|error| {
-                Failure::new(Exit::Local, format_args!("cannot watch for signals: {error}"))
-            })?;
-            Ok(Self { terminate })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
+    #[cfg(unix)]
+    fn install() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has a second signal"))]
-    async fn wait(mut self) {
-        self.next().await;
-        tokio::spawn(async move {
-            self.next().await;
-            std::process::exit(Exit::Interrupted as i32);
-        });
+    #[cfg(not(unix))]
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {})
     }
 
     async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
         #[cfg(not(unix))]

@@ -7,7 +7,7 @@ use vpn_suite::{CipherSuite, KeySize, Registry};
 
 use super::args::SpeedArgs;
 use super::failure::{Exit, Failure};
-use super::suites::print;
+use super::print;
 use crate::proto::sealed::{
     Kex, KexKeyPair, RecordOpener, RecordSealer, SealedError, TrafficSecret,
 };

@@ -1,12 +1,11 @@
 //! `vpn suites`.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
 use vpn_suite::{CipherSuite, Registry};
 
 use super::args::SuitesArgs;
 use super::failure::{Exit, Failure};
+use super::print;
 use crate::config::{BUILT_IN, ConfigError, Overrides, Problem, Settings};
 use crate::proto::EnabledSuite;
 
@@ -99,14 +98,4 @@ fn table(rows: &[Row]) -> String {
         text.push('\n');
     }
     text
-}
-
-pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Local, format_args!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,9 +1,12 @@
 //! `--explain` and `--keylog`: who watches the sessions of this process.
 
+use std::time::Duration;
+
 use super::args::Common;
+use super::console;
 use super::failure::Failure;
-use super::wants_colour;
-use crate::service::{Console, Explain, KeyLog, Label, Observers, Printer};
+use crate::service::{Explain, KeyLog, Label, Observers, Printer, Unread};
+use crate::term::{Stream, one_line};
 
 /// The observers that the command line asks for, and the thread that prints for them.
 pub(super) struct Watching {
@@ -13,39 +16,38 @@ pub(super) struct Watching {
 
 impl Watching {
     /// Opens what there is to open, and warns of what gives keys away.
-    pub(super) fn start(args: &Common) -> Result<Self, Failure> {
+    pub(super) fn start(args: &Common, unread: Unread) -> Result<Self, Failure> {
         let mut observers = Observers::default();
         let mut printer = None;
         if let Some(path) = &args.keylog {
             let log = KeyLog::open(path).map_err(|error| {
                 Failure::local("cannot write the key log", path.display(), &error)
             })?;
-            eprintln!(
-                "vpn: warning: the keys of every session go to {}; whoever reads it reads them all",
+            Stream::tell(one_line(&format!(
+                "warning: the keys of every session go to {}; who reads it can read them all",
                 path.display()
-            );
+            )));
             observers.key_log = Some(log);
         }
         if let Some(what) = &args.explain {
             let has_secrets = what == "secrets";
             if has_secrets {
-                eprintln!("vpn: warning: keys are shown here; do not pass this output on");
+                Stream::tell("warning: keys are shown here; do not pass this output on");
             }
-            let stderr = std::io::stderr();
-            let has_colour = wants_colour(&stderr);
-            let (console, thread) = Console::start(stderr, Label::NONE);
+            let has_colour = Stream::Err.has_colour();
+            let (console, thread) = console(Stream::Err, Label::NONE, unread)?;
             observers.explain = Some(Explain { console, has_secrets, has_colour });
             printer = Some(thread);
         }
         Ok(Self { observers, printer })
     }
 
-    /// Waits until everything was printed. Sessions must be over.
-    pub(super) fn finish(self) {
+    /// Waits until everything was printed, or for that long. Sessions must be over.
+    pub(super) fn finish(self, within: Option<Duration>) {
         drop(self.observers);
         if let Some(printer) = self.printer {
             // If standard error is gone there is nowhere to say so.
-            let _ = printer.finish();
+            let _ = printer.finish(within);
         }
     }
 }

@@ -28,8 +28,6 @@ pub const READ: usize = 16 * 1024;
 pub const FAREWELL: Duration = Duration::from_secs(2);
 /// Unused key pairs kept for each group: a burst of so many handshakes is spared making them.
 pub const SPARE_PAIRS: usize = 16;
-/// Lines that may wait to be printed before sessions have to wait.
-pub const LINES: usize = 256;
 
 /// Computations of sealed handshakes that may wait for their turn; whoever comes then hears `busy`.
 pub const QUEUE: usize = 64;

@@ -13,6 +13,7 @@ use super::pool::DhPool;
 use super::source::Source;
 use crate::proto::classic::{Event, Handshake, Note};
 use crate::proto::{DhOutcome, HandshakeError, SuiteId};
+use crate::term::Reason;
 
 /// How far a handshake has come.
 #[derive(Debug)]
@@ -185,7 +186,7 @@ pub enum PumpError {
     #[error(transparent)]
     Handshake(HandshakeError),
     /// The socket failed.
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] io::Error),
     /// It took too long.
     #[error("the handshake was not over in time")]

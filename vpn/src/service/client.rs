@@ -16,8 +16,10 @@ use crate::net::{
     DhPool, DialError, Driver, Input, Progress, PumpError, SealedIoError, Source, connect,
     endpoint, farewell, read_some, send,
 };
-use crate::proto::classic::{ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
+use crate::proto::classic::{Advice, ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
 use crate::proto::{Printable, SessionError};
+use crate::term::Reason;
+use crate::term::log::SESSION;
 
 /// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
 const WARN_ABOVE: usize = 960;
@@ -68,15 +70,23 @@ pub enum Said {
 
 impl Texts {
     /// Asks `next` on a thread of its own whenever a text is wanted.
-    pub fn new(is_interruptible: bool, mut next: impl FnMut() -> Said + Send + 'static) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread left.
+    pub fn new(
+        is_interruptible: bool,
+        mut next: impl FnMut() -> Said + Send + 'static,
+    ) -> io::Result<Self> {
         let (requests, mut wanted) = mpsc::channel::<oneshot::Sender<Said>>(1);
-        std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name("texts".to_owned());
+        thread.spawn(move || {
             while let Some(answer) = wanted.blocking_recv() {
                 // The session may have ended in the meantime.
                 let _ = answer.send(next());
             }
-        });
-        Self { requests, is_interruptible, gate: None }
+        })?;
+        Ok(Self { requests, is_interruptible, gate: None })
     }
 
     /// Whether a connection may be watched while the source thinks.
@@ -121,7 +131,7 @@ pub async fn run_client(
     out.note("Negotiating the cipher").await?;
     let at = endpoint(&options.host, options.port);
     let mut watch = options.observers.watch(Role::Client, params.plan, at).await;
-    params.telling = options.observers.telling();
+    params.telling = options.observers.telling(Role::Client);
     let started = Instant::now();
     let handshake = ClientHandshake::new(params, &mut rand::rng(), started);
     let pool = DhPool::new(limits.dh_workers);
@@ -136,25 +146,30 @@ pub async fn run_client(
             Ok(Progress::Note(note)) => watch.tell(note).await,
             Ok(Progress::Done(session)) => break session,
             Err(error) => {
-                watch.fail_handshake(&error).await;
-                return Err(ClientError::Handshake(error));
+                let advice = watch.fail_handshake(&error).await;
+                return Err(ClientError::Handshake(error).advised(advice));
             }
         }
     };
     drop(driver);
     out.note("The key has been established").await?;
     log::info!("{} established in {:?}", session.suite(), started.elapsed());
+    log::info!(
+        target: SESSION,
+        "classic session with {}: the server is not authenticated, and it answers in the clear",
+        session.suite()
+    );
     let result = talk(&mut stream, &mut session, &mut texts, &out, &mut watch).await;
     tell_all(&mut session, &mut watch).await;
-    match &result {
+    let advice = match &result {
         Err(ClientError::Session(error)) => watch.fail_session(error).await,
-        Err(ClientError::Io(error)) => watch.fail(Trouble::Lost, &error.to_string()).await,
+        Err(ClientError::Io(error)) => watch.fail(Trouble::Lost, &Reason(error).to_string()).await,
         Err(error @ ClientError::NoReply(_)) => {
-            watch.fail(Trouble::Silence, &error.to_string()).await;
+            watch.fail(Trouble::Silence, &error.to_string()).await
         }
-        _ => {}
-    }
-    result?;
+        _ => None,
+    };
+    result.map_err(|error| error.advised(advice))?;
     farewell(stream).await;
     Ok(())
 }
@@ -314,6 +329,14 @@ impl Output {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
+    /// A failure that a setting of the dialect may mend.
+    #[error("{error}")]
+    Advised {
+        /// The failure.
+        error: Box<Self>,
+        /// The setting.
+        advice: Box<Advice>,
+    },
     /// Standard output is closed.
     #[error(transparent)]
     Console(#[from] ConsoleClosed),
@@ -324,13 +347,13 @@ pub enum ClientError {
     #[error(transparent)]
     Handshake(PumpError),
     /// The texts cannot be read.
-    #[error("cannot read the next text: {0}")]
+    #[error("cannot read the next text: {}", Reason(.0))]
     Input(io::Error),
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
     /// The connection failed.
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] io::Error),
     /// The server stays silent.
     #[error("no reply within {} seconds", .0.as_secs())]
@@ -344,4 +367,14 @@ pub enum ClientError {
     /// The server is not the one that it should be.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
+}
+
+impl ClientError {
+    /// The same with what may mend it, if something is known that may.
+    fn advised(self, advice: Option<Advice>) -> Self {
+        match advice {
+            Some(advice) => Self::Advised { error: Box::new(self), advice: Box::new(advice) },
+            None => self,
+        }
+    }
 }

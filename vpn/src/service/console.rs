@@ -1,20 +1,70 @@
-//! Lines for people on standard output, from many tasks, printed by one thread.
+//! Lines for people on a standard stream, from many tasks, printed by one thread.
 //!
-//! The queue is bounded: when standard output does not take lines, sessions wait, and with them
-//! their peers. That is back-pressure; it costs no network thread.
+//! The lines that wait are bounded by their bytes. What happens when nobody reads them is the
+//! program's choice: a client waits, since its replies are what it is for; a server goes on and
+//! counts the lines that it could not print, since one reader must not stop it from serving.
 
 use std::io::{self, Write};
-use std::thread::JoinHandle;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc as blocking;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
-use crate::net::limits::LINES;
+use crate::term::{Stream, StreamError};
+
+/// How many bytes of lines may wait to be printed.
+const ROOM: usize = 4 * 1024 * 1024;
+/// What a line costs beside its bytes.
+const LINE: usize = 64;
+/// How long a server waits for room before it goes on without a line.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a task puts its lines.
 #[derive(Clone, Debug)]
 pub struct Console {
-    queue: mpsc::Sender<Item>,
+    queue: mpsc::UnboundedSender<Item>,
+    room: Arc<Semaphore>,
+    unread: Unread,
+    state: Arc<State>,
     label: Label,
+    client: Option<Arc<Client>>,
+}
+
+/// What becomes of lines that nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// They are left out after a second, and counted.
+    LeftOut,
+    /// Tasks wait until they can be printed.
+    Waited,
+}
+
+/// What tasks and the printing thread know of each other.
+#[derive(Debug, Default)]
+struct State {
+    /// Lines left out since the last one that was taken.
+    left_out: AtomicU64,
+    /// A line waited in vain, and nothing was printed since.
+    is_stuck: AtomicBool,
+    /// Clients whose sessions print.
+    clients: AtomicUsize,
+}
+
+/// One of the clients of a server; counted as long as it lives.
+#[derive(Debug)]
+struct Client {
+    peer: SocketAddr,
+    state: Arc<State>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.state.clients.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What stands before each line.
@@ -41,48 +91,80 @@ impl Label {
 
 #[derive(Debug)]
 enum Item {
-    Line(String),
+    /// A line, and the room that it takes.
+    Line(String, OwnedSemaphorePermit),
     Flush(oneshot::Sender<()>),
 }
 
-/// Standard output no longer takes lines.
+/// The stream no longer takes lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("standard output is closed")]
+#[error("the program's output is closed")]
 pub struct ConsoleClosed;
 
 /// The thread that prints.
 #[derive(Debug)]
-pub struct Printer(JoinHandle<io::Result<()>>);
+pub struct Printer {
+    stream: Stream,
+    state: Arc<State>,
+    ended: blocking::Receiver<io::Result<()>>,
+}
 
 impl Console {
-    /// Starts a thread that prints to `out`.
-    pub fn start(mut out: impl Write + Send + 'static, label: Label) -> (Self, Printer) {
-        let (queue, mut lines) = mpsc::channel::<Item>(LINES);
-        let thread = std::thread::spawn(move || {
-            while let Some(item) = lines.blocking_recv() {
+    /// Starts a thread that prints to a standard stream.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread left.
+    pub fn start(stream: Stream, label: Label, unread: Unread) -> io::Result<(Self, Printer)> {
+        Self::start_with(stream.writer(), stream, label, unread)
+    }
+
+    fn start_with(
+        mut out: impl Write + Send + 'static,
+        stream: Stream,
+        label: Label,
+        unread: Unread,
+    ) -> io::Result<(Self, Printer)> {
+        let (queue, mut items) = mpsc::unbounded_channel::<Item>();
+        let state = Arc::new(State::default());
+        let (end, ended) = blocking::channel();
+        let printing = state.clone();
+        let mut print = move || {
+            while let Some(item) = items.blocking_recv() {
                 match item {
-                    Item::Line(line) => {
+                    Item::Line(line, _room) => {
                         out.write_all(line.as_bytes())?;
-                        if lines.is_empty() {
-                            out.flush()?;
-                        }
+                        printing.is_stuck.store(false, Ordering::Relaxed);
                     }
-                    Item::Flush(done) => {
-                        out.flush()?;
-                        // Whoever asked may have gone in the meantime.
-                        let _ = done.send(());
-                    }
+                    // The task that asked may have gone in the meantime.
+                    Item::Flush(done) => drop(done.send(())),
                 }
             }
-            out.flush()
-        });
-        (Self { queue, label }, Printer(thread))
+            Ok(())
+        };
+        let thread = std::thread::Builder::new().name("printer".to_owned());
+        thread.spawn(move || {
+            // The program may have ended without waiting.
+            let _ = end.send(print());
+        })?;
+        let room = Arc::new(Semaphore::new(ROOM));
+        let console = Self { queue, room, unread, state: state.clone(), label, client: None };
+        Ok((console, Printer { stream, state, ended }))
     }
 
     /// The same console under another label.
     #[must_use]
     pub fn labelled(&self, label: Label) -> Self {
-        Self { queue: self.queue.clone(), label }
+        Self { label, ..self.clone() }
+    }
+
+    /// The same console for the session of one client. While there are several clients, lines name
+    /// the one that they are about.
+    #[must_use]
+    pub fn for_client(&self, peer: SocketAddr) -> Self {
+        self.state.clients.fetch_add(1, Ordering::Relaxed);
+        let client = Client { peer, state: self.state.clone() };
+        Self { client: Some(Arc::new(client)), ..self.clone() }
     }
 
     /// The label of this console.
@@ -94,40 +176,97 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// [`ConsoleClosed`] if standard output is gone; [`Printer::finish`] says why.
+    /// [`ConsoleClosed`] if the stream is gone; [`Printer::finish`] says why.
     pub async fn line(&self, text: impl std::fmt::Display + Send) -> Result<(), ConsoleClosed> {
-        let line = format!("{}{text}\n", self.label.rendered());
-        self.queue.send(Item::Line(line)).await.map_err(|_| ConsoleClosed)
+        let label = self.label.rendered();
+        let line = match &self.client {
+            Some(client) if self.state.clients.load(Ordering::Relaxed) > 1 => {
+                format!("{label}[{}] {text}\n", client.peer)
+            }
+            _ => format!("{label}{text}\n"),
+        };
+        let Some(permit) = self.make_room(line.len()).await else {
+            self.state.left_out.fetch_add(1, Ordering::Relaxed);
+            return if self.queue.is_closed() { Err(ConsoleClosed) } else { Ok(()) };
+        };
+        let line = match self.state.left_out.swap(0, Ordering::Relaxed) {
+            0 => line,
+            count => format!("({})\n{line}", left_out(count)),
+        };
+        self.queue.send(Item::Line(line, permit)).map_err(|_| ConsoleClosed)
     }
 
-    /// Returns once everything before it was printed.
+    /// Room for a line of so many bytes, if it is to be had.
+    async fn make_room(&self, length: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from((length + LINE).min(ROOM)).ok()?;
+        let room = self.room.clone();
+        if self.unread == Unread::Waited {
+            return room.acquire_many_owned(bytes).await.ok();
+        }
+        if self.state.is_stuck.load(Ordering::Relaxed) {
+            return room.try_acquire_many_owned(bytes).ok();
+        }
+        match timeout(PATIENCE, room.acquire_many_owned(bytes)).await {
+            Ok(permit) => permit.ok(),
+            Err(_) => {
+                self.state.is_stuck.store(true, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Returns once everything before it was printed, or, on a server, after a second.
     ///
     /// # Errors
     ///
     /// As [`Console::line`].
     pub async fn flush(&self) -> Result<(), ConsoleClosed> {
         let (done, printed) = oneshot::channel();
-        self.queue.send(Item::Flush(done)).await.map_err(|_| ConsoleClosed)?;
-        printed.await.map_err(|_| ConsoleClosed)
+        self.queue.send(Item::Flush(done)).map_err(|_| ConsoleClosed)?;
+        match self.unread {
+            Unread::Waited => printed.await.map_err(|_| ConsoleClosed),
+            Unread::LeftOut => match timeout(PATIENCE, printed).await {
+                Ok(printed) => printed.map_err(|_| ConsoleClosed),
+                Err(_) => Ok(()),
+            },
+        }
     }
 
-    /// Returns once standard output is gone.
+    /// Returns once the stream is gone.
     pub async fn closed(&self) {
         self.queue.closed().await;
     }
 }
 
+fn left_out(count: u64) -> String {
+    let lines = if count == 1 { "line was" } else { "lines were" };
+    format!("{count} {lines} left out here: nobody read them in time")
+}
+
 impl Printer {
-    /// Waits until every line is printed; all consoles must be dropped by then.
+    /// Waits until every line is printed; all consoles must be dropped by then. A server does not wait
+    /// for longer than `within`.
     ///
     /// # Errors
     ///
-    /// Why printing stopped. A reader that went away is none: then there is nobody to tell.
-    pub fn finish(self) -> io::Result<()> {
-        match self.0.join() {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Ok(result) => result,
-            Err(_) => Err(io::Error::other("the printing thread failed")),
+    /// Why printing stopped. A reader that went away is no error: then there is nobody to tell.
+    pub fn finish(self, within: Option<Duration>) -> Result<(), StreamError> {
+        let gone = || Err(io::Error::other("the printing thread failed"));
+        let result = match within {
+            None => self.ended.recv().unwrap_or_else(|_| gone()),
+            Some(within) => match self.ended.recv_timeout(within) {
+                Ok(result) => result,
+                Err(blocking::RecvTimeoutError::Disconnected) => gone(),
+                Err(blocking::RecvTimeoutError::Timeout) => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"))
+                }
+            },
+        };
+        match (result, self.state.left_out.load(Ordering::Relaxed)) {
+            (Ok(()), 0) => Ok(()),
+            (Ok(()), count) => Err(self.stream.failed(io::Error::other(left_out(count)))),
+            (Err(error), _) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            (Err(error), _) => Err(self.stream.failed(error)),
         }
     }
 }
@@ -135,7 +274,11 @@ impl Printer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
+
+    fn start(out: impl Write + Send + 'static, label: Label, unread: Unread) -> (Console, Printer) {
+        Console::start_with(out, Stream::Out, label, unread).unwrap()
+    }
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -164,31 +307,104 @@ mod tests {
     #[tokio::test]
     async fn lines_come_out_in_order_and_labelled() {
         let sink = Sink::default();
-        let (console, printer) = Console::start(sink.clone(), Label::NONE);
+        let (console, printer) = start(sink.clone(), Label::NONE, Unread::Waited);
         let other = console.labelled(Label { text: "server | ", colour: "" });
         console.line("one").await.unwrap();
         other.line("two").await.unwrap();
         console.flush().await.unwrap();
         assert_eq!(*sink.0.lock().unwrap(), b"one\nserver | two\n");
         drop((console, other));
-        printer.finish().unwrap();
+        printer.finish(None).unwrap();
     }
 
     #[tokio::test]
     async fn a_broken_pipe_is_noticed_and_no_error() {
-        let (console, printer) = Console::start(Broken(io::ErrorKind::BrokenPipe), Label::NONE);
+        let (console, printer) =
+            start(Broken(io::ErrorKind::BrokenPipe), Label::NONE, Unread::Waited);
         let _ = console.line("x").await;
         console.closed().await;
         assert_eq!(console.line("y").await, Err(ConsoleClosed));
         drop(console);
-        printer.finish().unwrap();
+        printer.finish(None).unwrap();
     }
 
     #[tokio::test]
     async fn a_full_disk_is_an_error() {
-        let (console, printer) = Console::start(Broken(io::ErrorKind::StorageFull), Label::NONE);
+        let (console, printer) =
+            start(Broken(io::ErrorKind::StorageFull), Label::NONE, Unread::Waited);
         let _ = console.line("x").await;
         drop(console);
-        assert_eq!(printer.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(printer.finish(None).unwrap_err().source.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[tokio::test]
+    async fn lines_name_their_client_once_there_are_two() {
+        let sink = Sink::default();
+        let (console, printer) = start(sink.clone(), Label::NONE, Unread::LeftOut);
+        let [one, two] = ["127.0.0.1:1", "[::1]:2"].map(|peer| peer.parse().unwrap());
+        let first = console.for_client(one);
+        first.line("alone").await.unwrap();
+        let second = console.for_client(two);
+        first.line("one").await.unwrap();
+        second.line("two").await.unwrap();
+        drop(second);
+        first.line("alone again").await.unwrap();
+        drop((console, first));
+        printer.finish(None).unwrap();
+        let all = b"alone\n[127.0.0.1:1] one\n[[::1]:2] two\nalone again\n";
+        assert_eq!(*sink.0.lock().unwrap(), all);
+    }
+
+    /// A stream that takes nothing until it is told to.
+    struct Stuck(blocking::Receiver<()>, Sink);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_goes_on_without_the_lines_that_nobody_reads() {
+        let (go, wait) = blocking::channel();
+        let sink = Sink::default();
+        let (console, printer) = start(Stuck(wait, sink.clone()), Label::NONE, Unread::LeftOut);
+        let long = "x".repeat(ROOM / 4);
+        for _ in 0..3 {
+            console.line(&long).await.unwrap();
+        }
+        // There is no room for the fourth of that length; it waits a second, others do not.
+        let start = std::time::Instant::now();
+        for _ in 0..20 {
+            console.line(&long).await.unwrap();
+        }
+        console.flush().await.unwrap();
+        assert!(start.elapsed() < 10 * PATIENCE, "{:?}", start.elapsed());
+        // When it is read again it says what is missing, where it is missing.
+        drop(go);
+        let permits = console.room.acquire_many(u32::try_from(ROOM).unwrap()).await.unwrap();
+        drop(permits);
+        console.line("last").await.unwrap();
+        drop(console);
+        printer.finish(None).unwrap();
+        let all = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = all.lines().collect();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[3], "(20 lines were left out here: nobody read them in time)");
+        assert_eq!(lines[4], "last");
+    }
+
+    #[tokio::test]
+    async fn a_server_ends_though_nobody_reads_what_it_printed() {
+        let (_go, wait) = blocking::channel();
+        let (console, printer) = start(Stuck(wait, Sink::default()), Label::NONE, Unread::LeftOut);
+        console.line("x").await.unwrap();
+        drop(console);
+        let error = printer.finish(Some(Duration::from_millis(10))).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write standard output: nobody reads it");
     }
 }

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use super::console::Console;
 use super::keylog::push_hex;
 use crate::proto::classic::{
-    Chaining, Dialect, DialectPlan, End, Established, LineEnd, MacRule, Message, Note, PAD_TO,
-    Reply, ReplyForm, Role, Spoken, Story, TAG_DIGITS, Trouble, What,
+    Advice, Chaining, Dialect, DialectPlan, End, Established, LineEnd, MacRule, Message, Note,
+    PAD_TO, Reply, ReplyForm, Role, Spoken, TAG_DIGITS, What,
 };
 use crate::proto::{Candidate, Choice, Having, Printable, Separator};
 
@@ -38,8 +38,7 @@ pub struct Explain {
 
 impl Explain {
     pub(super) fn narrate(&self, role: Role, plan: DialectPlan, peer: String) -> Narrator {
-        let story = Story::new(role, plan);
-        Narrator { explain: self.clone(), role, plan, peer, story, said: HashSet::new() }
+        Narrator { explain: self.clone(), role, plan, peer, said: HashSet::new() }
     }
 }
 
@@ -50,7 +49,6 @@ pub(super) struct Narrator {
     role: Role,
     plan: DialectPlan,
     peer: String,
-    story: Story,
     /// What need not be said twice.
     said: HashSet<&'static str>,
 }
@@ -104,9 +102,8 @@ impl Narrator {
         self.print(block).await;
     }
 
-    pub(super) async fn tell(&mut self, note: &Note) {
-        let before = self.story.advise_meanwhile().len();
-        self.story.hear(note);
+    /// Tells what happened, and what may be changed because of it.
+    pub(super) async fn tell(&mut self, note: &Note, advice: &[Advice]) {
         let mut block = self.block();
         match note {
             Note::Candidates { list, chosen } => self.candidates(&mut block, list, chosen.as_ref()),
@@ -117,18 +114,18 @@ impl Narrator {
             Note::OtherRuleFits(_) => return,
             Note::Reply(reply) => self.reply(&mut block, reply),
         }
-        for advice in self.story.advise_meanwhile().iter().skip(before) {
+        for advice in advice {
             block.coloured_item(colour::ADVICE, "advice", &advice.to_string());
         }
         self.print(block).await;
     }
 
-    pub(super) async fn fail(&mut self, trouble: Trouble<'_>, words: &str) {
+    /// Tells how it failed, and what may be changed because of it.
+    pub(super) async fn fail(&mut self, words: &str, advice: &[Advice]) {
         let mut block = self.block();
         let head = format!("[{}] it failed: {words}", self.role.name());
         block.line(&block.painted(colour::FAILURE, &head));
-        let advice = self.story.advise(trouble);
-        for advice in &advice {
+        for advice in advice {
             block.coloured_item(colour::ADVICE, "advice", &advice.to_string());
         }
         if advice.is_empty() {

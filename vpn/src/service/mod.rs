@@ -13,7 +13,7 @@ mod server;
 mod streams;
 
 pub use client::{ClientError, ClientOptions, Said, Texts, run_client};
-pub use console::{Console, ConsoleClosed, Label, Printer};
+pub use console::{Console, ConsoleClosed, Label, Printer, Unread};
 pub use explain::Explain;
 pub use keylog::KeyLog;
 pub use message::reversed;

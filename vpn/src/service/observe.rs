@@ -4,7 +4,7 @@ use super::explain::{Explain, Narrator};
 use super::keylog::KeyLog;
 use crate::net::PumpError;
 use crate::proto::SessionError;
-use crate::proto::classic::{DialectPlan, Note, Role, Telling, Trouble};
+use crate::proto::classic::{Advice, DialectPlan, Note, Role, Story, Telling, Trouble};
 
 /// A running commentary, a key log, both, or (the default) nobody.
 #[derive(Clone, Debug, Default)]
@@ -16,12 +16,13 @@ pub struct Observers {
 }
 
 impl Observers {
-    /// How much a session has to tell for these.
-    pub fn telling(&self) -> Telling {
-        match (&self.explain, &self.key_log) {
-            (Some(_), _) => Telling::Everything,
-            (None, Some(_)) => Telling::Keys,
-            (None, None) => Telling::Nothing,
+    /// How much a session of this side has to tell for these. A client always hears everything: when
+    /// it fails, it can say which setting would have helped.
+    pub fn telling(&self, role: Role) -> Telling {
+        match (role, &self.explain, &self.key_log) {
+            (Role::Client, ..) | (_, Some(_), _) => Telling::Everything,
+            (Role::Server, None, Some(_)) => Telling::Keys,
+            (Role::Server, None, None) => Telling::Nothing,
         }
     }
 
@@ -32,7 +33,7 @@ impl Observers {
         if let Some(narrator) = &mut narrator {
             narrator.begin().await;
         }
-        Watch { key_log, narrator }
+        Watch { key_log, narrator, story: Story::new(role, plan) }
     }
 }
 
@@ -41,6 +42,7 @@ impl Observers {
 pub(super) struct Watch {
     key_log: Option<KeyLog>,
     narrator: Option<Narrator>,
+    story: Story,
 }
 
 impl Watch {
@@ -51,35 +53,37 @@ impl Watch {
             // The session is worth more than its line in the log.
             log::error!("cannot write to the key log: {error}");
         }
+        let before = self.story.advise_meanwhile().len();
+        self.story.hear(&note);
         if let Some(narrator) = &mut self.narrator {
-            narrator.tell(&note).await;
+            let advice = self.story.advise_meanwhile();
+            narrator.tell(&note, advice.get(before..).unwrap_or_default()).await;
         }
     }
 
-    /// The handshake failed.
-    pub(super) async fn fail_handshake(&mut self, error: &PumpError) {
-        if let Some(narrator) = &mut self.narrator {
-            let trouble = match error {
-                PumpError::Handshake(error) => Trouble::Handshake(error),
-                PumpError::Io(_) => Trouble::Lost,
-                PumpError::TimedOut => Trouble::Silence,
-            };
-            narrator.fail(trouble, &error.to_string()).await;
-        }
+    /// The handshake failed. Returns the setting that is the likeliest to help, if one may.
+    pub(super) async fn fail_handshake(&mut self, error: &PumpError) -> Option<Advice> {
+        let trouble = match error {
+            PumpError::Handshake(error) => Trouble::Handshake(error),
+            PumpError::Io(_) => Trouble::Lost,
+            PumpError::TimedOut => Trouble::Silence,
+        };
+        self.fail(trouble, &error.to_string()).await
     }
 
-    /// The session failed.
-    pub(super) async fn fail_session(&mut self, error: &SessionError) {
-        if let Some(narrator) = &mut self.narrator {
-            narrator.fail(Trouble::Session(error), &error.to_string()).await;
-        }
+    /// The session failed. Returns as [`Watch::fail_handshake`] does.
+    pub(super) async fn fail_session(&mut self, error: &SessionError) -> Option<Advice> {
+        self.fail(Trouble::Session(error), &error.to_string()).await
     }
 
-    /// The connection broke, or the peer fell silent.
-    pub(super) async fn fail(&mut self, trouble: Trouble<'_>, words: &str) {
+    /// The connection broke, or the peer fell silent. Returns as [`Watch::fail_handshake`] does.
+    pub(super) async fn fail(&mut self, trouble: Trouble<'_>, words: &str) -> Option<Advice> {
+        let mut advice = self.story.advise(trouble);
         if let Some(narrator) = &mut self.narrator {
-            narrator.fail(trouble, words).await;
+            narrator.fail(words, &advice).await;
         }
+        let certain = advice.iter().position(|advice| advice.is_certain);
+        (!advice.is_empty()).then(|| advice.swap_remove(certain.unwrap_or(0)))
     }
 
     /// Returns once everything told so far was printed.

@@ -20,10 +20,12 @@ use crate::net::{
     send,
 };
 use crate::proto::classic::{
-    ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
+    Advice, ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
 };
 use crate::proto::sealed::ServerConfig;
 use crate::proto::{Printable, Profile, SessionError};
+use crate::term::Reason;
+use crate::term::log::SESSION;
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
 #[derive(Clone, Debug)]
@@ -88,7 +90,7 @@ impl MessageServer {
     /// Also tells these what happens.
     #[must_use]
     pub fn observed_by(mut self, observers: Observers) -> Self {
-        self.params.telling = observers.telling();
+        self.params.telling = observers.telling(Role::Server);
         self.observers = observers;
         self
     }
@@ -139,7 +141,7 @@ impl MessageServer {
             }
         }
         match Box::pin(self.session(stream, peer, &admission)).await {
-            Ok(reason) => log::info!("{peer}: {reason}"),
+            Ok(reason) => log::info!(target: SESSION, "{peer}: {reason}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
     }
@@ -150,8 +152,9 @@ impl MessageServer {
         peer: SocketAddr,
         admission: &Admission,
     ) -> Result<&'static str, Ended> {
-        self.console.line(format!("New client: {peer}")).await?;
-        self.console.line("Negotiating the cipher").await?;
+        let console = self.console.for_client(peer);
+        console.line(format!("New client: {peer}")).await?;
+        console.line("Negotiating the cipher").await?;
         let mut watch =
             self.observers.watch(Role::Server, self.params.plan, peer.to_string()).await;
         let started = Instant::now();
@@ -166,33 +169,38 @@ impl MessageServer {
         let session = loop {
             match driver.next().await {
                 Ok(Progress::Chosen(id)) => {
-                    self.console.line(format!("We are going to use {id}")).await?;
-                    self.console.line("Negotiating the key").await?;
+                    console.line(format!("We are going to use {id}")).await?;
+                    console.line("Negotiating the key").await?;
                 }
                 Ok(Progress::Done(session)) => break session,
                 Ok(Progress::Note(note)) => watch.tell(note).await,
                 Err(error) => {
                     drop(driver);
-                    watch.fail_handshake(&error).await;
+                    let advice = watch.fail_handshake(&error).await;
                     farewell(stream).await;
-                    return Err(Ended::Handshake(error));
+                    return Err(Ended::Handshake(error).advised(advice));
                 }
             }
         };
         drop(driver);
         admission.establish();
-        self.console.line("The key has been established").await?;
+        console.line("The key has been established").await?;
         if let Some(established) = &self.established {
-            self.console.flush().await?;
+            console.flush().await?;
             established.notify_one();
         }
         log::info!("{peer}: {} established in {:?}", session.suite(), started.elapsed());
-        let ended = self.exchange(&mut stream, session, peer, &mut watch).await;
-        match &ended {
+        log::info!(
+            target: SESSION,
+            "{peer}: classic session with {}: the client is not authenticated",
+            session.suite()
+        );
+        let ended = self.exchange(&mut stream, session, peer, &console, &mut watch).await;
+        let advice = match &ended {
             Err(Ended::Session(error)) => watch.fail_session(error).await,
-            Err(Ended::Io(error)) => watch.fail(Trouble::Lost, &error.to_string()).await,
-            _ => {}
-        }
+            Err(Ended::Io(error)) => watch.fail(Trouble::Lost, &Reason(error).to_string()).await,
+            _ => None,
+        };
         if let Err(Ended::Session(error)) = &ended {
             if let Some(text) = error.refusal() {
                 // If it cannot be told, closing says enough.
@@ -200,7 +208,7 @@ impl MessageServer {
             }
             farewell(stream).await;
         }
-        ended
+        ended.map_err(|error| error.advised(advice))
     }
 
     async fn exchange(
@@ -208,9 +216,10 @@ impl MessageServer {
         stream: &mut TcpStream,
         mut session: ServerSession,
         peer: SocketAddr,
+        console: &Console,
         watch: &mut Watch,
     ) -> Result<&'static str, Ended> {
-        let result = self.converse(stream, &mut session, peer, watch).await;
+        let result = self.converse(stream, &mut session, peer, console, watch).await;
         tell_all(&mut session, watch).await;
         result
     }
@@ -220,6 +229,7 @@ impl MessageServer {
         stream: &mut TcpStream,
         session: &mut ServerSession,
         peer: SocketAddr,
+        console: &Console,
         watch: &mut Watch,
     ) -> Result<&'static str, Ended> {
         let mut rule = session.mac_rule();
@@ -231,7 +241,7 @@ impl MessageServer {
                 idle_since = Instant::now();
                 let answer = reversed(&text);
                 let reply = session.reply(&answer);
-                self.answer(stream, &text, &reply, peer).await?;
+                deliver(stream, &text, &reply, peer, console).await?;
                 session.replied(&reply, &answer);
                 tell_all(session, watch).await;
                 if rule.is_none() && session.mac_rule().is_some() {
@@ -271,23 +281,23 @@ impl MessageServer {
             }
         }
     }
+}
 
-    async fn answer(
-        &self,
-        stream: &mut TcpStream,
-        text: &[u8],
-        reply: &[u8],
-        peer: SocketAddr,
-    ) -> Result<(), Ended> {
-        if str::from_utf8(text).is_err() {
-            log::warn!("{peer}: a text that is not UTF-8; it is answered byte by byte");
-        }
-        self.console.line(format!("Received: {}", Printable(text))).await?;
-        if reply.is_empty() {
-            return Ok(());
-        }
-        send(stream, reply, REPLY).await.map_err(Ended::Io)
+async fn deliver(
+    stream: &mut TcpStream,
+    text: &[u8],
+    reply: &[u8],
+    peer: SocketAddr,
+    console: &Console,
+) -> Result<(), Ended> {
+    if str::from_utf8(text).is_err() {
+        log::warn!("{peer}: a text that is not UTF-8; it is answered byte by byte");
     }
+    console.line(format!("Received: {}", Printable(text))).await?;
+    if reply.is_empty() {
+        return Ok(());
+    }
+    send(stream, reply, REPLY).await.map_err(Ended::Io)
 }
 
 /// Has what comes acknowledged without delay, where the system can: a client that writes a line end by
@@ -313,12 +323,24 @@ async fn tell_all(session: &mut ServerSession, watch: &mut Watch) {
 /// Why a session ended that should not have.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
+    #[error("{error}; {advice}")]
+    Advised { error: Box<Self>, advice: Box<Advice> },
     #[error("{0}")]
     Console(#[from] ConsoleClosed),
     #[error("{0}")]
     Handshake(PumpError),
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] std::io::Error),
     #[error("{0}")]
     Session(#[from] SessionError),
+}
+
+impl Ended {
+    /// The same with what may mend it, if something is known that may.
+    fn advised(self, advice: Option<Advice>) -> Self {
+        match advice {
+            Some(advice) => Self::Advised { error: Box::new(self), advice: Box::new(advice) },
+            None => self,
+        }
+    }
 }
