@@ -1,40 +1,133 @@
 //! Outgoing connections.
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::limits::CONNECT;
 use super::listen::{endpoint, unbracketed};
+use crate::term::Reason;
 
-/// Connects to the first address of `host` that answers.
+/// How long one address may keep us waiting before the next one is tried as well (RFC 8305 §5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Connects to the address of `host` that answers first.
+///
+/// The addresses are tried in the order of RFC 8305: the two families take turns, and each attempt
+/// begins 250 ms after the one before, or as soon as that one has failed.
 ///
 /// # Errors
 ///
-/// [`DialError`] carries the reason of the last address tried.
+/// [`DialError`] carries the reason of the address that tells the most.
 pub async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
     let failed = |source| DialError { to: endpoint(host, port), source };
-    let addresses = lookup_host((unbracketed(host), port)).await.map_err(failed)?;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match timeout(CONNECT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
+    let addresses = timeout(CONNECT, lookup_host((unbracketed(host), port))).await;
+    let addresses = match addresses {
+        Ok(Ok(addresses)) => in_turns(addresses),
+        Ok(Err(error)) => {
+            log::debug!("{host}: {error}");
+            return Err(failed(in_our_words(&error)));
+        }
+        Err(_) => return Err(failed(io::Error::other("the name server does not answer"))),
+    };
+    let stream = race(addresses, TcpStream::connect).await.map_err(failed)?;
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+/// Tries addresses one after the other, each for [`CONNECT`] at most, until one connects.
+async fn race<T, F>(
+    mut addresses: VecDeque<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    let mut attempts = JoinSet::new();
+    let mut failure: Option<io::Error> = None;
+    let mut next = Instant::now();
+    loop {
+        let (address, result) = tokio::select! {
+            biased;
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok(attempt) => attempt,
+                // An attempt neither panics nor is given up.
+                Err(_) => continue,
+            },
+            () = sleep_until(next), if !addresses.is_empty() => {
+                if let Some(address) = addresses.pop_front() {
+                    let attempt = connect(address);
+                    attempts.spawn(async move {
+                        let late = |_| Err(io::ErrorKind::TimedOut.into());
+                        (address, timeout(CONNECT, attempt).await.unwrap_or_else(late))
+                    });
+                }
+                next = Instant::now() + NEXT_ADDRESS;
+                continue;
+            }
+            else => break,
+        };
+        match result {
+            Ok(connected) => {
                 log::debug!("connected to {address}");
-                stream.set_nodelay(true).map_err(failed)?;
-                return Ok(stream);
+                return Ok(connected);
             }
-            Ok(Err(error)) => {
-                log::debug!("{address}: {error}");
-                last = error;
-            }
-            Err(_) => {
-                log::debug!("{address}: no answer");
-                last = io::ErrorKind::TimedOut.into();
+            Err(error) => {
+                log::debug!("{address}: {}", Reason(&error));
+                if failure.as_ref().is_none_or(|last| weight(&error) >= weight(last)) {
+                    failure = Some(error);
+                }
+                next = Instant::now();
             }
         }
     }
-    Err(failed(last))
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    Err(failure.unwrap_or_else(none))
+}
+
+/// How much an error says of the server: a machine without IPv6 says nothing of it.
+fn weight(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::AddrNotAvailable
+        | io::ErrorKind::Unsupported => 0,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut => 1,
+        _ => 2,
+    }
+}
+
+/// The families in turns, beginning with that of the first address (RFC 8305 §4).
+fn in_turns(addresses: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == is_v6);
+    let mut second = second.into_iter();
+    let mut turns = VecDeque::new();
+    for address in first {
+        turns.push_back(address);
+        turns.extend(second.next());
+    }
+    turns.extend(second);
+    turns
+}
+
+/// Why a name has no address; the resolver's words are for programmers.
+fn in_our_words(error: &io::Error) -> io::Error {
+    let words = error.to_string();
+    if words.contains("emporary failure") {
+        io::Error::other("the name server does not answer")
+    } else if words.contains("lookup address information") {
+        io::Error::new(io::ErrorKind::NotFound, "there is no host of this name")
+    } else {
+        io::Error::new(error.kind(), Reason(error).to_string())
+    }
 }
 
 /// No address of a host can be connected to.
@@ -45,4 +138,61 @@ pub struct DialError {
     pub to: String,
     /// Why the last address failed.
     pub source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(text: &[&str]) -> VecDeque<SocketAddr> {
+        text.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let all = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.2:1"]);
+        let expected = addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"]);
+        assert_eq!(in_turns(all.into_iter()), expected);
+        let all = addresses(&["10.0.0.1:1", "10.0.0.2:1", "[::1]:1"]);
+        let expected = addresses(&["10.0.0.1:1", "[::1]:1", "10.0.0.2:1"]);
+        assert_eq!(in_turns(all.into_iter()), expected);
+        assert!(in_turns(std::iter::empty()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_holds_up_the_next_for_a_quarter_of_a_second() {
+        let start = Instant::now();
+        let connected = race(addresses(&["[::1]:1", "127.0.0.1:1"]), |address| async move {
+            if address.is_ipv6() {
+                std::future::pending::<()>().await;
+            }
+            Ok(address)
+        });
+        assert_eq!(connected.await.unwrap(), "127.0.0.1:1".parse().unwrap());
+        // Long before the first one would have been given up.
+        assert!(start.elapsed() >= NEXT_ADDRESS && start.elapsed() < CONNECT / 2);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_holds_up_nobody_and_the_best_reason_is_told() {
+        let unreachable = io::ErrorKind::NetworkUnreachable;
+        let all = addresses(&["127.0.0.1:1", "[::1]:1"]);
+        let failed = race(all.clone(), |address| async move {
+            Err::<(), _>(
+                if address.is_ipv6() { unreachable } else { io::ErrorKind::ConnectionRefused }
+                    .into(),
+            )
+        });
+        assert_eq!(failed.await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let connected = race(all, |address| async move {
+            if address.is_ipv6() {
+                Ok(address)
+            } else {
+                Err(io::ErrorKind::ConnectionRefused.into())
+            }
+        });
+        assert!(connected.await.unwrap().is_ipv6());
+        let none = race(VecDeque::new(), |_| async { Ok(()) }).await.unwrap_err();
+        assert_eq!(none.to_string(), "the name has no address");
+    }
 }

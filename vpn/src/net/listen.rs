@@ -19,29 +19,46 @@ const BACKLOG: i32 = 1024;
 pub fn bind(host: Option<&str>, port: u16) -> Result<Vec<TcpListener>, ListenError> {
     let Some(host) = host else {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        let listener = listen(any).or_else(|error| match error.kind() {
-            // A machine without IPv6.
-            io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable => {
-                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-            }
-            _ => Err(error),
+        // A machine without IPv6 still has IPv4.
+        let listener = listen(any).or_else(|error| match is_not_here(&error) {
+            true => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+            false => Err(error),
         });
         let at = || endpoint("0.0.0.0", port);
         return listener.map(|l| vec![l]).map_err(|source| ListenError { at: at(), source });
     };
     let failed = |source| ListenError { at: endpoint(host, port), source };
-    let addresses = (unbracketed(host), port).to_socket_addrs().map_err(failed)?;
+    let addresses = (unbracketed(host), port).to_socket_addrs().map_err(|error| {
+        let no_such = error.to_string().contains("lookup address information");
+        let words = || io::Error::new(io::ErrorKind::NotFound, "there is no host of this name");
+        failed(if no_such { words() } else { error })
+    })?;
     let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut missing = None;
     for mut address in addresses {
         if let Some(first) = listeners.first() {
             address.set_port(first.local_addr().map_err(failed)?.port());
         }
-        listeners.push(listen(address).map_err(failed)?);
+        match listen(address) {
+            Ok(listener) => listeners.push(listener),
+            // `localhost` on a machine without IPv6 is the other address.
+            Err(error) if is_not_here(&error) => missing = Some(error),
+            Err(error) => return Err(failed(error)),
+        }
     }
     if listeners.is_empty() {
-        return Err(failed(io::ErrorKind::AddrNotAvailable.into()));
+        return Err(failed(missing.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())));
     }
     Ok(listeners)
+}
+
+/// Whether this machine does not have the address, or none of its family.
+fn is_not_here(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) {
+        return true;
+    }
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
 }
 
 /// `host:port`, with brackets around an IPv6 address.
