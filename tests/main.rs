@@ -34,5 +34,9 @@ mod sealed_sessions;
 #[cfg(unix)]
 mod suites;
 mod support;
+#[cfg(target_os = "linux")]
+mod terminal;
+#[cfg(target_os = "linux")]
+mod unread;
 mod vectors;
 mod wycheproof;

@@ -232,7 +232,11 @@ fn exit_of_sealed(error: &SealedError) -> Exit {
 
 fn hint_for(error: &ClientError) -> Option<String> {
     Some(match error {
-        ClientError::Advised { advice, .. } => advice.to_string(),
+        // What was tried and fits needs no other hint beside it.
+        ClientError::Advised { error, advice } => match hint_for(error) {
+            Some(hint) if !advice.is_certain => format!("{hint}; or {advice}"),
+            _ => advice.to_string(),
+        },
         ClientError::Untrusted(untrusted) => untrusted.hint.clone(),
         ClientError::Sealed(SealedIoError::NoAnswer) => {
             "or it does not speak the sealed profile, or turns away whoever comes too often"

@@ -142,6 +142,8 @@ impl MessageServer {
         }
         match Box::pin(self.session(stream, peer, &admission)).await {
             Ok(reason) => log::info!(target: SESSION, "{peer}: {reason}"),
+            // That is no fault of the client's, and the server ends.
+            Err(Ended::Console(error)) => log::info!(target: SESSION, "{peer}: {error}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
     }

@@ -1,0 +1,254 @@
+//! Standard streams that are full, closed, or read by nobody.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, TempDir, client_of, run, vpn};
+
+fn full() -> File {
+    OpenOptions::new().write(true).open("/dev/full").unwrap()
+}
+
+/// Every command with an error of its own, and its exit code.
+const FAILING: [(&[&str], i32); 6] = [
+    (&["client", "--port", "1"], 3),
+    (&["server", "--host", "192.0.2.1", "--port", "0"], 3),
+    (&["probe", "127.0.0.1", "--port", "1"], 3),
+    (&["dance"], 2),
+    (&["suites", "--config", "/none"], 2),
+    (&["fingerprint", "/dev/null"], 2),
+];
+
+#[test]
+fn a_full_standard_error_changes_no_exit_code() {
+    for (args, code) in FAILING {
+        for verbose in [&[][..], &["-vv"]] {
+            let mut command = vpn();
+            command.args(args).args(verbose).stdout(Stdio::null()).stderr(full());
+            let mut process = Process(command.spawn().unwrap());
+            assert_eq!(process.wait().code(), Some(code), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn a_full_standard_output_is_said_by_every_command_that_prints() {
+    let commands: [&[&str]; 8] = [
+        &["suites"],
+        &["suites", "--json"],
+        &["suites", "--show-config"],
+        &["--help"],
+        &["--version"],
+        &["client", "--help"],
+        &["speed", "--suite", "AES:128", "--size", "64", "--time", "1", "--no-kex"],
+        &["demo", "-m", "x"],
+    ];
+    for args in commands {
+        let mut command = vpn();
+        command.args(args).stdout(full()).stderr(Stdio::piped());
+        let mut process = Process(command.spawn().unwrap());
+        let errors = Lines::of(process.0.stderr.take().unwrap());
+        errors.until("vpn: cannot write standard output: no space left on device");
+        assert_eq!(process.wait().code(), Some(9), "{args:?}");
+    }
+}
+
+/// A server whose standard output or standard error is a pipe that is full and that nobody reads.
+struct Unread {
+    server: Process,
+    port: u16,
+    /// Keeps the pipe open, and reads it at the end.
+    _reader: std::io::PipeReader,
+    _folder: TempDir,
+}
+
+impl Unread {
+    fn start(is_output: bool) -> Self {
+        let folder = TempDir::new();
+        let config = folder.file("server.toml", SHIPPED);
+        // The other stream says which port it is; standard output does, or the log.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while writer.write(&[b'.'; 4096]).is_ok() {}
+        rustix::io::ioctl_fionbio(&writer, false).unwrap();
+        let mut command = vpn();
+        command.args(["server", "-vv", "--host", "127.0.0.1", "--config"]).arg(config);
+        command.args(["--port", &port.to_string()]);
+        match is_output {
+            true => command.stdout(writer).stderr(Stdio::null()),
+            false => command.stdout(Stdio::null()).stderr(writer),
+        };
+        Self { server: Process(command.spawn().unwrap()), port, _reader: reader, _folder: folder }
+    }
+
+    /// Waits until it takes connections, and shows that it serves.
+    fn assert_serves(&self) {
+        let start = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(start.elapsed() < DEADLINE, "the server does not listen");
+            std::thread::yield_now();
+        }
+        for _ in 0..3 {
+            let ended = client_of(self.port, &["-q", "-m", "abc", "-m", "def"], b"");
+            assert_eq!(
+                (ended.stdout.as_str(), ended.code),
+                ("cba\nfed\n", Some(0)),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_serves_and_can_be_ended() {
+    for (is_output, signal) in [(true, "TERM"), (true, "INT"), (false, "TERM"), (false, "INT")] {
+        let mut unread = Unread::start(is_output);
+        unread.assert_serves();
+        unread.server.signal(signal);
+        let asked = Instant::now();
+        let code = unread.server.wait().code();
+        // Sessions have five seconds, the last lines one each.
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        // What it printed was lost, and that is an error of this machine; the log may be lost.
+        assert_eq!(code, Some(if is_output { 9 } else { 0 }), "{is_output} {signal}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_server_at_once() {
+    let mut server = Server::start(&[]);
+    // A client that stays inside a message keeps the server waiting.
+    let mut stream = server.connect();
+    stream.write_all(b"ProposedCiphers:AES:[256]\n").unwrap();
+    server.out.until("We are going to use AES256");
+    server.process.signal("TERM");
+    server.log.until("stopping");
+    server.process.signal("TERM");
+    assert_eq!(server.process.wait().code(), Some(130));
+}
+
+#[test]
+fn too_few_descriptors_are_said_and_no_panic() {
+    for args in ["client --port 1", "server --port 0", "demo -m x", "probe 127.0.0.1 --port 1"] {
+        for limit in [5, 6, 8, 12] {
+            let mut command = Command::new("sh");
+            let program = env!("CARGO_BIN_EXE_vpn");
+            command.args(["-c", &format!("ulimit -n {limit}; exec {program} {args}")]);
+            command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+            let ended = crate::support::finish(command, b"");
+            assert_eq!(ended.code, Some(9), "{args} {limit}: {}", ended.stderr);
+            assert!(
+                ended.stderr.contains("vpn: cannot start: too many open files")
+                    && ended.stderr.contains("ulimit -n"),
+                "{args} {limit}: {}",
+                ended.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn no_command_leaves_secrets_in_a_core_file() {
+    let server = Server::start(&[]);
+    let port = server.port.to_string();
+    let mut command = vpn();
+    command.args(["client", "--host", "127.0.0.1", "--port", &port]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut client = Process(command.spawn().unwrap());
+    Lines::of(client.0.stdout.take().unwrap()).until("The key has been established");
+    for process in [&client, &server.process] {
+        let pid = process.0.id();
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[4..6], ["0", "0"], "{line}");
+    }
+}
+
+#[test]
+fn no_level_of_the_log_shows_what_other_libraries_log() {
+    let server = Server::start(&["-vvv"]);
+    let ended = client_of(server.port, &["-vvv", "-q", "-m", "secret text"], b"");
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stderr.contains("TRACE") || ended.stderr.contains("DEBUG"), "{}", ended.stderr);
+    for line in ended.stderr.lines().filter(|line| line.starts_with('[')) {
+        let target = line.split(' ').nth(2).unwrap_or_default();
+        assert!(line.contains(" vpn"), "{target}: {line}");
+    }
+    assert!(!ended.stderr.contains("secret text"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_server_says_by_default_what_goes_wrong_and_who_left() {
+    let folder = TempDir::new();
+    let config = folder.file("server.toml", SHIPPED);
+    let mut command = vpn();
+    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--config"]).arg(config);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = Process(command.spawn().unwrap());
+    let out = Lines::of(server.0.stdout.take().unwrap());
+    let log = Lines::of(server.0.stderr.take().unwrap());
+    let port = out.next().rsplit(':').next().unwrap().parse().unwrap();
+    assert_eq!(client_of(port, &["-q", "-m", "abc"], b"").stdout, "cba\n");
+    let line = log.until("classic session with AES256: the client is not authenticated");
+    assert!(line.starts_with("vpn: 127.0.0.1:"), "{line}");
+    log.until("the client closed the session");
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let line = log.until("not a proposal");
+    assert!(line.starts_with("vpn: warning: 127.0.0.1:"), "{line}");
+}
+
+#[test]
+fn the_plain_error_names_the_setting_that_would_have_helped() {
+    // A server that checks cumulative HMACs refuses the second message of a client that does not.
+    let config = format!("{SHIPPED}\n[classic]\nmac = \"cumulative\"\n");
+    let server = Server::with_config(&config, &[]);
+    let ended = server.client(&["--dialect", "spec", "-m", "one", "-m", "two"], b"");
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert!(ended.stdout.contains("Server says: eno"));
+    assert!(
+        ended.stderr.contains("vpn: hint: [classic] mac = \"cumulative\" may make it work"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn the_address_of_a_client_stands_before_its_texts_while_there_are_two() {
+    let server = Server::start(&[]);
+    let start = || {
+        let mut command = vpn();
+        command.args(["client", "--host", "127.0.0.1", "--port", &server.port.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut client = Process(command.spawn().unwrap());
+        let out = Lines::of(client.0.stdout.take().unwrap());
+        out.until("The key has been established");
+        let stdin = client.0.stdin.take().unwrap();
+        (client, stdin, out)
+    };
+    let mut one = start();
+    let peer = server.out.until("New client: ").replace("New client: ", "");
+    one.1.write_all(b"alone\n").unwrap();
+    assert_eq!(server.out.until("alone"), "Received: alone");
+    let _two = start();
+    one.1.write_all(b"one of two\n").unwrap();
+    assert_eq!(server.out.until("one of two"), format!("[{peer}] Received: one of two"));
+}
+
+#[test]
+fn the_exit_code_of_help_is_zero_also_for_a_reader_that_has_enough() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = vpn();
+    command.arg("--help").stdout(writer).stderr(Stdio::piped());
+    let mut process = Process(command.spawn().unwrap());
+    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(run(&["--help"], b"").stderr, "");
+}
