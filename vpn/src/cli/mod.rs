@@ -80,15 +80,10 @@ fn run() -> Result<(), Failure> {
     result
 }
 
-/// What is logged: warnings always, what happens to sessions unless nothing but replies is wanted.
+/// What is logged: warnings always, and by a server what happens to sessions.
 fn level(cli: &Cli) -> Level {
-    let is_about_sessions = match &cli.command {
-        Command::Client(args) => !args.texts.quiet && !args.sealed.pipe,
-        Command::Server(_) => true,
-        _ => false,
-    };
     match cli.verbose {
-        0 if is_about_sessions => Level::Sessions,
+        0 if matches!(cli.command, Command::Server(_)) => Level::Sessions,
         0 => Level::Warnings,
         1 => Level::Info,
         2 => Level::Debug,

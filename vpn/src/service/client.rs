@@ -18,8 +18,7 @@ use crate::net::{
 };
 use crate::proto::classic::{Advice, ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
 use crate::proto::{Printable, SessionError};
-use crate::term::Reason;
-use crate::term::log::SESSION;
+use crate::term::{Reason, Stream};
 
 /// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
 const WARN_ABOVE: usize = 960;
@@ -154,11 +153,10 @@ pub async fn run_client(
     drop(driver);
     out.note("The key has been established").await?;
     log::info!("{} established in {:?}", session.suite(), started.elapsed());
-    log::info!(
-        target: SESSION,
+    out.tell(format_args!(
         "classic session with {}: the server is not authenticated, and it answers in the clear",
         session.suite()
-    );
+    ));
     let result = talk(&mut stream, &mut session, &mut texts, &out, &mut watch).await;
     tell_all(&mut session, &mut watch).await;
     let advice = match &result {
@@ -315,6 +313,13 @@ impl Output {
 
     pub(super) async fn flush(&self) -> Result<(), ConsoleClosed> {
         self.console.flush().await
+    }
+
+    /// Says on standard error what kind of session it is, before the prompt comes.
+    pub(super) fn tell(&self, line: impl std::fmt::Display) {
+        if !self.is_quiet {
+            Stream::tell(line);
+        }
     }
 
     pub(super) async fn note(
