@@ -72,7 +72,7 @@ fn a_failed_negotiation_points_at_the_commentary() {
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.set_read_timeout(Some(DEADLINE)).unwrap();
-            stream.read(&mut [0; 4096]).unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
             stream.write_all(b"ChosenCipher:XOR:8\n").unwrap();
             // The client goes.
             while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
