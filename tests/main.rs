@@ -17,6 +17,8 @@ mod flood;
 mod fuzz;
 mod interop;
 mod pair;
+#[cfg(unix)]
+mod pipe_promise;
 mod properties;
 mod registry;
 mod sealed;

@@ -278,12 +278,12 @@ fn exchange_under_traffic(kex: Kex, total: usize, under_way: usize) {
                     Event::Open { .. } => connection.session().reply_open(0, "").unwrap(),
                     Event::Data(data) => connection.session().send(&data).unwrap(),
                     Event::Eof => connection.session().send_eof().unwrap(),
-                    Event::Closed => break,
+                    Event::CloseRequested => break,
                     other => panic!("{other:?}"),
                 }
             }
             let epochs = connection.session().epochs();
-            connection.close().await.unwrap();
+            connection.close(DEADLINE).await.unwrap();
             epochs
         });
         let stream = AsyncStream::connect(address).await.unwrap();
@@ -313,7 +313,7 @@ fn exchange_under_traffic(kex: Kex, total: usize, under_way: usize) {
         let epochs = connection.session().epochs();
         connection.session().send_eof().unwrap();
         assert!(matches!(connection.next().await, Ok(Event::Eof)));
-        connection.close().await.unwrap();
+        connection.close(DEADLINE).await.unwrap();
         let theirs = tokio::time::timeout(DEADLINE, echo).await.unwrap().unwrap();
         assert!(theirs[0] >= epochs[1] && theirs[1] >= epochs[0], "{theirs:?} {epochs:?}");
     });
@@ -357,7 +357,9 @@ fn a_client_that_waits_for_its_secret_reads_a_batch_and_no_more() {
                 }
                 match tokio::time::timeout(TICK, connection.next()).await {
                     Ok(Ok(Event::Open { .. })) => connection.session().reply_open(0, "").unwrap(),
-                    Ok(Ok(Event::Closed)) => return connection.close().await.unwrap(),
+                    Ok(Ok(Event::CloseRequested)) => {
+                        return connection.close(DEADLINE).await.unwrap();
+                    }
                     Ok(other) => drop(other.unwrap()),
                     Err(_) => {}
                 }
@@ -396,7 +398,7 @@ fn a_client_that_waits_for_its_secret_reads_a_batch_and_no_more() {
             received += data.len();
         }
         assert_eq!(received, TOTAL);
-        connection.close().await.unwrap();
+        connection.close(DEADLINE).await.unwrap();
         tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap();
     });
 }

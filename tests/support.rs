@@ -106,6 +106,15 @@ impl Lines {
         self.0.recv_timeout(DEADLINE).expect("a line within the deadline")
     }
 
+    /// The next line, or none if the stream has ended.
+    pub(crate) fn next_if_any(&self) -> Option<String> {
+        match self.0.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("neither a line nor the end in time"),
+        }
+    }
+
     /// Skips lines until one contains `part`.
     pub(crate) fn until(&self, part: &str) -> String {
         let start = Instant::now();

@@ -39,7 +39,11 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         observers: watching.observers.clone(),
     };
     let runtime = runtime(Threads::One)?;
-    let (console, printer) = Console::start(std::io::stdout(), Label::NONE);
+    let (console, printer) = match is_pipe {
+        // Standard output is the pipe's.
+        true => Console::start(std::io::stderr(), Label::NONE),
+        false => Console::start(std::io::stdout(), Label::NONE),
+    };
     let (limits, texts) = (settings.limits, source.map(|s| s.texts));
     let result = runtime.block_on(async {
         match sealed {

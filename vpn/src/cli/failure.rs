@@ -12,7 +12,7 @@ use crate::identity::IdentityError;
 use crate::net::{DialError, ListenError, PumpError, SealedIoError};
 use crate::proto::sealed::{Alert, SealedError};
 use crate::proto::{HandshakeError, SessionError};
-use crate::service::ClientError;
+use crate::service::{ClientError, PipeError};
 
 /// The exit codes of the program, as README lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) enum Exit {
     Policy = 8,
     /// Something on this machine: standard output, descriptors, memory.
     Local = 9,
+    /// There is no room now; later there may be.
+    Busy = 10,
     /// Ctrl-C at the prompt, as shells count it.
     Interrupted = 130,
 }
@@ -171,6 +173,10 @@ impl From<ListenError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
+        let error = match error {
+            ClientError::Pipe(error) => return error.into(),
+            error => error,
+        };
         let exit = match &error {
             // A line that no message can carry is the user's to change.
             ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Exit::Usage,
@@ -180,27 +186,48 @@ impl From<ClientError> for Failure {
             ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
             ClientError::Session(_) => Exit::Rejected,
             ClientError::Untrusted(_) => Exit::ServerKey,
-            ClientError::Sealed(SealedIoError::Sealed(error)) => match error {
-                SealedError::Alert(Alert::AccessDenied) => Exit::Denied,
-                SealedError::Authentication(_) | SealedError::ServerKey { .. } => Exit::ServerKey,
-                SealedError::Busy | SealedError::Alert(Alert::Busy) => Exit::Network,
-                SealedError::KexRetry { .. }
-                | SealedError::NothingInCommon { .. }
-                | SealedError::PskNotAccepted => Exit::Negotiation,
-                SealedError::Limit(_) | SealedError::Alert(Alert::Policy) => Exit::Policy,
-                _ => Exit::Rejected,
-            },
+            ClientError::Busy(_) => Exit::Busy,
+            ClientError::NotPermitted(_) => Exit::Denied,
+            // Handled above.
+            ClientError::Pipe(_) => Exit::Rejected,
+            ClientError::Sealed(error) => exit_of(error),
             ClientError::Dial(_)
             | ClientError::Handshake(_)
             | ClientError::Io(_)
-            | ClientError::NoReply(_)
-            | ClientError::Sealed(_) => Exit::Network,
+            | ClientError::NoReply(_) => Exit::Network,
         };
         let failure = Self::new(exit, chain(&error));
         match hint_for(&error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    }
+}
+
+impl From<PipeError> for Failure {
+    fn from(error: PipeError) -> Self {
+        let exit = match &error {
+            PipeError::Input(_) | PipeError::Output(_) | PipeError::ReaderGone => Exit::Local,
+            PipeError::Cut(_) | PipeError::Stopped | PipeError::Undelivered { .. } => {
+                Exit::Rejected
+            }
+            PipeError::Sealed(error) => exit_of(error),
+        };
+        Self::new(exit, chain(&error))
+    }
+}
+
+fn exit_of(error: &SealedIoError) -> Exit {
+    let SealedIoError::Sealed(error) = error else { return Exit::Network };
+    match error {
+        SealedError::Alert(Alert::AccessDenied) => Exit::Denied,
+        SealedError::Authentication(_) | SealedError::ServerKey { .. } => Exit::ServerKey,
+        SealedError::Busy | SealedError::Alert(Alert::Busy) => Exit::Busy,
+        SealedError::KexRetry { .. }
+        | SealedError::NothingInCommon { .. }
+        | SealedError::PskNotAccepted => Exit::Negotiation,
+        SealedError::Limit(_) | SealedError::Alert(Alert::Policy) => Exit::Policy,
+        _ => Exit::Rejected,
     }
 }
 

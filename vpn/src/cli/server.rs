@@ -72,8 +72,8 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     runtime.shutdown_background();
     watching.finish();
     finish(printer)?;
-    if let Some(Err(words)) = ended.get() {
-        return Err(Failure::new(Exit::Rejected, words));
+    if let Some(Err(error)) = ended.result() {
+        return Err(error.into());
     }
     result
 }

@@ -312,6 +312,12 @@ impl PipeEnd {
         ("generate", Self::Generate),
     ];
 
+    /// The name of the service.
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, end)| *end == self);
+        named.map_or("", |(name, _)| name)
+    }
+
     /// The one of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, end)| *end)

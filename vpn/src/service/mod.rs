@@ -18,5 +18,6 @@ pub use explain::Explain;
 pub use keylog::KeyLog;
 pub use message::reversed;
 pub use observe::Observers;
-pub use sealed::{PipeOutcome, SealedServer, SealedWork, Untrusted, Verdict, run_sealed_client};
+pub use pipe::{PipeError, PipeOutcome};
+pub use sealed::{SealedServer, SealedWork, Untrusted, Verdict, run_sealed_client};
 pub use server::MessageServer;

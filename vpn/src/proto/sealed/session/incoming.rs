@@ -225,10 +225,12 @@ impl Session {
         let alert = Alert::decode(payload).ok_or(SealedError::Malformed("alert"))?;
         match alert {
             Alert::CloseNotify => {
-                // It is answered once.
-                self.close(Alert::CloseNotify)?;
+                // The answer is a promise that only the service can make.
+                self.events.push_back(match self.sent_close {
+                    true => Event::Closed,
+                    false => Event::CloseRequested,
+                });
                 self.state = State::Closed;
-                self.events.push_back(Event::Closed);
                 Ok(())
             }
             Alert::Draining(_) => {

@@ -111,7 +111,11 @@ pub enum Event {
     Data(Zeroizing<Vec<u8>>),
     /// The peer has no more data.
     Eof,
-    /// The peer ended the session properly.
+    /// The peer says that it was the end, and waits until we say the same: call [`Session::close`]
+    /// once everything that it sent was handed over, or say with another alert that it was not. Until
+    /// then it counts the session as cut.
+    CloseRequested,
+    /// The peer says that it was the end, after we did.
     Closed,
     /// The peer ended the session, or is about to.
     Alert(Alert),
@@ -173,7 +177,7 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Running,
-    /// The peer said that it was the end.
+    /// The peer said that it was the end; whether we did is another matter.
     Closed,
     Failed(SealedError),
 }
@@ -365,7 +369,8 @@ impl Session {
         self.send_record(content::PING, payload, 1)
     }
 
-    /// Ends the session for a reason; the regular one is [`Alert::CloseNotify`].
+    /// Ends the session for a reason; the regular one is [`Alert::CloseNotify`], which also answers
+    /// the peer's. Nothing else answers it: it is said when everything was handed over.
     ///
     /// # Errors
     ///
@@ -421,6 +426,11 @@ impl Session {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whether there is an event.
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next record to send.
