@@ -20,14 +20,14 @@ const LARGE: usize = 60_000_000;
 const SIZES: [usize; 4] = [0, 5, 5_000, 100_000];
 
 /// Bytes of which none is where another one is.
-static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+pub(crate) static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..LARGE as u64 / 8 + 1)
         .flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
         .collect()
 });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     Client,
     Server,
 }
@@ -122,47 +122,57 @@ impl Cell {
 }
 
 /// Two keys, and a list that lets the client use pipes.
-struct Keys(TempDir);
+pub(crate) struct Keys {
+    folder: TempDir,
+    /// The fingerprint of the server.
+    pin: String,
+}
 
-static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-    let keys = Keys(TempDir::new());
+pub(crate) static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+    let mut keys = Keys { folder: TempDir::new(), pin: String::new() };
     for name in ["server", "client"] {
         let ended = run(&["keygen", "--out", &keys.path(name)], b"");
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
     let read = |name: &str| std::fs::read_to_string(keys.path(name)).unwrap();
-    keys.0.file("authorized", format!("permit=\"pipe\" {}", read("client.pub")));
+    keys.folder.file("authorized", format!("permit=\"pipe\" {}", read("client.pub")));
+    let shown = run(&["fingerprint", &keys.path("server.pub")], b"").stdout;
+    keys.pin = shown.split(' ').next().unwrap().to_owned();
     keys
 });
 
 impl Keys {
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).to_str().unwrap().to_owned()
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 }
 
 /// A running end of a pipe.
-struct End {
-    process: Process,
-    words: Lines,
+pub(crate) struct End {
+    pub(crate) process: Process,
+    pub(crate) words: Lines,
     /// Bytes that came out so far.
     arrived: Arc<AtomicUsize>,
     output: Option<Receiver<Vec<u8>>>,
     /// Keeps standard input open.
-    held: Option<Sender<()>>,
+    pub(crate) held: Option<Sender<()>>,
+    /// Standard input, if the test writes it.
+    pub(crate) input: Option<io::PipeWriter>,
 }
 
 /// What standard input does behind its last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Behind {
+pub(crate) enum Behind {
     End,
     Hold,
     Fail,
+    /// Whoever runs the test writes it.
+    Fed,
 }
 
 /// What standard output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sink {
+pub(crate) enum Sink {
     Read,
     Full,
     /// Goes after so many bytes.
@@ -170,7 +180,7 @@ enum Sink {
 }
 
 impl End {
-    fn start(
+    pub(crate) fn start(
         args: &[&str],
         (size, behind): (usize, Behind),
         (sink, expected): (Sink, usize),
@@ -179,8 +189,13 @@ impl End {
         command.args(args).stderr(Stdio::piped());
         let (hold, held) = channel::<()>();
         let mut input: Box<dyn FnOnce() + Send> = Box::new(|| {});
-        if behind == Behind::Fail && size == 0 {
-            command.stdin(File::open(KEYS.0.path()).unwrap());
+        let mut fed = None;
+        if behind == Behind::Fed {
+            let (theirs, ours) = io::pipe().unwrap();
+            command.stdin(theirs);
+            fed = Some(ours);
+        } else if behind == Behind::Fail && size == 0 {
+            command.stdin(File::open(KEYS.folder.path()).unwrap());
         } else if behind == Behind::Fail {
             let (theirs, mut ours) = connected();
             command.stdin(std::os::fd::OwnedFd::from(theirs));
@@ -243,10 +258,10 @@ impl End {
         drop(command);
         std::thread::spawn(input);
         let words = Lines::of(process.0.stderr.take().unwrap());
-        Self { process, words, arrived, output, held: Some(hold) }
+        Self { process, words, arrived, output, held: Some(hold), input: fed }
     }
 
-    fn server(input: (usize, Behind), output: (Sink, usize)) -> (Self, u16) {
+    pub(crate) fn server(input: (usize, Behind), output: (Sink, usize)) -> (Self, u16) {
         let (identity, clients) = (KEYS.path("server"), KEYS.path("authorized"));
         let args = ["server", "--host", "127.0.0.1", "--port", "0", "--service", "pipe"];
         let more = ["--identity", &identity, "--authorized-clients", &clients];
@@ -256,19 +271,24 @@ impl End {
         (end, port)
     }
 
-    fn client(port: u16, input: (usize, Behind), output: (Sink, usize)) -> Self {
+    pub(crate) fn client(port: u16, input: (usize, Behind), output: (Sink, usize)) -> Self {
+        Self::client_with(port, &[], input, output)
+    }
+
+    pub(crate) fn client_with(
+        port: u16,
+        more: &[&str],
+        input: (usize, Behind),
+        output: (Sink, usize),
+    ) -> Self {
         let (identity, known, port) = (KEYS.path("client"), KEYS.path("known"), port.to_string());
-        let server = std::fs::read_to_string(KEYS.path("server.pub")).unwrap();
-        let pin = run(&["fingerprint", &KEYS.path("server.pub")], b"").stdout;
-        let pin = pin.split(' ').next().unwrap();
-        assert!(server.starts_with("ssh-ed25519"));
         let args = ["client", "--sealed", "--pipe", "--host", "127.0.0.1", "--port", &port];
-        let more = ["--identity", &identity, "--known-servers", &known, "--server-key", pin];
-        Self::start(&[&args[..], &more].concat(), input, output)
+        let trust = ["--identity", &identity, "--known-servers", &known, "--server-key", &KEYS.pin];
+        Self::start(&[&args[..], &trust, more].concat(), input, output)
     }
 
     /// Waits until so many bytes have come out.
-    fn has_got(&self, count: usize) {
+    pub(crate) fn has_got(&self, count: usize) {
         let start = Instant::now();
         while self.arrived.load(Ordering::Acquire) < count {
             assert!(start.elapsed() < DEADLINE, "the bytes do not arrive");
@@ -277,7 +297,7 @@ impl End {
     }
 
     /// Its exit code, what it said last, and what came out.
-    fn finish(mut self) -> (Option<i32>, String, Vec<u8>) {
+    pub(crate) fn finish(mut self) -> (Option<i32>, String, Vec<u8>) {
         let code = self.process.wait().code();
         self.held.take();
         let mut said = Vec::new();

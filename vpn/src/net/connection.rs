@@ -136,6 +136,7 @@ impl SealedConnection {
     /// few times that in memory.
     pub fn read_at_most(&mut self, bytes: usize) {
         self.read_most = Some(bytes);
+        self.session.expect_pieces(bytes);
     }
 
     /// Sends a ping whenever nothing was sent for this long, as a server may wish in its Ready.

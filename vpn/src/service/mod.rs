@@ -5,6 +5,7 @@ mod console;
 mod explain;
 mod frames;
 mod keylog;
+mod memory;
 mod message;
 mod observe;
 mod pipe;

@@ -6,18 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 use super::client::{ClientError, ClientOptions, Output, QUIT, Said, Texts};
 use super::console::{Console, ConsoleClosed};
-use super::frames::{Frames, LONGEST, TooLong, framed};
+use super::frames::{Frames, Incoming, LONGEST, Piece, TooLong, framed};
 use super::keylog::KeyLog;
-use super::message::reversed;
+use super::memory::{FREE, MessageMemory};
+use super::message::{Reversal, reversed};
 use super::pipe::{PIPE, PipeError, PipeOutcome, PipeOwner, PipeTaken, join};
 use super::streams::{Drain, Feed, Stdio};
 use crate::config::PipeEnd;
 use crate::identity::{AuthorizedClients, Grant, fingerprint};
-use crate::net::limits::{FAREWELL, Limits, REPLY, SHUTDOWN};
+use crate::net::limits::{FAREWELL, Limits, MESSAGE_READ, MESSAGE_TIME, REPLY, SHUTDOWN};
 use crate::net::{
     Admission, DhPool, Guard, LoggedSecrets, Offence, Place, SealedConnection, SealedIoError,
     SeenGates, Shutdown, Source, Step, accept_sealed, connect, connect_sealed, endpoint,
@@ -36,6 +38,10 @@ const BUSY: u8 = 2;
 /// How long a pipe may go on when the server was told to stop; what it says then has to arrive before
 /// [`SHUTDOWN`] is over.
 const PIPE_GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
+/// How much of a long answer is sealed at once.
+const ANSWER_PIECE: usize = 64 * 1024;
+/// Why a session ends with its server.
+const STOPPING: &str = "closed, the server is stopping";
 /// The name of the message service.
 const MESSAGE: &str = "message";
 
@@ -297,7 +303,7 @@ async fn watch(connection: &mut SealedConnection) -> ClientError {
 async fn reply(
     connection: &mut SealedConnection,
     frames: &mut Frames,
-) -> Result<zeroize::Zeroizing<Vec<u8>>, ClientError> {
+) -> Result<Zeroizing<Vec<u8>>, ClientError> {
     loop {
         let message = frames.next().map_err(|_| SealedError::Malformed("length of a reply"));
         if let Some(message) = message.map_err(SealedIoError::Sealed)? {
@@ -323,7 +329,11 @@ pub struct SealedServer {
     seen: SeenGates,
     pipe: PipeEnd,
     outcome: PipeOutcome,
+    memory: MessageMemory,
 }
+
+/// Stands for the PSKs where sessions are counted; no key is all zeros.
+const PSKS: [u8; 32] = [0; 32];
 
 /// Counts a session of a key as long as it lives.
 #[derive(Debug)]
@@ -365,6 +375,7 @@ impl SealedServer {
             seen: SeenGates::default(),
             pipe: PipeEnd::None,
             outcome: PipeOutcome::default(),
+            memory: MessageMemory::new(limits.message_memory),
         }
     }
 
@@ -455,12 +466,17 @@ impl SealedServer {
         from: SocketAddr,
     ) -> Result<(Grant, Option<Counted>), &'static str> {
         let key = match client {
-            // Whoever has the PSK has that and no more.
-            PeerIdentity::PskOnly => return Ok((Grant::default(), None)),
+            // Whoever has a PSK has that and no more. All of them count as one: nobody can tell them apart.
+            PeerIdentity::PskOnly => return self.count(PSKS, Grant::default()),
             PeerIdentity::Key(key) => key,
         };
         let clients = self.clients.as_ref().ok_or("no key is authorized here")?;
         let grant = clients.grant(&key, from.ip())?;
+        self.count(key, grant)
+    }
+
+    /// Takes a place among the sessions of a key.
+    fn count(&self, key: [u8; 32], grant: Grant) -> Result<(Grant, Option<Counted>), &'static str> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sessions.entry(key).or_default();
         if grant.max_sessions.is_some_and(|most| *count >= most) {
@@ -477,21 +493,26 @@ impl SealedServer {
         grant: &Grant,
         client: PeerIdentity,
     ) -> Result<Done, Ended> {
-        let mut frames = Frames::default();
+        let mut incoming = Incoming::default();
+        // The share of a long message, and until when it may be held for what is not there yet.
+        let mut share = None;
         let mut shutdown = self.shutdown.clone();
         let mut is_open = false;
         connection.expect_pings(Some(self.limits.keepalive));
+        connection.read_at_most(MESSAGE_READ);
         loop {
-            let idle = self.limits.idle;
+            let idle = Instant::now() + self.limits.idle;
+            let until = share.as_ref().map_or(idle, |(_, until)| idle.min(*until));
             let event = tokio::select! {
-                event = timeout(idle, connection.next()) => match event {
+                event = timeout_at(until.into(), connection.next()) => match event {
                     Ok(event) => event?,
+                    Err(_) if share.is_some() => return Err(Ended::Slow),
                     Err(_) => return Ok(Done::Ended("closed, nothing happened for too long")),
                 },
-                () = shutdown.wait(), if frames.is_empty() => {
+                () = shutdown.wait(), if incoming.is_empty() => {
                     // Whoever has not begun may go elsewhere or come again.
                     return match is_open {
-                        true => Ok(Done::Ended("closed, the server is stopping")),
+                        true => Ok(Done::Ended(STOPPING)),
                         false => Err(Ended::Busy("the server is stopping".to_owned())),
                     };
                 }
@@ -503,6 +524,7 @@ impl SealedServer {
                         if let Some(pipe) = pipe {
                             // Whoever reads its output may stop it for as long as it likes.
                             connection.expect_pings(None);
+                            connection.read_at_most(usize::MAX);
                             return Ok(Done::Opened(pipe));
                         }
                         is_open = true;
@@ -519,19 +541,32 @@ impl SealedServer {
                     }
                 },
                 Event::Data(data) => {
-                    frames.push(&data);
-                    while let Some(text) = frames.next()? {
-                        let answer = framed(&reversed(&text))?;
-                        connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
-                        // First: waking the printer takes longer than all of the rest.
-                        connection.flush().await.map_err(SealedIoError::Io)?;
-                        self.console.line(format!("Received: {}", Printable(&text))).await?;
+                    let mut rest = data.as_slice();
+                    while let Some(piece) = incoming.take(&mut rest)? {
+                        match piece {
+                            Piece::Begins(length) if length <= FREE => {}
+                            Piece::Begins(length) => {
+                                // Nothing more is read of this client meanwhile.
+                                let granted = tokio::select! {
+                                    granted = self.memory.share(length) => granted,
+                                    () = shutdown.wait() => return Ok(Done::Ended(STOPPING)),
+                                };
+                                share = Some((granted, Instant::now() + MESSAGE_TIME));
+                                // While it waited nobody listened to it.
+                                connection.expect_pings(Some(self.limits.keepalive));
+                            }
+                            Piece::Message(text) => {
+                                self.answer(connection, &text).await?;
+                                drop(text);
+                                share = None;
+                            }
+                        }
                     }
                 }
-                Event::Eof if frames.is_empty() => {
+                Event::Eof if incoming.is_empty() => {
                     connection.session().send_eof().map_err(SealedIoError::Sealed)?;
                 }
-                Event::CloseRequested | Event::Closed if frames.is_empty() => {
+                Event::CloseRequested | Event::Closed if incoming.is_empty() => {
                     return Ok(Done::Ended("the client closed the session"));
                 }
                 // Inside a message.
@@ -546,6 +581,29 @@ impl SealedServer {
                 | Event::ExchangeAnswered(_) => {}
             }
         }
+    }
+
+    /// Answers a text with its reverse, and prints it.
+    async fn answer(&self, connection: &mut SealedConnection, text: &[u8]) -> Result<(), Ended> {
+        if text.len() <= FREE {
+            let answer = framed(&reversed(text))?;
+            connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
+            // First: waking the printer takes longer than all of the rest.
+            connection.flush().await.map_err(SealedIoError::Io)?;
+            return Ok(self.console.line(Received(text)).await?);
+        }
+        let mut piece = Zeroizing::new(Vec::with_capacity(ANSWER_PIECE));
+        let length = u32::try_from(text.len()).map_err(|_| TooLong::of(text))?;
+        piece.extend_from_slice(&length.to_be_bytes());
+        let mut reversal = Reversal::of(text);
+        while reversal.fill(&mut piece, ANSWER_PIECE) {
+            connection.session().send(&piece).map_err(SealedIoError::Sealed)?;
+            connection.flush().await.map_err(SealedIoError::Io)?;
+            piece.clear();
+        }
+        self.console.line(Received(text)).await?;
+        // A line that waits to be printed takes memory, too: the share is held until it is gone.
+        Ok(self.console.flush().await?)
     }
 
     /// Whether a client gets the service that it asks for, and for a pipe our end of it, which nobody
@@ -639,6 +697,15 @@ impl SealedServer {
     }
 }
 
+/// What a server prints of a text.
+struct Received<'a>(&'a [u8]);
+
+impl std::fmt::Display for Received<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Received: {}", Printable(self.0))
+    }
+}
+
 /// How far a session came.
 enum Done {
     /// It has ended, for this reason.
@@ -665,6 +732,7 @@ async fn leave(
         // A session that has failed by itself has said its last words already.
         Err(Ended::Sealed(_) | Ended::Pipe(_)) => Alert::ProtocolError,
         Err(Ended::Busy(_)) => Alert::Busy,
+        Err(Ended::Slow) => Alert::Timeout,
         Err(Ended::Denied(_)) => Alert::AccessDenied,
         Err(Ended::TooLong(_)) => Alert::Policy,
     };
@@ -697,6 +765,8 @@ fn blame(error: &SealedIoError) -> Option<Offence> {
 enum Ended {
     #[error("{0}")]
     Console(#[from] ConsoleClosed),
+    #[error("a message was not there in time")]
+    Slow,
     #[error("turned away: {0}")]
     Busy(String),
     #[error("turned away: {0}")]

@@ -167,7 +167,7 @@ impl Session {
                 match self.events.back_mut() {
                     // Data that comes in one piece goes on in one.
                     Some(Event::Data(data)) if data.len() < BATCH * MAX_PAYLOAD => {
-                        append(data, payload);
+                        append(data, payload, self.piece);
                     }
                     _ => {
                         let mut data = Zeroizing::new(self.spare.pop().unwrap_or_default());
@@ -270,9 +270,10 @@ pub(crate) fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
 }
 
 /// Appends without leaving the bytes behind where a vector that grows was before.
-fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room: usize) {
     if data.capacity() - data.len() < more.len() {
-        let mut grown = Zeroizing::new(Vec::with_capacity(DATA));
+        let room = room.max(data.len() + more.len());
+        let mut grown = Zeroizing::new(Vec::with_capacity(room));
         grown.extend_from_slice(data);
         *data = grown;
     }

@@ -66,6 +66,20 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The profile's, but with fresh key exchanges after so many bytes and so much time, if that is
+    /// earlier.
+    #[must_use]
+    pub fn rekeying(bytes: Option<u64>, time: Option<Duration>) -> Self {
+        let usual = Self::default();
+        Self {
+            bytes_per_exchange: bytes
+                .map_or(usual.bytes_per_exchange, |bytes| bytes.min(usual.bytes_per_exchange)),
+            time_per_exchange: time
+                .map_or(usual.time_per_exchange, |time| time.min(usual.time_per_exchange)),
+            ..usual
+        }
+    }
+
     fn blocks(&self, block: usize) -> u64 {
         self.blocks_per_key.unwrap_or(1 << (block * 8 / 4))
     }
@@ -163,6 +177,8 @@ pub struct Session {
     input: Vec<u8>,
     taken: usize,
     events: VecDeque<Event>,
+    /// The room of a buffer for data that comes in one piece.
+    piece: usize,
     /// Empty buffers for data to come.
     spare: Vec<Vec<u8>>,
     /// What is to be sent; what is before `polled` was given out.
@@ -238,6 +254,7 @@ impl Session {
             input: Vec::new(),
             taken: 0,
             events: VecDeque::new(),
+            piece: DATA,
             spare: Vec::new(),
             output: Vec::new(),
             polled: 0,
@@ -399,6 +416,11 @@ impl Session {
         self.own = self.own.next();
         self.sealer.rekey(self.own.record_keys(self.keys.id)?);
         Ok(())
+    }
+
+    /// Says how much data comes in one piece at most, where that is less than a whole batch.
+    pub fn expect_pieces(&mut self, bytes: usize) {
+        self.piece = bytes.saturating_add(MAX_PAYLOAD).min(DATA);
     }
 
     /// Gives back the memory of buffers that are empty.
