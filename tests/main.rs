@@ -17,6 +17,10 @@ mod flood;
 mod fuzz;
 mod interop;
 mod pair;
+#[cfg(unix)]
+mod pipe_close;
+#[cfg(unix)]
+mod pipe_promise;
 mod properties;
 mod registry;
 mod sealed;
@@ -25,6 +29,8 @@ mod sealed_cli;
 mod sealed_downgrade;
 #[cfg(unix)]
 mod sealed_interop;
+#[cfg(target_os = "linux")]
+mod sealed_memory;
 #[cfg(unix)]
 mod sealed_net;
 mod sealed_peers;

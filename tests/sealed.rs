@@ -9,7 +9,7 @@ use serde_json::Value;
 use vpn::proto::sealed::{
     Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, KexKeyPair, KexSecret,
     Limits, PeerIdentity, Psk, Ready, RecordOpener, RecordSealer, SealedError, ServerConfig,
-    Session, TrafficSecret,
+    Session, TrafficSecret, Undelivered,
 };
 use vpn::proto::{EnabledSuite, SuiteId};
 use vpn::service::reversed;
@@ -219,7 +219,7 @@ fn recorded_sessions_are_replayed_as_the_server() {
                         texts.push(String::from_utf8(text).unwrap());
                     }
                     Event::Eof => session.send_eof().unwrap(),
-                    Event::Closed => {}
+                    Event::CloseRequested => session.close(Alert::CloseNotify).unwrap(),
                     other => panic!("{other:?}"),
                 }
             }
@@ -425,7 +425,7 @@ fn pass(from: &mut Session, to: &mut Session) {
 fn received(session: &mut Session) -> Vec<u8> {
     let data = |event| match event {
         Event::Data(data) => data.to_vec(),
-        Event::Eof | Event::Closed => Vec::new(),
+        Event::Eof | Event::CloseRequested | Event::Closed => Vec::new(),
         other => panic!("{other:?}"),
     };
     events(session).into_iter().flat_map(data).collect()
@@ -569,6 +569,85 @@ fn a_cut_session_is_never_taken_for_a_whole_one() {
     assert_eq!(server.handle_eof(), Ok(()));
     let (_, mut server) = established("AES", 128, Limits::default());
     assert_eq!(server.handle_eof(), Err(SealedError::Cut));
+}
+
+#[test]
+fn a_close_notify_that_comes_with_the_data_is_answered_when_the_service_says_so() {
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    client.send(b"data").unwrap();
+    client.send_eof().unwrap();
+    client.close(Alert::CloseNotify).unwrap();
+    let all = sent(&mut client).concat();
+    server.handle_input(&all).unwrap();
+    // Nothing is said by itself, whatever else happens meanwhile.
+    assert!(sent(&mut server).is_empty());
+    server.handle_input(b"later bytes are ignored").unwrap();
+    assert_eq!(server.handle_eof(), Ok(()));
+    let data = Event::Data(Zeroizing::new(b"data".to_vec()));
+    assert_eq!(events(&mut server), [data, Event::Eof, Event::CloseRequested]);
+    assert!(sent(&mut server).is_empty() && server.is_closed() && !client.is_closed());
+    // Nothing but the answer can be said.
+    assert_eq!(server.send(b"x"), Err(SealedError::Internal));
+    assert_eq!(server.ping(b""), Err(SealedError::Internal));
+    server.close(Alert::CloseNotify).unwrap();
+    server.close(Alert::CloseNotify).unwrap();
+    let answer = sent(&mut server);
+    assert_eq!(answer.len(), 1, "it is answered once");
+    client.handle_input(&answer.concat()).unwrap();
+    assert_eq!(events(&mut client), [Event::Closed]);
+}
+
+#[test]
+fn a_close_notify_can_be_answered_with_a_failure() {
+    for what in [Undelivered::Output, Undelivered::Input, Undelivered::Unspecified] {
+        let (mut client, mut server) = established("AES", 256, Limits::default());
+        client.send_eof().unwrap();
+        client.close(Alert::CloseNotify).unwrap();
+        pass(&mut client, &mut server);
+        assert_eq!(events(&mut server), [Event::Eof, Event::CloseRequested]);
+        server.close(Alert::Undelivered(what)).unwrap();
+        // It has been said, and is not taken back.
+        server.close(Alert::CloseNotify).unwrap();
+        let answer = sent(&mut server).concat();
+        let failed = SealedError::Alert(Alert::Undelivered(what));
+        assert_eq!(client.handle_input(&answer), Err(failed));
+        assert!(!client.is_closed());
+    }
+}
+
+#[test]
+fn ends_that_cross_are_ends_on_both_sides() {
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    client.close(Alert::CloseNotify).unwrap();
+    server.close(Alert::CloseNotify).unwrap();
+    let (ours, theirs) = (sent(&mut client).concat(), sent(&mut server).concat());
+    client.handle_input(&theirs).unwrap();
+    server.handle_input(&ours).unwrap();
+    assert_eq!(
+        (events(&mut client), events(&mut server)),
+        (vec![Event::Closed], vec![Event::Closed])
+    );
+    assert!(sent(&mut client).is_empty() && sent(&mut server).is_empty());
+}
+
+#[test]
+fn an_exchange_that_the_end_overtakes_does_no_harm() {
+    let mut rng = rand::rng();
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    let pair = KexKeyPair::generate(Kex::X25519MlKem768, &mut rng);
+    client.begin_exchange(pair.share()).unwrap();
+    client.send_eof().unwrap();
+    client.close(Alert::CloseNotify).unwrap();
+    pass(&mut client, &mut server);
+    let got = events(&mut server);
+    let [Event::ExchangeWanted(share), Event::Eof, Event::CloseRequested] = &got[..] else {
+        panic!("{got:?}")
+    };
+    let (share, secret) = Kex::X25519MlKem768.respond(share, &mut rng).unwrap();
+    server.answer_exchange(&share, &secret).unwrap();
+    server.close(Alert::CloseNotify).unwrap();
+    pass(&mut server, &mut client);
+    assert_eq!(events(&mut client), [Event::Closed]);
 }
 
 #[test]

@@ -201,8 +201,10 @@ fn clients_are_let_in_by_their_keys_and_options() {
     }
     keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
     let ended = keys.client(&server, "client", &args);
-    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
-    assert!(ended.stderr.contains("this service is not permitted"), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    let needed = "this key may not use the service 'message': its line in authorized_clients needs \
+                  permit=\"message\"";
+    assert!(ended.stderr.contains(needed), "{}", ended.stderr);
     keys.folder.file("authorized", format!("expires=\"9999-12-31\" from=\"127.0.0.1\" {line}"));
     let ended = keys.client(&server, "client", &args);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
@@ -540,13 +542,19 @@ fn the_ends_for_measurements_take_and_give() {
             let ended = finish(command, &input);
             assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
         } else {
-            // Whoever reads it goes away when there is enough.
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            // Whoever reads it goes away when there is enough; that is no success, since not everything
+            // was handed over.
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut client = Process(command.spawn().unwrap());
             let mut zeros = vec![1; 300_000];
             client.0.stdout.take().unwrap().read_exact(&mut zeros).unwrap();
             assert!(zeros.iter().all(|byte| *byte == 0));
-            assert_eq!(client.wait().code(), Some(0));
+            assert_eq!(client.wait().code(), Some(9));
+            let mut words = String::new();
+            client.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+            let expected = "vpn: the reader of standard output has gone before it had everything\n";
+            assert_eq!(words, expected);
+            server.log.until("the client could not write to its standard output everything");
         }
     }
 }

@@ -15,15 +15,15 @@ use vpn::net::{
 };
 use vpn::proto::EnabledSuite;
 use vpn::proto::sealed::{
-    ClientConfig, Decision, Event, HelloSent, Identity, Kex, Limits, Part, Ready, ServerConfig,
-    next_length,
+    Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, Limits, Part, Ready,
+    RecordSealer, ServerConfig, TrafficSecret, next_length,
 };
 use vpn_suite::{KeySize, Registry};
 
 use crate::sealed_cli::Keys;
 use crate::support::{DEADLINE, Lines, Process, SHIPPED, read_to_end, vpn};
 
-fn aes() -> Arc<[EnabledSuite]> {
+pub(crate) fn aes() -> Arc<[EnabledSuite]> {
     let suite = Registry::linked().unwrap().find("AES").unwrap();
     let sizes = vec![KeySize::from_bits(256).unwrap()];
     vec![EnabledSuite { suite, wire_name: suite.name(), sizes }].into()
@@ -208,11 +208,14 @@ fn a_session_without_signs_of_life_ends_and_one_with_them_stays() {
     assert!(thinker.wait().success());
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-async fn connected(stream: AsyncStream, config: Arc<ClientConfig>) -> (SealedConnection, Ready) {
+pub(crate) async fn connected(
+    stream: AsyncStream,
+    config: Arc<ClientConfig>,
+) -> (SealedConnection, Ready) {
     connected_by(Kex::X25519MlKem768, &DhPool::new(1), stream, config).await
 }
 
@@ -278,12 +281,12 @@ fn exchange_under_traffic(kex: Kex, total: usize, under_way: usize) {
                     Event::Open { .. } => connection.session().reply_open(0, "").unwrap(),
                     Event::Data(data) => connection.session().send(&data).unwrap(),
                     Event::Eof => connection.session().send_eof().unwrap(),
-                    Event::Closed => break,
+                    Event::CloseRequested => break,
                     other => panic!("{other:?}"),
                 }
             }
             let epochs = connection.session().epochs();
-            connection.close().await.unwrap();
+            connection.close(DEADLINE).await.unwrap();
             epochs
         });
         let stream = AsyncStream::connect(address).await.unwrap();
@@ -313,7 +316,7 @@ fn exchange_under_traffic(kex: Kex, total: usize, under_way: usize) {
         let epochs = connection.session().epochs();
         connection.session().send_eof().unwrap();
         assert!(matches!(connection.next().await, Ok(Event::Eof)));
-        connection.close().await.unwrap();
+        connection.close(DEADLINE).await.unwrap();
         let theirs = tokio::time::timeout(DEADLINE, echo).await.unwrap().unwrap();
         assert!(theirs[0] >= epochs[1] && theirs[1] >= epochs[0], "{theirs:?} {epochs:?}");
     });
@@ -357,7 +360,9 @@ fn a_client_that_waits_for_its_secret_reads_a_batch_and_no_more() {
                 }
                 match tokio::time::timeout(TICK, connection.next()).await {
                     Ok(Ok(Event::Open { .. })) => connection.session().reply_open(0, "").unwrap(),
-                    Ok(Ok(Event::Closed)) => return connection.close().await.unwrap(),
+                    Ok(Ok(Event::CloseRequested)) => {
+                        return connection.close(DEADLINE).await.unwrap();
+                    }
                     Ok(other) => drop(other.unwrap()),
                     Err(_) => {}
                 }
@@ -396,7 +401,7 @@ fn a_client_that_waits_for_its_secret_reads_a_batch_and_no_more() {
             received += data.len();
         }
         assert_eq!(received, TOTAL);
-        connection.close().await.unwrap();
+        connection.close(DEADLINE).await.unwrap();
         tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap();
     });
 }
@@ -431,5 +436,95 @@ fn a_session_without_a_fresh_exchange_ends() {
             let error = session.handle_timeout(now + 2 * HOUR).unwrap_err();
             assert!(error.to_string().contains("the time since the last key exchange"));
         }
+    });
+}
+
+/// Reads a record.
+fn read_record(stream: &mut TcpStream) -> Vec<u8> {
+    let mut record = vec![0; 2];
+    stream.read_exact(&mut record).unwrap();
+    let length = usize::from(u16::from_be_bytes([record[0], record[1]]));
+    record.resize(2 + length, 0);
+    stream.read_exact(&mut record[2..]).unwrap();
+    record
+}
+
+#[test]
+fn what_comes_right_behind_a_clients_proof_is_taken_at_once() {
+    let keys = Keys::new();
+    let server = keys.server(&[]);
+    let identity = vpn::identity::read_identity(std::path::Path::new(&keys.path("client")), || {
+        panic!("no passphrase")
+    });
+    let key = vpn::identity::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
+    let config = ClientConfig {
+        enabled: aes(),
+        kex: Kex::ALL.to_vec(),
+        identity: Some(identity.unwrap()),
+        server_key: Some(key.bytes),
+        psk: None,
+        limits: Limits::default(),
+    };
+    let (state, hello) =
+        HelloSent::start(Arc::new(config), Kex::X25519MlKem768, &mut rand::rng()).unwrap();
+    let mut stream = server.connect();
+    stream.write_all(&hello).unwrap();
+    let mut answer = Vec::new();
+    while next_length(Part::Hello, &answer).unwrap().is_none() {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    let state = state.on_first(&answer).unwrap();
+    let id = state.suite();
+    let (state, proof) = state.on_record(&read_record(&mut stream)).unwrap().accept().unwrap();
+    // A client in a hurry: it knows the keys of the session and does not wait for Ready.
+    let [secret, _] = state.key_log();
+    let secret = TrafficSecret::danger_from_bytes(*secret);
+    let mut sealer = RecordSealer::new(secret.record_keys(id).unwrap());
+    let open = sealer.seal(0x1b, b"\x07message\0\0", 1).unwrap();
+    stream.write_all(&[proof, open].concat()).unwrap();
+    let (mut session, _) = state.on_record(&read_record(&mut stream)).unwrap();
+    // Only so that its side knows of it, too; nothing more is sent.
+    session.open("message", b"").unwrap();
+    session.handle_input(&read_record(&mut stream)).unwrap();
+    assert!(matches!(session.poll_event(), Some(Event::OpenReply { status: 0, .. })));
+}
+
+#[test]
+fn what_comes_right_behind_ready_is_taken_at_once() {
+    let (client, server) = configs(Limits::default());
+    runtime().block_on(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = listener.into_std().unwrap();
+        let serving = std::thread::spawn(move || {
+            listener.set_nonblocking(false).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut hello = Vec::new();
+            while next_length(Part::Hello, &hello).unwrap().is_none() {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                hello.push(byte[0]);
+            }
+            let gated = Gated::on_hello(server, &hello).unwrap();
+            let (state, flight) = gated.respond(&mut rand::rng()).unwrap();
+            stream.write_all(&flight).unwrap();
+            let admit = |_| Decision::Admit(Ready::default());
+            let proof = read_record(&mut stream);
+            let (mut session, _, mut together) = state.on_record(&proof, admit).unwrap();
+            session.close(Alert::Draining(7)).unwrap();
+            session.take_output(&mut together);
+            stream.write_all(&together).unwrap();
+            stream
+        });
+        let stream = AsyncStream::connect(address).await.unwrap();
+        let (mut connection, _) = connected(stream, client).await;
+        // Nothing more comes: its connection stays open.
+        let stream = serving.join().unwrap();
+        let event = tokio::time::timeout(DEADLINE, connection.next()).await.unwrap();
+        assert!(matches!(event, Ok(Event::Alert(Alert::Draining(7)))), "{event:?}");
+        drop(stream);
     });
 }

@@ -106,6 +106,15 @@ impl Lines {
         self.0.recv_timeout(DEADLINE).expect("a line within the deadline")
     }
 
+    /// The next line, or none if the stream has ended.
+    pub(crate) fn next_if_any(&self) -> Option<String> {
+        match self.0.recv_timeout(DEADLINE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("neither a line nor the end in time"),
+        }
+    }
+
     /// Skips lines until one contains `part`.
     pub(crate) fn until(&self, part: &str) -> String {
         let start = Instant::now();
@@ -184,9 +193,20 @@ impl Server {
     /// The most memory the server ever had, in KiB.
     #[cfg(target_os = "linux")]
     pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory that the server has now, in KiB.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn status(&self, field: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+        let line = status.lines().find(|l| l.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }

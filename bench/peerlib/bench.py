@@ -63,7 +63,7 @@ class Bench:
             run([self.vpn, "keygen", "--out", self.folder / name, "--comment", name])
         public = (self.folder / "client.pub").read_text()
         for service in ("message", "pipe"):
-            (self.folder / f"authorized_{service}").write_text(f'permit="{service}" {public}')
+            (self.folder / f"authorized_{service}").write_text(f'permit="{service}" max-sessions=6000 {public}')
             (self.folder / f"authorized_{service}").chmod(0o600)
         self.fingerprint = run([self.vpn, "fingerprint", self.folder / "server.pub"]).split()[0]
         # Idle sessions are held without a word, and the messages of a crowd take their time.

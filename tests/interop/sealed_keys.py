@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-CLOSE_NOTIFY, ACCESS_DENIED, PROTOCOL_ERROR, BUSY, TIMEOUT, DRAINING, POLICY, REPLACED = range(8)
-ALERTS = "close_notify access_denied protocol_error busy timeout draining policy replaced".split()
+(CLOSE_NOTIFY, ACCESS_DENIED, PROTOCOL_ERROR, BUSY, TIMEOUT, DRAINING, POLICY, REPLACED, UNDELIVERED) = range(9)
+ALERTS = "close_notify access_denied protocol_error busy timeout draining policy replaced undelivered".split()
 ZERO = bytes(32)
 
 

@@ -2,7 +2,7 @@
 
 use vpn::proto::sealed::{
     Alert, ClientConfig, Decision, Part, PeerIdentity, Ready, SealedError, ServerConfig,
-    next_length,
+    Undelivered, next_length,
 };
 use vpn_suite::testkit::unhex;
 
@@ -514,7 +514,8 @@ fn client_auths() -> Vec<Case> {
         (Alert::AccessDenied, 1),
         (Alert::ProtocolError, 2),
         (Alert::Timeout, 4),
-        (Alert::Unknown(8), 8),
+        (Alert::Undelivered(Undelivered::Unspecified), 8),
+        (Alert::Unknown(9), 9),
         (Alert::Unknown(65_535), 65_535),
     ] {
         let name = format!("ClientAuth: alert {code} instead");
@@ -737,9 +738,12 @@ fn readies() -> Vec<Case> {
         (Alert::Draining(7), &[0, 5, 0, 0, 0, 7]),
         (Alert::Policy, &[0, 6]),
         (Alert::Replaced, &[0, 7]),
-        (Alert::Unknown(8), &[0, 8]),
+        (Alert::Undelivered(Undelivered::Output), &[0, 8, 1]),
+        (Alert::Undelivered(Undelivered::Input), &[0, 8, 2]),
+        (Alert::Undelivered(Undelivered::Unspecified), &[0, 8, 3, 4]),
+        (Alert::Unknown(9), &[0, 9]),
     ] {
-        let name = format!("Ready: instead the alert {alert}");
+        let name = format!("Ready: instead the alert {alert}, {payload:02x?}");
         cases.push(case(name, silent(SealedError::Alert(alert)), move || {
             readies_with(|records, _| records.padded(0x15, payload, 64))
         }));

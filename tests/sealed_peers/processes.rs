@@ -132,7 +132,7 @@ fn a_client_ends_at_once_and_says_why() {
             let names = [names(&["x"]), names(&["x"])].concat();
             Serving::accept(l).rejects(&[vec![2], names].concat())
         }),
-        ("busy", 3, "the server is busy", |l| Serving::accept(l).rejects(&[3])),
+        ("busy", 10, "the server is busy", |l| Serving::accept(l).rejects(&[3])),
         ("a share that is none", 7, "the key exchange failed", |l| {
             Serving::accept(l).says(&Answer::new(&[0; 5]).encode())
         }),

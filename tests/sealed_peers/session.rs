@@ -2,7 +2,7 @@
 
 use vpn::proto::sealed::{
     Alert, Decision, Event, Kex, KexError, KexKeyPair, Part, Ready, RecordOpener, SealedError,
-    Session, next_length,
+    Session, Undelivered, next_length,
 };
 
 use super::auth::bad_alerts;
@@ -75,6 +75,7 @@ impl Honest {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Open { .. } => self.session.reply_open(0, "")?,
+                Event::CloseRequested => self.session.close(Alert::CloseNotify)?,
                 Event::ExchangeWanted(share) => {
                     let kex = Kex::X25519MlKem768;
                     let (share, secret) = kex.respond(&share, &mut rand::rng())?;
@@ -109,7 +110,7 @@ impl Honest {
                         records.sequence = self.sent;
                         records.padded(ALERT, &code.to_be_bytes(), 64)
                     };
-                    if let Some(code) = (0..8).find(|code| seal(*code) == record) {
+                    if let Some(code) = (0..9).find(|code| seal(*code) == record) {
                         self.said = Said::Alert(code);
                     }
                 }
@@ -492,7 +493,8 @@ fn both_roles(facing: Facing) -> Vec<Case> {
         (Alert::Timeout, 4),
         (Alert::Policy, 6),
         (Alert::Replaced, 7),
-        (Alert::Unknown(8), 8),
+        (Alert::Undelivered(Undelivered::Unspecified), 8),
+        (Alert::Unknown(9), 9),
         (Alert::Unknown(0xffff), 0xffff),
     ] {
         let name = format!("to a {facing:?}: the alert {alert}");

@@ -39,7 +39,9 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         observers: watching.observers.clone(),
     };
     let runtime = runtime(Threads::One)?;
-    let (console, printer) = console(Stream::Out, Label::NONE, Unread::Waited)?;
+    // Standard output is the pipe's, if there is one.
+    let stream = if is_pipe { Stream::Err } else { Stream::Out };
+    let (console, printer) = console(stream, Label::NONE, Unread::Waited)?;
     let limits = settings.limits;
     let (texts, terminal) = source.map(|s| (s.texts, s.terminal)).unzip();
     let result = runtime.block_on(async {

@@ -12,7 +12,7 @@ use crate::identity::IdentityError;
 use crate::net::{DialError, ListenError, PumpError, SealedIoError};
 use crate::proto::sealed::{Alert, SealedError};
 use crate::proto::{HandshakeError, SessionError};
-use crate::service::ClientError;
+use crate::service::{ClientError, PipeError};
 use crate::term::{Reason, Stream, StreamError, one_line, small};
 
 /// The exit codes of the program.
@@ -166,6 +166,12 @@ impl From<StreamError> for Failure {
     }
 }
 
+impl From<PipeError> for Failure {
+    fn from(error: PipeError) -> Self {
+        Self::new(exit_of_pipe(&error), chain(&error))
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let failure = Self::new(exit_of(&error), chain(&error));
@@ -190,14 +196,29 @@ fn exit_of(error: &ClientError) -> Exit {
         ClientError::Handshake(PumpError::Io(_) | PumpError::TimedOut) => Exit::Network,
         ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
         ClientError::Session(_) => Exit::Rejected,
-        ClientError::Sealed(error) => match error {
-            SealedIoError::Io(_)
-            | SealedIoError::NoAnswer
-            | SealedIoError::Silent
-            | SealedIoError::TimedOut => Exit::Network,
-            SealedIoError::Full => Exit::Busy,
-            SealedIoError::Sealed(error) => exit_of_sealed(error),
-        },
+        ClientError::Busy(_) => Exit::Busy,
+        ClientError::NotPermitted(_) => Exit::Denied,
+        ClientError::Pipe(error) => exit_of_pipe(error),
+        ClientError::Sealed(error) => exit_of_connection(error),
+    }
+}
+
+fn exit_of_pipe(error: &PipeError) -> Exit {
+    match error {
+        PipeError::Input(_) | PipeError::Output(_) | PipeError::ReaderGone => Exit::Local,
+        PipeError::Cut(_) | PipeError::Stopped | PipeError::Undelivered { .. } => Exit::Rejected,
+        PipeError::Sealed(error) => exit_of_connection(error),
+    }
+}
+
+fn exit_of_connection(error: &SealedIoError) -> Exit {
+    match error {
+        SealedIoError::Io(_)
+        | SealedIoError::NoAnswer
+        | SealedIoError::Silent
+        | SealedIoError::TimedOut => Exit::Network,
+        SealedIoError::Full => Exit::Busy,
+        SealedIoError::Sealed(error) => exit_of_sealed(error),
     }
 }
 
@@ -214,9 +235,11 @@ fn exit_of_sealed(error: &SealedError) -> Exit {
             Alert::Busy | Alert::Draining(_) => Exit::Busy,
             Alert::Policy => Exit::Policy,
             Alert::Timeout => Exit::Network,
-            Alert::CloseNotify | Alert::ProtocolError | Alert::Replaced | Alert::Unknown(_) => {
-                Exit::Rejected
-            }
+            Alert::CloseNotify
+            | Alert::ProtocolError
+            | Alert::Replaced
+            | Alert::Undelivered(_)
+            | Alert::Unknown(_) => Exit::Rejected,
         },
         SealedError::BadRecord
         | SealedError::Cut
@@ -297,7 +320,7 @@ mod tests {
 
     use super::*;
     use crate::proto::classic::{Advice, LineEnd};
-    use crate::proto::sealed::KexError;
+    use crate::proto::sealed::{KexError, Undelivered};
     use crate::service::{ConsoleClosed, Untrusted};
     use crate::term::Stream;
 
@@ -411,6 +434,19 @@ mod tests {
             (alert(Alert::CloseNotify), Exit::Rejected),
             (alert(Alert::ProtocolError), Exit::Rejected),
             (alert(Alert::Replaced), Exit::Rejected),
+            (alert(Alert::Undelivered(Undelivered::Output)), Exit::Rejected),
+            (ClientError::Busy(text()), Exit::Busy),
+            (ClientError::NotPermitted(text()), Exit::Denied),
+            (PipeError::Input(system()).into(), Exit::Local),
+            (PipeError::Output(system()).into(), Exit::Local),
+            (PipeError::ReaderGone.into(), Exit::Local),
+            (PipeError::Cut(system()).into(), Exit::Rejected),
+            (PipeError::Stopped.into(), Exit::Rejected),
+            (
+                PipeError::Undelivered { by: "the server", what: Undelivered::Output }.into(),
+                Exit::Rejected,
+            ),
+            (PipeError::Sealed(SealedIoError::Silent).into(), Exit::Network),
             (alert(Alert::Unknown(99)), Exit::Rejected),
         ]
     }

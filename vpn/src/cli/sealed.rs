@@ -157,7 +157,7 @@ pub(super) fn client(
         identity,
         server_key,
         psk,
-        limits: Limits::default(),
+        limits: Limits::rekeying(settings.limits.rekey.0, settings.limits.rekey.1),
     };
     Ok(Some(SealedClient {
         config: Arc::new(config),

@@ -73,9 +73,13 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     });
     runtime.shutdown_background();
     watching.finish(Some(LAST_LINES));
-    printer.finish(Some(LAST_LINES))?;
-    if let Some(Err(words)) = ended.get() {
-        return Err(Failure::new(Exit::Rejected, words));
+    let printed = printer.finish(Some(LAST_LINES));
+    if let Some(Err(error)) = ended.result() {
+        return Err(error.into());
+    }
+    if stream == Stream::Out {
+        // Lines beside a pipe may be lost.
+        printed?;
     }
     result
 }

@@ -224,6 +224,18 @@ impl Settings {
             let handshake = &mut limits.sealed_handshake;
             seconds(&l.sealed_handshake_seconds, "sealed_handshake_seconds", 1, handshake)?;
             seconds(&l.keepalive_seconds, "keepalive_seconds", 1, &mut limits.keepalive)?;
+            if let Some(n) =
+                number(l.message_memory.as_ref(), "message_memory", 4_194_304..=1 << 36)?
+            {
+                limits.message_memory = to_usize(n);
+            }
+            // Never later than the profile wants.
+            if let Some(n) = number(l.rekey_bytes.as_ref(), "rekey_bytes", 65_536..=1 << 36)? {
+                limits.rekey.0 = Some(n);
+            }
+            if let Some(s) = number(l.rekey_seconds.as_ref(), "rekey_seconds", 1..=3600)? {
+                limits.rekey.1 = Some(Duration::from_secs(s));
+            }
             let sources = &mut limits.sources;
             let SourceLimits { penalty_authentication, penalty_none, .. } = sources;
             let key = "penalty_authentication_seconds";
@@ -311,6 +323,12 @@ impl PipeEnd {
         ("discard", Self::Discard),
         ("generate", Self::Generate),
     ];
+
+    /// The name of the service.
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.iter().find(|(_, end)| *end == self);
+        named.map_or("", |(name, _)| name)
+    }
 
     /// The one of that name.
     pub fn from_name(name: &str) -> Option<Self> {

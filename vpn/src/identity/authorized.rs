@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::keys::PublicKey;
 use super::{IdentityError, check_mode};
 use crate::net::Network;
+use crate::net::limits::SESSIONS_OF_A_KEY;
 
 /// The file; it is read anew for every client.
 #[derive(Clone, Debug)]
@@ -30,7 +31,11 @@ pub struct Grant {
 
 impl Default for Grant {
     fn default() -> Self {
-        Self { permit: vec!["message".to_owned()], max_sessions: None, comment: String::new() }
+        Self {
+            permit: vec!["message".to_owned()],
+            max_sessions: Some(SESSIONS_OF_A_KEY),
+            comment: String::new(),
+        }
     }
 }
 

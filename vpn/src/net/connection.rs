@@ -1,6 +1,5 @@
 //! An established session of the sealed profile and its socket.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -32,12 +31,14 @@ const QUIET: Duration = Duration::from_secs(1);
 pub struct SealedConnection {
     stream: TcpStream,
     session: Session,
-    events: VecDeque<Event>,
     /// What is sealed and not yet sent, and how much of it is.
     output: Vec<u8>,
     sent: usize,
-    /// How much is read at once.
+    /// Why nothing can be sent any more. The peer may have said why before, so reading goes on.
+    broken: Option<io::Error>,
+    /// How much is read at once, and the most of it; `None` for whole batches.
     read: usize,
+    read_most: Option<usize>,
     pool: DhPool,
     source: Source,
     work: Option<Work>,
@@ -88,7 +89,15 @@ enum Woken {
 }
 
 impl SealedConnection {
-    pub(super) fn new(stream: TcpStream, session: Session, place: Place<'_>) -> Self {
+    /// What came behind the handshake, in the same read, is taken at once.
+    pub(super) fn new(
+        stream: TcpStream,
+        mut session: Session,
+        behind: &[u8],
+        place: Place<'_>,
+    ) -> Self {
+        // The session repeats an error, after the events that came before it.
+        let _ = session.handle_input(behind);
         let now = Instant::now();
         let alive = socket2::TcpKeepalive::new().with_time(super::limits::KEEPALIVE);
         if let Err(error) = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive) {
@@ -98,10 +107,11 @@ impl SealedConnection {
         Self {
             stream,
             session,
-            events: VecDeque::new(),
             output: Vec::new(),
             sent: 0,
+            broken: None,
             read: READ,
+            read_most: None,
             pool: place.pool.clone(),
             source: place.source,
             work: None,
@@ -120,6 +130,13 @@ impl SealedConnection {
     /// same.
     pub fn pause_reading(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
+    }
+
+    /// Reads at most so much at once from now on, for services that do not move much: a session holds a
+    /// few times that in memory.
+    pub fn read_at_most(&mut self, bytes: usize) {
+        self.read_most = Some(bytes);
+        self.session.expect_pieces(bytes);
     }
 
     /// Sends a ping whenever nothing was sent for this long, as a server may wish in its Ready.
@@ -170,15 +187,13 @@ impl SealedConnection {
 
     async fn advance_unless_over(&mut self) -> Result<Moved, SealedIoError> {
         loop {
+            // The session keeps its events, so that none can wait for more bytes to come.
             while !self.is_paused
-                && let Some(event) = self.events.pop_front()
+                && let Some(event) = self.session.poll_event()
             {
                 if let Some(event) = self.tend(event) {
                     return Ok(Moved::Event(event));
                 }
-            }
-            if self.has_ended && !self.is_paused && self.session.is_closed() {
-                return Ok(Moved::Event(Event::Closed));
             }
             let now = Instant::now();
             self.on_time(now)?;
@@ -191,13 +206,13 @@ impl SealedConnection {
             // goes on while its records wait for our computation.
             let is_reading = !self.is_paused
                 && !self.has_ended
-                && unsent <= MOST_UNSENT
+                && (unsent <= MOST_UNSENT || self.broken.is_some())
                 && !self.session.has_backlog();
-            let interest = match (is_reading, unsent) {
-                (true, 0) => Some(Interest::READABLE),
-                (true, _) => Some(Interest::READABLE | Interest::WRITABLE),
-                (false, 0) => None,
-                (false, _) => Some(Interest::WRITABLE),
+            let interest = match (is_reading, unsent > 0 && self.broken.is_none()) {
+                (true, false) => Some(Interest::READABLE),
+                (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+                (false, false) => None,
+                (false, true) => Some(Interest::WRITABLE),
             };
             let due = self.due();
             let (stream, work) = (&self.stream, &mut self.work);
@@ -242,10 +257,17 @@ impl SealedConnection {
 
     /// Hands the socket what it takes; whether that was all.
     fn send(&mut self) -> Result<bool, SealedIoError> {
+        if self.broken.is_some() {
+            return match self.has_ended {
+                false => Ok(false),
+                true => Err(self.broken.take().unwrap_or(io::ErrorKind::BrokenPipe.into()).into()),
+            };
+        }
         match self.stream.try_write(&self.output[self.sent..]) {
             Ok(written) => self.sent += written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+            // What the peer said before it went is still to be read.
+            Err(error) => self.broken = Some(error),
         }
         Ok(self.is_flushed())
     }
@@ -316,7 +338,6 @@ impl SealedConnection {
             }
             Computed::Secret(secret) => {
                 let result = self.session.finish_exchange(&secret?);
-                self.take_events();
                 log::debug!("a fresh key exchange is over");
                 result
             }
@@ -344,7 +365,8 @@ impl SealedConnection {
     /// Reads what is there.
     fn receive(&mut self) -> Result<(), SealedIoError> {
         // Batches stay in step with the sender's, which are as long as ours.
-        let most = self.session.batch_length();
+        let batch = self.session.batch_length();
+        let most = self.read_most.map_or(batch, |most| most.min(batch));
         let input = self.session.input_buffer();
         let want = self.read.min(most.saturating_sub(input.len())).max(1);
         input.reserve_exact(want);
@@ -364,21 +386,10 @@ impl SealedConnection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        self.take_events();
         match result {
             // What came before the error comes first; the session repeats the error then.
-            Err(error) if self.events.is_empty() => Err(error.into()),
-            Ok(()) if self.events.is_empty() && self.session.is_closed() => {
-                self.events.push_back(Event::Closed);
-                Ok(())
-            }
+            Err(error) if !self.session.has_event() => Err(error.into()),
             _ => Ok(()),
-        }
-    }
-
-    fn take_events(&mut self) {
-        while let Some(event) = self.session.poll_event() {
-            self.events.push_back(event);
         }
     }
 
@@ -426,13 +437,16 @@ impl SealedConnection {
         }
     }
 
-    /// Ends the session properly, and waits a moment for the peer to say the same.
+    /// Says that it was the end, or answers the peer that says so; waits a moment for the peer to say
+    /// the same.
     ///
     /// # Errors
     ///
     /// If the peer did not.
-    pub async fn close(self) -> Result<(), SealedIoError> {
-        timeout(FAREWELL, self.close_when_peer_does()).await.map_err(|_| SealedIoError::TimedOut)?
+    pub async fn close(mut self, within: Duration) -> Result<(), SealedIoError> {
+        let closed = timeout(within, self.say_and_hear_the_end()).await;
+        super::farewell(self.stream).await;
+        closed.unwrap_or(Err(SealedError::Cut.into()))
     }
 
     /// As [`SealedConnection::close`], for as long as it takes the peer to take what it was sent.
@@ -441,17 +455,17 @@ impl SealedConnection {
     ///
     /// As [`SealedConnection::close`].
     pub async fn close_when_peer_does(mut self) -> Result<(), SealedIoError> {
-        self.session.close(Alert::CloseNotify)?;
-        let answered = async {
-            while !self.session.is_closed() {
-                self.next().await?;
-            }
-            self.flush().await?;
-            Ok(())
-        };
-        let result = answered.await;
+        let closed = self.say_and_hear_the_end().await;
         super::farewell(self.stream).await;
-        result
+        closed
+    }
+
+    async fn say_and_hear_the_end(&mut self) -> Result<(), SealedIoError> {
+        self.session.close(Alert::CloseNotify)?;
+        while !self.session.is_closed() {
+            self.next().await?;
+        }
+        Ok(self.flush().await?)
     }
 
     /// Ends the session for a reason.

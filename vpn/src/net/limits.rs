@@ -55,6 +55,14 @@ pub const SOURCES: usize = 65_536;
 pub const GATES: usize = 16_384;
 /// The time that [`NEW_PER_MINUTE`] is about.
 pub const MINUTE: Duration = Duration::from_secs(60);
+/// Memory for long messages of sealed sessions, of all of them together, in bytes.
+pub const MESSAGE_MEMORY: usize = 64 * 1024 * 1024;
+/// A long message that is not there in this time ends its session: others wait for its memory.
+pub const MESSAGE_TIME: Duration = Duration::from_secs(60);
+/// How much a session of messages reads at once; it holds a few times that.
+pub const MESSAGE_READ: usize = 32 * 1024;
+/// Sessions at once of a client's key that `authorized_clients` does not limit otherwise.
+pub const SESSIONS_OF_A_KEY: usize = 128;
 /// After how long without a record of its own a client of the sealed profile sends a ping.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// A peer that was to send pings and was not heard of for this many times that long is gone.
@@ -83,6 +91,11 @@ pub struct Limits {
     pub sealed_handshake: Duration,
     /// See [`KEEPALIVE`].
     pub keepalive: Duration,
+    /// See [`MESSAGE_MEMORY`].
+    pub message_memory: usize,
+    /// When a client makes fresh keys, if earlier than the sealed profile wants: after so many bytes both
+    /// ways, and after so much time.
+    pub rekey: (Option<u64>, Option<Duration>),
     /// What each source may do.
     pub sources: SourceLimits,
 }
@@ -100,6 +113,8 @@ impl Default for Limits {
             first_byte: FIRST_BYTE,
             sealed_handshake: SEALED_HANDSHAKE,
             keepalive: KEEPALIVE,
+            message_memory: MESSAGE_MEMORY,
+            rekey: (None, None),
             sources: SourceLimits::DEFAULT,
         }
     }

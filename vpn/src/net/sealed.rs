@@ -118,13 +118,13 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
         log_keys(&LoggedSecrets { client_random, labels: SESSION, secrets });
         write(&mut stream, &record).await?;
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
-        let (mut session, ready) = state.on_record(&record).map_err(SealedIoError::Sealed)?;
-        session.handle_input(&input).map_err(SealedIoError::Sealed)?;
-        Ok((session, ready))
+        let (session, ready) = state.on_record(&record).map_err(SealedIoError::Sealed)?;
+        Ok((session, ready, input))
     };
-    let result = timeout_at(place.deadline.into(), handshake).await;
-    let (session, ready): (Session, Ready) = result.map_err(|_| SealedIoError::TimedOut)??;
-    Ok((SealedConnection::new(stream, session, place), ready))
+    let result: Result<Result<(Session, Ready, Vec<u8>), E>, _> =
+        timeout_at(place.deadline.into(), handshake).await;
+    let (session, ready, behind) = result.map_err(|_| SealedIoError::TimedOut)??;
+    Ok((SealedConnection::new(stream, session, &behind, place), ready))
 }
 
 /// Whether the server closed without a word; whether it read our words before does not matter.
@@ -189,12 +189,11 @@ pub async fn accept_sealed(
         drop(flight);
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
         match state.on_record(&record, decide) {
-            Ok((mut session, client, ready)) => {
+            Ok((session, client, ready)) => {
                 let secrets = session.traffic_secrets();
                 log_keys(&LoggedSecrets { client_random, labels: SESSION, secrets });
                 write(&mut stream, &ready).await?;
-                session.handle_input(&input)?;
-                Ok((session, client))
+                Ok((session, client, input))
             }
             Err(refusal) => {
                 if let Some(answer) = refusal.answer {
@@ -205,7 +204,9 @@ pub async fn accept_sealed(
         }
     };
     match timeout_at(place.deadline.into(), handshake).await {
-        Ok(Ok((session, client))) => Ok((SealedConnection::new(stream, session, place), client)),
+        Ok(Ok((session, client, behind))) => {
+            Ok((SealedConnection::new(stream, session, &behind, place), client))
+        }
         Ok(Err(error)) => {
             super::farewell(stream).await;
             Err(error)

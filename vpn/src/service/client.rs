@@ -10,6 +10,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::console::{Console, ConsoleClosed};
 use super::observe::{Observers, Watch};
+use super::pipe::PipeError;
 use super::sealed::Untrusted;
 use crate::net::limits::{HANDSHAKE, Limits, REPLY};
 use crate::net::{
@@ -342,6 +343,9 @@ pub enum ClientError {
         /// The setting.
         advice: Box<Advice>,
     },
+    /// The server has no room now.
+    #[error("the server is busy: {0}")]
+    Busy(String),
     /// Standard output is closed.
     #[error(transparent)]
     Console(#[from] ConsoleClosed),
@@ -363,6 +367,12 @@ pub enum ClientError {
     /// The server stays silent.
     #[error("no reply within {} seconds", .0.as_secs())]
     NoReply(Duration),
+    /// The server does not let us have the service.
+    #[error("the server refuses the service: {0}")]
+    NotPermitted(String),
+    /// The pipe ended before its end.
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
     /// The sealed session is over, or there is none.
     #[error(transparent)]
     Sealed(#[from] SealedIoError),

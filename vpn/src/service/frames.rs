@@ -15,6 +15,12 @@ pub(super) struct Frames(Zeroizing<Vec<u8>>);
 #[error("a message of {0} bytes, and {LONGEST} is the most")]
 pub(super) struct TooLong(usize);
 
+impl TooLong {
+    pub(super) fn of(message: &[u8]) -> Self {
+        Self(message.len())
+    }
+}
+
 impl Frames {
     pub(super) fn push(&mut self, data: &[u8]) {
         self.0.extend_from_slice(data);
@@ -34,9 +40,58 @@ impl Frames {
         self.0.drain(..end);
         Ok(Some(message))
     }
+}
 
+/// Takes messages out of a stream in any slicing without keeping more of it than the message that is
+/// not there yet.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    header: Vec<u8>,
+    /// What is there of the message, once its length is known.
+    message: Option<(usize, Zeroizing<Vec<u8>>)>,
+}
+
+/// What [`Incoming::take`] came upon.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// A message of this length follows; nothing of it is kept yet.
+    Begins(usize),
+    /// A whole message.
+    Message(Zeroizing<Vec<u8>>),
+}
+
+impl Incoming {
+    /// Takes bytes off `data`, up to the next thing to tell; none if all of them are used up.
+    pub(super) fn take(&mut self, data: &mut &[u8]) -> Result<Option<Piece>, TooLong> {
+        let Some((length, message)) = &mut self.message else {
+            let count = data.len().min(HEADER - self.header.len());
+            self.header.extend_from_slice(&data[..count]);
+            *data = &data[count..];
+            let Some(header) = self.header.first_chunk::<HEADER>() else { return Ok(None) };
+            let length = u32::from_be_bytes(*header) as usize;
+            if length > LONGEST {
+                return Err(TooLong(length));
+            }
+            self.header.clear();
+            self.message = Some((length, Zeroizing::default()));
+            return Ok(Some(Piece::Begins(length)));
+        };
+        let count = data.len().min(*length - message.len());
+        if message.capacity() == 0 {
+            // Once and for all, so that no copy of it stays behind.
+            message.reserve_exact(*length);
+        }
+        message.extend_from_slice(&data[..count]);
+        *data = &data[count..];
+        if message.len() < *length {
+            return Ok(None);
+        }
+        Ok(self.message.take().map(|(_, message)| Piece::Message(message)))
+    }
+
+    /// Whether nothing of a message is there.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.header.is_empty() && self.message.is_none()
     }
 }
 
@@ -68,8 +123,32 @@ mod tests {
                 }
             }
             assert_eq!(got, [b"hello".to_vec(), Vec::new(), vec![7; 300]]);
-            assert!(frames.is_empty());
         }
+    }
+
+    #[test]
+    fn messages_are_taken_in_any_slicing_and_announced_before_they_are_kept() {
+        let stream = [framed(b"hello").unwrap(), framed(b"").unwrap(), framed(&[7; 300]).unwrap()];
+        let stream: Vec<u8> = stream.iter().flat_map(|f| f.to_vec()).collect();
+        for size in [1, 3, stream.len()] {
+            let mut incoming = Incoming::default();
+            let (mut begun, mut got) = (Vec::new(), Vec::new());
+            for piece in stream.chunks(size) {
+                let mut rest = piece;
+                while let Some(piece) = incoming.take(&mut rest).unwrap() {
+                    match piece {
+                        Piece::Begins(length) => begun.push(length),
+                        Piece::Message(message) => got.push(message.to_vec()),
+                    }
+                }
+                assert!(rest.is_empty());
+            }
+            assert_eq!(begun, [5, 0, 300]);
+            assert_eq!(got, [b"hello".to_vec(), Vec::new(), vec![7; 300]]);
+            assert!(incoming.is_empty());
+        }
+        let mut long = &[0, 0x10, 0, 1][..];
+        assert_eq!(Incoming::default().take(&mut long).unwrap_err(), TooLong(LONGEST + 1));
     }
 
     #[test]

@@ -1,13 +1,22 @@
 //! The pipe service: two byte streams over a sealed session, each with an end of its own.
+//!
+//! Success is a promise: each side says close_notify only when it has written and flushed everything
+//! that it received, and counts as done only when it has heard the same of the other side.
 
-use super::streams::{Drain, Feed};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::streams::{Drain, Feed, Given, Stdio};
 use crate::net::{Moved, SealedConnection, SealedIoError};
-use crate::proto::sealed::{Event, SealedError};
+use crate::proto::sealed::{Alert, Event, SealedError, Undelivered};
 
 /// The name of the service.
 pub(super) const PIPE: &str = "pipe";
 
-/// Moves bytes both ways until both directions have come to their ends.
+/// Moves bytes both ways until both directions have come to their ends and everything that the peer
+/// sent is written and flushed.
 ///
 /// Neither direction waits for the other: while nobody takes what the peer sent, what we have to say
 /// still goes out.
@@ -21,9 +30,16 @@ pub(super) async fn join(
     mut output: Drain,
 ) -> Result<(), PipeError> {
     let (mut has_ended, mut peer_has_ended) = (false, false);
+    let mut is_written = false;
     // What the peer sent last and nobody has taken yet; nothing more is read meanwhile.
     let mut untaken = None;
-    while !(has_ended && peer_has_ended && untaken.is_none() && connection.is_flushed()) {
+    loop {
+        if peer_has_ended && untaken.is_none() {
+            output.end();
+        }
+        if has_ended && is_written && connection.is_flushed() {
+            return Ok(());
+        }
         connection.pause_reading(untaken.is_some());
         while let Some(used) = output.used() {
             connection.recycle(used);
@@ -45,35 +61,222 @@ pub(super) async fn join(
                 }
                 connection.stage();
             }
-            is_taken = output.take(&mut untaken), if untaken.is_some() => {
-                if !is_taken {
-                    let error = output.finish().await.err();
-                    let gone = || std::io::ErrorKind::BrokenPipe.into();
-                    return Err(PipeError::Output(error.unwrap_or_else(gone)));
+            given = output.give(&mut untaken), if !is_written => {
+                match given.map_err(PipeError::of_output)? {
+                    Given::Taken => {}
+                    Given::Finished => is_written = true,
                 }
             }
             moved = connection.advance() => match moved? {
                 Moved::Event(Event::Data(data)) => untaken = Some(data),
                 Moved::Event(Event::Eof) => peer_has_ended = true,
-                Moved::Event(Event::Closed) => {
+                // It has all that we sent; it waits for our word until what it sent is written.
+                Moved::Event(Event::CloseRequested) if has_ended && peer_has_ended => {}
+                Moved::Event(Event::CloseRequested | Event::Closed) => {
                     return Err(SealedIoError::Sealed(SealedError::Cut).into());
                 }
-                Moved::Event(Event::Alert(alert)) => log::warn!("the peer says: {alert}"),
+                Moved::Event(Event::Alert(alert)) => log::info!("the peer says: {alert}"),
                 Moved::Event(_) | Moved::Sent => {}
             },
         }
     }
-    connection.pause_reading(false);
-    output.finish().await.map_err(PipeError::Output)
 }
 
 /// Why a pipe ended before its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PipeError {
-    #[error("cannot read standard input: {0}")]
-    Input(std::io::Error),
-    #[error("cannot write standard output: {0}")]
-    Output(std::io::Error),
-    #[error("{0}")]
-    Sealed(#[from] SealedIoError),
+pub enum PipeError {
+    /// The connection was lost, and nobody knows what arrived.
+    #[error("the connection was cut: not everything was handed over")]
+    Cut(#[source] io::Error),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot write standard output")]
+    Output(#[source] io::Error),
+    /// Whoever reads our standard output does so no more.
+    #[error("the reader of standard output has gone before it had everything")]
+    ReaderGone,
+    /// The session ended.
+    #[error(transparent)]
+    Sealed(SealedIoError),
+    /// The pipe was given up before its end, for a reason of this side.
+    #[error("the pipe was cut off: not everything was handed over")]
+    Stopped,
+    /// The peer says that it could not hand over everything.
+    #[error("{}", undelivered(.by, *.what))]
+    Undelivered {
+        /// The peer.
+        by: &'static str,
+        /// What it could not hand over.
+        what: Undelivered,
+    },
+}
+
+impl PipeError {
+    fn of_output(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::Output(error),
+        }
+    }
+
+    /// Names the peer.
+    pub(super) fn said_by(self, peer: &'static str) -> Self {
+        match self {
+            Self::Undelivered { what, .. } => Self::Undelivered { by: peer, what },
+            error => error,
+        }
+    }
+
+    /// What the peer is to be told, if it is not the peer that told us.
+    pub(super) fn alert(&self) -> Alert {
+        match self {
+            Self::Input(_) => Alert::Undelivered(Undelivered::Input),
+            Self::Output(_) | Self::ReaderGone => Alert::Undelivered(Undelivered::Output),
+            Self::Cut(_) | Self::Stopped | Self::Undelivered { .. } => {
+                Alert::Undelivered(Undelivered::Unspecified)
+            }
+            // A session that has failed by itself has said its last words already.
+            Self::Sealed(_) => Alert::ProtocolError,
+        }
+    }
+}
+
+impl From<SealedIoError> for PipeError {
+    fn from(error: SealedIoError) -> Self {
+        match error {
+            SealedIoError::Io(error) => Self::Cut(error),
+            SealedIoError::Sealed(SealedError::Alert(Alert::Undelivered(what))) => {
+                Self::Undelivered { by: "the other side", what }
+            }
+            error => Self::Sealed(error),
+        }
+    }
+}
+
+fn undelivered(by: &str, what: Undelivered) -> String {
+    match what {
+        Undelivered::Output => {
+            format!("{by} could not write to its standard output everything that we sent")
+        }
+        Undelivered::Input => {
+            format!("{by} could not read all of its standard input: what came here is incomplete")
+        }
+        Undelivered::Unspecified => format!("{by} says that not everything was handed over"),
+    }
+}
+
+/// Standard input and output of a server and how its pipe ended: they exist once, and one session has
+/// all of them.
+#[derive(Clone, Debug, Default)]
+pub struct PipeOutcome(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    has_ended: Notify,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Free,
+    Taken,
+    Ended(Option<Result<(), PipeError>>),
+}
+
+/// Why a session does not get the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PipeTaken {
+    #[error("the server's pipe is in use by another client")]
+    InUse,
+    #[error("the server's pipe has served its one session, and the server is about to end")]
+    Used,
+}
+
+impl PipeOutcome {
+    /// Takes the pipe, before anything is read or written.
+    pub(super) fn take(&self) -> Result<PipeOwner, PipeTaken> {
+        let mut state = self.state();
+        match *state {
+            State::Free => {}
+            State::Taken => return Err(PipeTaken::InUse),
+            State::Ended(_) => return Err(PipeTaken::Used),
+        }
+        *state = State::Taken;
+        drop(state);
+        Ok(PipeOwner { outcome: self.clone(), result: Err(PipeError::Stopped) })
+    }
+
+    /// Returns once the session has ended.
+    pub async fn wait(&self) {
+        self.0.has_ended.notified().await;
+    }
+
+    /// How it ended, if there was one; it is told once.
+    pub fn result(&self) -> Option<Result<(), PipeError>> {
+        match &mut *self.state() {
+            State::Free => None,
+            // Its session was cut off with everything else.
+            State::Taken => Some(Err(PipeError::Stopped)),
+            State::Ended(result) => result.take(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The session that has the pipe. However it goes, the pipe has ended then, and anything but a proper
+/// end is a failure.
+#[derive(Debug)]
+pub(super) struct PipeOwner {
+    outcome: PipeOutcome,
+    result: Result<(), PipeError>,
+}
+
+impl PipeOwner {
+    /// Standard input and output, once.
+    pub(super) fn open(&self) -> Result<(Feed, Drain), PipeError> {
+        Stdio::take().map(Stdio::open).ok_or(PipeError::Stopped)
+    }
+
+    /// Says how it ended.
+    pub(super) fn end(mut self, result: Result<(), PipeError>) {
+        self.result = result;
+    }
+}
+
+impl Drop for PipeOwner {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        *self.outcome.state() = State::Ended(Some(result));
+        self.outcome.0.has_ended.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_has_one_owner_and_is_not_handed_on() {
+        let outcome = PipeOutcome::default();
+        assert!(outcome.result().is_none());
+        let owner = outcome.take().unwrap();
+        assert_eq!(outcome.take().unwrap_err(), PipeTaken::InUse);
+        owner.end(Ok(()));
+        assert_eq!(outcome.take().unwrap_err(), PipeTaken::Used);
+        assert!(matches!(outcome.result(), Some(Ok(()))));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_dropped_has_failed() {
+        let outcome = PipeOutcome::default();
+        drop(outcome.take().unwrap());
+        outcome.wait().await;
+        assert!(matches!(outcome.result(), Some(Err(PipeError::Stopped))));
+    }
 }

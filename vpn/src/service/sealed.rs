@@ -1,36 +1,47 @@
 //! The message service over sealed sessions, both ends of it (PROTOCOL.md §4.9).
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 use super::client::{ClientError, ClientOptions, Output, QUIT, Said, Texts};
 use super::console::{Console, ConsoleClosed};
-use super::frames::{Frames, LONGEST, TooLong, framed};
+use super::frames::{Frames, Incoming, LONGEST, Piece, TooLong, framed};
 use super::keylog::KeyLog;
-use super::message::reversed;
-use super::pipe::{PIPE, PipeError, join};
-use super::streams::{Drain, Feed};
+use super::memory::{FREE, MessageMemory};
+use super::message::{Reversal, reversed};
+use super::pipe::{PIPE, PipeError, PipeOutcome, PipeOwner, PipeTaken, join};
+use super::streams::{Drain, Feed, Stdio};
 use crate::config::PipeEnd;
 use crate::identity::{AuthorizedClients, Grant, fingerprint};
-use crate::net::limits::{Limits, REPLY};
+use crate::net::limits::{FAREWELL, Limits, MESSAGE_READ, MESSAGE_TIME, REPLY, SHUTDOWN};
 use crate::net::{
     Admission, DhPool, Guard, LoggedSecrets, Offence, Place, SealedConnection, SealedIoError,
     SeenGates, Shutdown, Source, Step, accept_sealed, connect, connect_sealed, endpoint,
 };
 use crate::proto::sealed::{
     Alert, ClientConfig, Decision, Event, PeerIdentity, Ready, SealedError, ServerConfig,
+    Undelivered,
 };
 use crate::proto::{Printable, SessionError};
 
 /// Whoever thinks longer than this about a server's key may find that it has not waited.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Statuses of an answer to Open, besides 0 for yes.
+const NOT_PERMITTED: u8 = 1;
+const BUSY: u8 = 2;
+/// How long a pipe may go on when the server was told to stop; what it says then has to arrive before
+/// [`SHUTDOWN`] is over.
+const PIPE_GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
+/// How much of a long answer is sealed at once.
+const ANSWER_PIECE: usize = 64 * 1024;
+/// Why a session ends with its server.
+const STOPPING: &str = "closed, the server is stopping";
 /// The name of the message service.
 const MESSAGE: &str = "message";
 
@@ -159,7 +170,7 @@ pub async fn run_sealed_client(
             }
             Said::Failed(error) => {
                 // What was sent was answered; the session ends as it should.
-                connection.close().await?;
+                connection.close(REPLY).await?;
                 return Err(ClientError::Input(error));
             }
         }
@@ -172,40 +183,50 @@ pub async fn run_sealed_client(
             _ => {}
         }
     }
-    connection.close().await?;
+    connection.close(REPLY).await?;
     Ok(())
 }
 
 /// Asks for a service.
 async fn open(connection: &mut SealedConnection, service: &str) -> Result<(), ClientError> {
     connection.session().open(service, b"").map_err(SealedIoError::Sealed)?;
-    match next_event(connection).await? {
-        Event::OpenReply { status: 0, .. } => Ok(()),
-        Event::OpenReply { text, .. } => {
-            Err(SessionError::Refused { text: text.into_bytes() }.into())
+    match next_event(connection).await {
+        Ok(Event::OpenReply { status: 0, .. }) => Ok(()),
+        Ok(Event::OpenReply { status: BUSY, text }) => Err(ClientError::Busy(said(&text))),
+        Ok(Event::OpenReply { text, .. }) => Err(ClientError::NotPermitted(said(&text))),
+        Err(ClientError::Sealed(SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)))) => {
+            Err(ClientError::Busy("it closed the session before it opened a service".to_owned()))
         }
-        _ => Err(unexpected()),
+        Err(error) => Err(error),
+        Ok(_) => Err(unexpected()),
     }
+}
+
+/// What the server says, made fit for a terminal.
+fn said(text: &str) -> String {
+    Printable(text.as_bytes()).to_string()
 }
 
 /// Joins standard input and output to the server's end of a pipe.
 async fn run_pipe(mut connection: SealedConnection) -> Result<(), ClientError> {
+    // First, so that nothing of standard input is read for a server that does not want it.
     open(&mut connection, PIPE).await?;
-    let joined = join(&mut connection, Feed::stdin(), Drain::stdout()).await;
-    match joined {
-        // The server says that it is the end once it has passed on everything.
-        Ok(()) => Ok(connection.close_when_peer_does().await?),
-        Err(PipeError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            // Whoever reads has enough.
-            connection.abort(Alert::CloseNotify).await;
-            Ok(())
+    let joined = match Stdio::take() {
+        Some(stdio) => {
+            let (input, output) = stdio.open();
+            join(&mut connection, input, output).await
         }
-        Err(PipeError::Input(error) | PipeError::Output(error)) => {
-            connection.abort(Alert::CloseNotify).await;
-            Err(ClientError::Input(error))
+        None => Err(PipeError::Stopped),
+    };
+    let ended = match joined {
+        // We have passed on everything, and the server says when it has.
+        Ok(()) => connection.close_when_peer_does().await.map_err(PipeError::from),
+        Err(error) => {
+            connection.abort(error.alert()).await;
+            Err(error)
         }
-        Err(PipeError::Sealed(error)) => Err(error.into()),
-    }
+    };
+    Ok(ended.map_err(|error| error.said_by("the server"))?)
 }
 
 /// What a client does with its session.
@@ -236,7 +257,7 @@ async fn next_event(connection: &mut SealedConnection) -> Result<Event, ClientEr
             match connection.next().await? {
                 Event::Alert(alert) => log::warn!("the server says: {alert}"),
                 Event::Pong(_) => {}
-                Event::Closed => {
+                Event::CloseRequested | Event::Closed => {
                     return Err(SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)));
                 }
                 event => return Ok(event),
@@ -270,7 +291,7 @@ async fn watch(connection: &mut SealedConnection) -> ClientError {
     loop {
         match connection.next().await {
             Ok(Event::Alert(alert)) => log::warn!("the server says: {alert}"),
-            Ok(Event::Closed) => {
+            Ok(Event::CloseRequested | Event::Closed) => {
                 return SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)).into();
             }
             Ok(_) => return unexpected(),
@@ -282,7 +303,7 @@ async fn watch(connection: &mut SealedConnection) -> ClientError {
 async fn reply(
     connection: &mut SealedConnection,
     frames: &mut Frames,
-) -> Result<zeroize::Zeroizing<Vec<u8>>, ClientError> {
+) -> Result<Zeroizing<Vec<u8>>, ClientError> {
     loop {
         let message = frames.next().map_err(|_| SealedError::Malformed("length of a reply"));
         if let Some(message) = message.map_err(SealedIoError::Sealed)? {
@@ -308,41 +329,11 @@ pub struct SealedServer {
     seen: SeenGates,
     pipe: PipeEnd,
     outcome: PipeOutcome,
+    memory: MessageMemory,
 }
 
-/// How the one session of a server with a pipe ended: the words of an error, or nothing; and who
-/// waits for it.
-#[derive(Clone, Debug, Default)]
-pub struct PipeOutcome(Arc<PipeEnded>);
-
-#[derive(Debug, Default)]
-struct PipeEnded {
-    result: Mutex<Option<Result<(), String>>>,
-    notify: Notify,
-}
-
-impl PipeOutcome {
-    /// From here on everything but a proper end is a failure.
-    fn begin(&self) {
-        let cut = Err("the pipe was cut off".to_owned());
-        *self.0.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
-    }
-
-    fn set(&self, result: Result<(), String>) {
-        *self.0.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        self.0.notify.notify_one();
-    }
-
-    /// Returns once the session has ended.
-    pub async fn wait(&self) {
-        self.0.notify.notified().await;
-    }
-
-    /// How it ended, if there was one.
-    pub fn get(&self) -> Option<Result<(), String>> {
-        self.0.result.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
+/// Stands for the PSKs where sessions are counted; no key is all zeros.
+const PSKS: [u8; 32] = [0; 32];
 
 /// Counts a session of a key as long as it lives.
 #[derive(Debug)]
@@ -384,6 +375,7 @@ impl SealedServer {
             seen: SeenGates::default(),
             pipe: PipeEnd::None,
             outcome: PipeOutcome::default(),
+            memory: MessageMemory::new(limits.message_memory),
         }
     }
 
@@ -457,8 +449,12 @@ impl SealedServer {
             PeerIdentity::PskOnly => "the holder of the PSK".to_owned(),
         };
         log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
-        let ended = self.exchange(&mut connection, &grant).await;
-        // Boxed, like the handshake: its room is not kept while the session lasts.
+        let ended = match self.exchange(&mut connection, &grant, client).await {
+            // Boxed, like the handshake: its room is not kept while a session of messages lasts.
+            Ok(Done::Opened(pipe)) => return Box::pin(self.pipe(connection, pipe)).await,
+            Ok(Done::Ended(reason)) => Ok(reason),
+            Err(error) => Err(error),
+        };
         Box::pin(leave(connection, &ended)).await?;
         ended
     }
@@ -470,12 +466,17 @@ impl SealedServer {
         from: SocketAddr,
     ) -> Result<(Grant, Option<Counted>), &'static str> {
         let key = match client {
-            // Whoever has the PSK has that and no more.
-            PeerIdentity::PskOnly => return Ok((Grant::default(), None)),
+            // Whoever has a PSK has that and no more. All of them count as one: nobody can tell them apart.
+            PeerIdentity::PskOnly => return self.count(PSKS, Grant::default()),
             PeerIdentity::Key(key) => key,
         };
         let clients = self.clients.as_ref().ok_or("no key is authorized here")?;
         let grant = clients.grant(&key, from.ip())?;
+        self.count(key, grant)
+    }
+
+    /// Takes a place among the sessions of a key.
+    fn count(&self, key: [u8; 32], grant: Grant) -> Result<(Grant, Option<Counted>), &'static str> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sessions.entry(key).or_default();
         if grant.max_sessions.is_some_and(|most| *count >= most) {
@@ -485,62 +486,93 @@ impl SealedServer {
         Ok((grant, Some(Counted { sessions: self.sessions.clone(), key })))
     }
 
+    /// Answers messages to the end of the session, or until a pipe is opened.
     async fn exchange(
         &self,
         connection: &mut SealedConnection,
         grant: &Grant,
-    ) -> Result<&'static str, Ended> {
-        let mut frames = Frames::default();
+        client: PeerIdentity,
+    ) -> Result<Done, Ended> {
+        let mut incoming = Incoming::default();
+        // The share of a long message, and until when it may be held for what is not there yet.
+        let mut share = None;
         let mut shutdown = self.shutdown.clone();
+        let mut is_open = false;
         connection.expect_pings(Some(self.limits.keepalive));
+        connection.read_at_most(MESSAGE_READ);
         loop {
-            let idle = self.limits.idle;
+            let idle = Instant::now() + self.limits.idle;
+            let until = share.as_ref().map_or(idle, |(_, until)| idle.min(*until));
             let event = tokio::select! {
-                event = timeout(idle, connection.next()) => match event {
+                event = timeout_at(until.into(), connection.next()) => match event {
                     Ok(event) => event?,
-                    Err(_) => return Ok("closed, nothing happened for too long"),
+                    Err(_) if share.is_some() => return Err(Ended::Slow),
+                    Err(_) => return Ok(Done::Ended("closed, nothing happened for too long")),
                 },
-                () = shutdown.wait(), if frames.is_empty() => {
-                    return Ok("closed, the server is stopping");
+                () = shutdown.wait(), if incoming.is_empty() => {
+                    // Whoever has not begun may go elsewhere or come again.
+                    return match is_open {
+                        true => Ok(Done::Ended(STOPPING)),
+                        false => Err(Ended::Busy("the server is stopping".to_owned())),
+                    };
                 }
             };
             match event {
-                Event::Open { service, .. }
-                    if service == PIPE && grant.permits(PIPE) && self.pipe != PipeEnd::None =>
-                {
-                    connection.session().reply_open(0, "").map_err(SealedIoError::Sealed)?;
-                    // Whoever reads its output may stop it for as long as it likes.
-                    connection.expect_pings(None);
-                    return self.pipe(connection).await;
-                }
-                Event::Open { service, .. }
-                    if service == MESSAGE
-                        && grant.permits(MESSAGE)
-                        && self.pipe == PipeEnd::None =>
-                {
-                    connection.session().reply_open(0, "").map_err(SealedIoError::Sealed)?;
-                }
-                Event::Open { service, .. } => {
-                    let text = "this service is not permitted";
-                    connection.session().reply_open(1, text).map_err(SealedIoError::Sealed)?;
-                    connection.flush().await.map_err(SealedIoError::Io)?;
-                    return Err(Ended::Denied(Printable(service.as_bytes()).to_string()));
-                }
-                Event::Data(data) => {
-                    frames.push(&data);
-                    while let Some(text) = frames.next()? {
-                        let answer = framed(&reversed(&text))?;
-                        connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
-                        // First: waking the printer takes longer than all of the rest.
+                Event::Open { service, .. } => match self.admit(&service, grant, client) {
+                    Ok(pipe) => {
+                        connection.session().reply_open(0, "").map_err(SealedIoError::Sealed)?;
+                        if let Some(pipe) = pipe {
+                            // Whoever reads its output may stop it for as long as it likes.
+                            connection.expect_pings(None);
+                            connection.read_at_most(usize::MAX);
+                            return Ok(Done::Opened(pipe));
+                        }
+                        is_open = true;
+                    }
+                    Err((status, reason)) => {
+                        let refusal = connection.session().reply_open(status, &reason);
+                        refusal.map_err(SealedIoError::Sealed)?;
                         connection.flush().await.map_err(SealedIoError::Io)?;
-                        self.console.line(format!("Received: {}", Printable(&text))).await?;
+                        let reason = Printable(reason.as_bytes()).to_string();
+                        return Err(match status {
+                            BUSY => Ended::Busy(reason),
+                            _ => Ended::Denied(reason),
+                        });
+                    }
+                },
+                Event::Data(data) => {
+                    let mut rest = data.as_slice();
+                    while let Some(piece) = incoming.take(&mut rest)? {
+                        match piece {
+                            Piece::Begins(length) if length <= FREE => {}
+                            Piece::Begins(length) => {
+                                // Nothing more is read of this client meanwhile.
+                                let granted = tokio::select! {
+                                    granted = self.memory.share(length) => granted,
+                                    () = shutdown.wait() => return Ok(Done::Ended(STOPPING)),
+                                };
+                                share = Some((granted, Instant::now() + MESSAGE_TIME));
+                                // While it waited nobody listened to it.
+                                connection.expect_pings(Some(self.limits.keepalive));
+                            }
+                            Piece::Message(text) => {
+                                self.answer(connection, &text).await?;
+                                drop(text);
+                                share = None;
+                            }
+                        }
                     }
                 }
-                Event::Eof if frames.is_empty() => {
+                Event::Eof if incoming.is_empty() => {
                     connection.session().send_eof().map_err(SealedIoError::Sealed)?;
                 }
-                Event::Eof => return Err(SealedIoError::Sealed(SealedError::Cut).into()),
-                Event::Closed => return Ok("the client closed the session"),
+                Event::CloseRequested | Event::Closed if incoming.is_empty() => {
+                    return Ok(Done::Ended("the client closed the session"));
+                }
+                // Inside a message.
+                Event::Eof | Event::CloseRequested | Event::Closed => {
+                    return Err(SealedIoError::Sealed(SealedError::Cut).into());
+                }
                 // The connection sees to its exchanges and pings by itself.
                 Event::Alert(_)
                 | Event::Pong(_)
@@ -550,40 +582,143 @@ impl SealedServer {
             }
         }
     }
-}
 
-impl SealedServer {
-    /// Joins the client's pipe to our end of it.
-    async fn pipe(&self, connection: &mut SealedConnection) -> Result<&'static str, Ended> {
-        if self.pipe == PipeEnd::Stdio {
-            self.outcome.begin();
+    /// Answers a text with its reverse, and prints it.
+    async fn answer(&self, connection: &mut SealedConnection, text: &[u8]) -> Result<(), Ended> {
+        if text.len() <= FREE {
+            let answer = framed(&reversed(text))?;
+            connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
+            // First: waking the printer takes longer than all of the rest.
+            connection.flush().await.map_err(SealedIoError::Io)?;
+            return Ok(self.console.line(Received(text)).await?);
         }
-        let joined = match self.pipe {
-            PipeEnd::Discard => join(connection, Feed::Empty, Drain::nothing()).await,
-            PipeEnd::Generate => join(connection, Feed::Zeros, Drain::nothing()).await,
-            PipeEnd::Stdio => join(connection, Feed::stdin(), Drain::stdout()).await,
-            PipeEnd::None => Ok(()),
+        let mut piece = Zeroizing::new(Vec::with_capacity(ANSWER_PIECE));
+        let length = u32::try_from(text.len()).map_err(|_| TooLong::of(text))?;
+        piece.extend_from_slice(&length.to_be_bytes());
+        let mut reversal = Reversal::of(text);
+        while reversal.fill(&mut piece, ANSWER_PIECE) {
+            connection.session().send(&piece).map_err(SealedIoError::Sealed)?;
+            connection.flush().await.map_err(SealedIoError::Io)?;
+            piece.clear();
+        }
+        self.console.line(Received(text)).await?;
+        // A line that waits to be printed takes memory, too: the share is held until it is gone.
+        Ok(self.console.flush().await?)
+    }
+
+    /// Whether a client gets the service that it asks for, and for a pipe our end of it, which nobody
+    /// else gets then; or the status and the words of the answer.
+    fn admit(
+        &self,
+        service: &str,
+        grant: &Grant,
+        client: PeerIdentity,
+    ) -> Result<Option<OpenedPipe>, (u8, String)> {
+        let denied = |reason: String| (NOT_PERMITTED, reason);
+        if ![MESSAGE, PIPE].contains(&service) {
+            return Err(denied(format!("there is no service '{service}'")));
+        }
+        if !grant.permits(service) {
+            let reason = match client {
+                PeerIdentity::Key(_) => format!(
+                    "this key may not use the service '{service}': its line in \
+                     authorized_clients needs permit=\"{service}\""
+                ),
+                PeerIdentity::PskOnly => format!(
+                    "a PSK alone does not permit the service '{service}': it takes a key in \
+                     authorized_clients with permit=\"{service}\""
+                ),
+            };
+            return Err(denied(reason));
+        }
+        if (service == PIPE) == (self.pipe == PipeEnd::None) {
+            return Err(denied(format!(
+                "this server does not offer the service '{service}': it was started with \
+                 --service {}",
+                self.pipe.name()
+            )));
+        }
+        Ok(match self.pipe {
+            PipeEnd::None => None,
+            PipeEnd::Discard => Some(OpenedPipe::Discard),
+            PipeEnd::Generate => Some(OpenedPipe::Generate),
+            PipeEnd::Stdio => {
+                let taken = |taken: PipeTaken| (BUSY, taken.to_string());
+                Some(OpenedPipe::Stdio(self.outcome.take().map_err(taken)?))
+            }
+        })
+    }
+
+    /// Joins the client's pipe to our end of it.
+    async fn pipe(
+        &self,
+        mut connection: SealedConnection,
+        pipe: OpenedPipe,
+    ) -> Result<&'static str, Ended> {
+        let ends = match &pipe {
+            OpenedPipe::Discard => Ok((Feed::Empty, Drain::nothing())),
+            OpenedPipe::Generate => Ok((Feed::Zeros, Drain::nothing())),
+            OpenedPipe::Stdio(owner) => owner.open(),
         };
-        // The client says that it was the end, too, or it was cut.
-        let ended = async {
-            joined?;
+        let joined = async {
+            let (input, output) = ends?;
+            join(&mut connection, input, output).await?;
+            // The client says first that it has passed on everything, or it was cut.
             while !connection.session().is_closed() {
                 connection.next().await?;
             }
-            Ok::<(), PipeError>(())
+            Ok(())
         };
-        let ended = ended.await;
-        if self.pipe == PipeEnd::Stdio {
-            self.outcome.set(ended.as_ref().map(|_| ()).map_err(ToString::to_string));
-        }
-        match ended {
-            Ok(()) => Ok("the client closed the session"),
-            Err(PipeError::Sealed(error)) => Err(error.into()),
-            Err(PipeError::Input(error) | PipeError::Output(error)) => {
-                Err(SealedIoError::Io(error).into())
+        let mut shutdown = self.shutdown.clone();
+        let stopped = async {
+            shutdown.wait().await;
+            sleep(PIPE_GRACE).await;
+        };
+        let joined = tokio::select! {
+            joined = joined => joined,
+            () = stopped => Err(PipeError::Stopped),
+        };
+        let ended = match joined {
+            Ok(()) => connection.close_when_peer_does().await.map_err(PipeError::from),
+            Err(error) => {
+                connection.abort(error.alert()).await;
+                Err(error)
             }
+        };
+        let ended = ended.map_err(|error| error.said_by("the client"));
+        let result = match &ended {
+            Ok(()) => Ok("the client closed the session"),
+            Err(error) => Err(Ended::Pipe(error.to_string())),
+        };
+        if let OpenedPipe::Stdio(owner) = pipe {
+            owner.end(ended);
         }
+        result
     }
+}
+
+/// What a server prints of a text.
+struct Received<'a>(&'a [u8]);
+
+impl std::fmt::Display for Received<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Received: {}", Printable(self.0))
+    }
+}
+
+/// How far a session came.
+enum Done {
+    /// It has ended, for this reason.
+    Ended(&'static str),
+    /// A pipe is open.
+    Opened(OpenedPipe),
+}
+
+/// A server's end of a pipe.
+enum OpenedPipe {
+    Discard,
+    Generate,
+    Stdio(PipeOwner),
 }
 
 /// Says last words, according to how a session ended.
@@ -592,10 +727,12 @@ async fn leave(
     ended: &Result<&'static str, Ended>,
 ) -> Result<(), SealedIoError> {
     let alert = match ended {
-        Ok(_) => return connection.close().await,
-        Err(Ended::Console(_)) => Alert::CloseNotify,
+        Ok(_) => return connection.close(FAREWELL).await,
+        Err(Ended::Console(_)) => Alert::Undelivered(Undelivered::Output),
         // A session that has failed by itself has said its last words already.
-        Err(Ended::Sealed(_)) => Alert::ProtocolError,
+        Err(Ended::Sealed(_) | Ended::Pipe(_)) => Alert::ProtocolError,
+        Err(Ended::Busy(_)) => Alert::Busy,
+        Err(Ended::Slow) => Alert::Timeout,
         Err(Ended::Denied(_)) => Alert::AccessDenied,
         Err(Ended::TooLong(_)) => Alert::Policy,
     };
@@ -628,8 +765,14 @@ fn blame(error: &SealedIoError) -> Option<Offence> {
 enum Ended {
     #[error("{0}")]
     Console(#[from] ConsoleClosed),
-    #[error("it wanted the service '{0}', which its key does not permit")]
+    #[error("a message was not there in time")]
+    Slow,
+    #[error("turned away: {0}")]
+    Busy(String),
+    #[error("turned away: {0}")]
     Denied(String),
+    #[error("{0}")]
+    Pipe(String),
     #[error("{0}")]
     Sealed(#[from] SealedIoError),
     #[error("{0}")]

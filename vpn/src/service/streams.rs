@@ -2,6 +2,7 @@
 //! else, and both directions of a pipe are independent of each other.
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 
 #[cfg(target_os = "linux")]
@@ -20,6 +21,24 @@ const PIPE_ROOM: usize = 2 * CHUNK;
 /// How many chunks may be under way between a thread and the session.
 const UNDER_WAY: usize = 2;
 
+/// The right to use standard input and output for a pipe. A process has them once, so there is one
+/// of it: two pipes would run into each other.
+#[derive(Debug)]
+pub(super) struct Stdio(());
+
+impl Stdio {
+    /// The right, unless somebody has it or has had it.
+    pub(super) fn take() -> Option<Self> {
+        static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+        (!IS_TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
+    }
+
+    /// Starts reading the one and makes the other ready to be written.
+    pub(super) fn open(self) -> (Feed, Drain) {
+        (Feed::stdin(), Drain::stdout())
+    }
+}
+
 /// Where a pipe's bytes come from.
 #[derive(Debug)]
 pub(super) enum Feed {
@@ -37,8 +56,7 @@ pub(super) enum Feed {
 }
 
 impl Feed {
-    /// Standard input.
-    pub(super) fn stdin() -> Self {
+    fn stdin() -> Self {
         #[cfg(unix)]
         if let Ok(file) = unbuffered(&io::stdin()) {
             return Self::of(file);
@@ -86,7 +104,8 @@ impl Feed {
                     chunk.drain(..start);
                     Ok(chunk)
                 }
-                None => chunks.recv().await.unwrap_or_else(|| Ok(Vec::new())),
+                // A thread says that it is the end; one that only goes has failed.
+                None => chunks.recv().await.unwrap_or_else(|| Err(gone())),
             },
             Self::Zeros => Ok(vec![0; CHUNK]),
         }
@@ -133,23 +152,32 @@ impl Feed {
 #[derive(Debug)]
 pub(super) enum Drain {
     /// Nowhere; holds the last chunk until [`Drain::used`] takes it.
-    Nothing(Option<Zeroizing<Vec<u8>>>),
+    Nothing { last: Option<Zeroizing<Vec<u8>>>, is_at_end: bool },
     /// To a thread that writes, and gives back what it has written.
     Thread {
-        chunks: mpsc::Sender<Zeroizing<Vec<u8>>>,
+        /// `None` once there is no more.
+        chunks: Option<mpsc::Sender<Zeroizing<Vec<u8>>>>,
         written: blocking::Receiver<Zeroizing<Vec<u8>>>,
         ended: oneshot::Receiver<io::Result<()>>,
     },
 }
 
+/// What came of [`Drain::give`].
+#[derive(Debug)]
+pub(super) enum Given {
+    /// The chunk was taken.
+    Taken,
+    /// Everything was written, the end included.
+    Finished,
+}
+
 impl Drain {
     /// Nowhere.
     pub(super) fn nothing() -> Self {
-        Self::Nothing(None)
+        Self::Nothing { last: None, is_at_end: false }
     }
 
-    /// Standard output.
-    pub(super) fn stdout() -> Self {
+    fn stdout() -> Self {
         #[cfg(unix)]
         if let Ok(file) = unbuffered(&io::stdout()) {
             return Self::of(file);
@@ -180,47 +208,61 @@ impl Drain {
             // Nobody waits for it when the session has failed.
             let _ = end.send(result);
         });
-        Self::Thread { chunks, written, ended }
+        Self::Thread { chunks: Some(chunks), written, ended }
     }
 
-    /// Takes a chunk when there is room for it: true, or false if the thread has failed, which
-    /// [`Drain::finish`] explains. The chunk stays if the wait is given up.
-    pub(super) async fn take(&mut self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> bool {
+    /// Says that there is no more.
+    pub(super) fn end(&mut self) {
         match self {
-            Self::Nothing(last) => {
+            Self::Nothing { is_at_end, .. } => *is_at_end = true,
+            Self::Thread { chunks, .. } => *chunks = None,
+        }
+    }
+
+    /// Hands over a chunk, if there is one, when there is room for it; or else waits for the thread to
+    /// finish what it has. Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    ///
+    /// Why not everything was written. It is not to be asked again then.
+    pub(super) async fn give(
+        &mut self,
+        chunk: &mut Option<Zeroizing<Vec<u8>>>,
+    ) -> io::Result<Given> {
+        match self {
+            Self::Nothing { last, .. } if chunk.is_some() => {
                 *last = chunk.take();
-                true
+                Ok(Given::Taken)
             }
-            Self::Thread { chunks, .. } => match chunks.reserve().await {
-                Ok(room) => {
-                    if let Some(chunk) = chunk.take() {
-                        room.send(chunk);
-                    }
-                    true
+            Self::Nothing { is_at_end: true, .. } => Ok(Given::Finished),
+            Self::Nothing { .. } => std::future::pending().await,
+            Self::Thread { chunks, ended, .. } => {
+                if let Some(chunks) = chunks
+                    && chunk.is_some()
+                    && let Ok(room) = chunks.reserve().await
+                {
+                    chunk.take().map(|chunk| room.send(chunk));
+                    return Ok(Given::Taken);
                 }
-                Err(_) => false,
-            },
+                // While there may be more to come, a thread ends only because it has failed.
+                ended.await.unwrap_or_else(|_| Err(gone()))?;
+                Ok(Given::Finished)
+            }
         }
     }
 
     /// A buffer that is needed no more.
     pub(super) fn used(&mut self) -> Option<Zeroizing<Vec<u8>>> {
         match self {
-            Self::Nothing(last) => last.take(),
+            Self::Nothing { last, .. } => last.take(),
             Self::Thread { written, .. } => written.try_recv().ok(),
         }
     }
+}
 
-    /// Waits until everything was written.
-    pub(super) async fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Nothing(_) => Ok(()),
-            Self::Thread { chunks, ended, .. } => {
-                drop(chunks);
-                ended.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
-            }
-        }
-    }
+/// A thread of ours went without a word.
+fn gone() -> io::Error {
+    io::Error::other("its thread has failed")
 }
 
 /// The same stream without the standard library's buffer, which would only copy chunks like ours.
@@ -307,15 +349,20 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_comes_back() {
         let mut drain = Drain::of(io::sink());
-        assert!(drain.take(&mut Some(Zeroizing::new(vec![7; 10]))).await);
+        let mut chunk = Some(Zeroizing::new(vec![7; 10]));
+        assert!(matches!(drain.give(&mut chunk).await, Ok(Given::Taken)));
         let Drain::Thread { written, .. } = &drain else { panic!("{drain:?}") };
         let used = written.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
         assert!(used.is_empty() && used.capacity() >= 10);
-        drain.finish().await.unwrap();
+        drain.end();
+        assert!(matches!(drain.give(&mut None).await, Ok(Given::Finished)));
         let mut nothing = Drain::nothing();
-        assert!(nothing.take(&mut Some(Zeroizing::new(vec![8; 10]))).await);
+        let mut chunk = Some(Zeroizing::new(vec![8; 10]));
+        assert!(matches!(nothing.give(&mut chunk).await, Ok(Given::Taken)));
         assert_eq!(**nothing.used().unwrap(), [8; 10]);
         assert!(nothing.used().is_none());
+        nothing.end();
+        assert!(matches!(nothing.give(&mut None).await, Ok(Given::Finished)));
     }
 
     #[cfg(target_os = "linux")]
@@ -346,11 +393,46 @@ mod tests {
             }
         }
         let mut drain = Drain::of(Full);
-        let mut taken = 0;
-        while drain.take(&mut Some(Zeroizing::new(vec![0; 10]))).await {
-            taken += 1;
-            assert!(taken < 100, "a thread that has failed takes no more");
+        let mut chunk = Some(Zeroizing::new(vec![0; 10]));
+        assert!(matches!(drain.give(&mut chunk).await, Ok(Given::Taken)));
+        // Nobody has to bring more to learn of it.
+        let failed = drain.give(&mut None).await.unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_fails_at_its_flush_has_failed() {
+        struct Late;
+        impl Write for Late {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
         }
-        assert_eq!(drain.finish().await.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let mut drain = Drain::of(Late);
+        drain.end();
+        let failed = drain.give(&mut None).await.unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[tokio::test]
+    async fn a_reading_thread_that_fails_is_not_taken_for_the_end() {
+        struct Panics;
+        impl Read for Panics {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("a test has it fail")
+            }
+        }
+        assert!(Feed::of(Panics).next().await.is_err());
+    }
+
+    #[test]
+    fn standard_input_and_output_are_handed_out_once() {
+        let first = Stdio::take();
+        assert!(first.is_some() && Stdio::take().is_none());
+        drop(first);
+        assert!(Stdio::take().is_none(), "what was read and written stays read and written");
     }
 }

@@ -21,8 +21,40 @@ pub enum Alert {
     Policy,
     /// Another session took its place.
     Replaced,
+    /// Not everything was handed over.
+    Undelivered(Undelivered),
     /// A code that this version does not know.
     Unknown(u16),
+}
+
+/// What was not handed over, seen from the side that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// What it received: it could not write all of it.
+    Output,
+    /// What it was to send: it could not read all of it.
+    Input,
+    /// It does not say.
+    Unspecified,
+}
+
+impl Undelivered {
+    fn code(self) -> Option<u8> {
+        match self {
+            Self::Output => Some(1),
+            Self::Input => Some(2),
+            Self::Unspecified => None,
+        }
+    }
+
+    fn decode(detail: &[u8]) -> Self {
+        match detail {
+            [1] => Self::Output,
+            [2] => Self::Input,
+            // What a later version may say more is no reason to misunderstand the rest.
+            _ => Self::Unspecified,
+        }
+    }
 }
 
 impl Alert {
@@ -36,14 +68,17 @@ impl Alert {
             Self::Draining(_) => 5,
             Self::Policy => 6,
             Self::Replaced => 7,
+            Self::Undelivered(_) => 8,
             Self::Unknown(code) => code,
         }
     }
 
     pub(super) fn encode(self) -> Vec<u8> {
         let mut payload = self.code().to_be_bytes().to_vec();
-        if let Self::Draining(hint) = self {
-            payload.extend_from_slice(&hint.to_be_bytes());
+        match self {
+            Self::Draining(hint) => payload.extend_from_slice(&hint.to_be_bytes()),
+            Self::Undelivered(what) => payload.extend(what.code()),
+            _ => {}
         }
         payload
     }
@@ -60,6 +95,7 @@ impl Alert {
             (6, []) => Self::Policy,
             (7, []) => Self::Replaced,
             (0..=7, _) => return None,
+            (8, detail) => Self::Undelivered(Undelivered::decode(detail)),
             (code, _) => Self::Unknown(code),
         })
     }
@@ -76,6 +112,7 @@ impl fmt::Display for Alert {
             Self::Draining(hint) => write!(f, "draining in {hint} ms"),
             Self::Policy => f.write_str("policy"),
             Self::Replaced => f.write_str("replaced"),
+            Self::Undelivered(_) => f.write_str("undelivered"),
             Self::Unknown(code) => write!(f, "alert {code}"),
         }
     }

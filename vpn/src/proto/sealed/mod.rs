@@ -18,7 +18,7 @@ mod session;
 mod transcript;
 mod wire;
 
-pub use alert::Alert;
+pub use alert::{Alert, Undelivered};
 pub use error::SealedError;
 pub use handshake::{
     AuthSent, AwaitServerAuth, ClientConfig, Decision, Gated, HelloSent, Identity, PeerIdentity,

@@ -101,8 +101,9 @@ impl Session {
     ///
     /// If none is under way.
     pub fn answer_exchange(&mut self, share: &[u8], secret: &KexSecret) -> Result<(), SealedError> {
-        if self.sent_close && !matches!(self.state, State::Failed(_)) {
-            // Behind our own close_notify nothing is sent.
+        let is_closing = self.sent_close || self.state == State::Closed;
+        if is_closing && !matches!(self.state, State::Failed(_)) {
+            // Behind a close_notify, whoever said it, there is nothing left to protect.
             return Ok(());
         }
         self.running()?;

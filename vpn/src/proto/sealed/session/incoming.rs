@@ -167,7 +167,7 @@ impl Session {
                 match self.events.back_mut() {
                     // Data that comes in one piece goes on in one.
                     Some(Event::Data(data)) if data.len() < BATCH * MAX_PAYLOAD => {
-                        append(data, payload);
+                        append(data, payload, self.piece);
                     }
                     _ => {
                         let mut data = Zeroizing::new(self.spare.pop().unwrap_or_default());
@@ -225,10 +225,12 @@ impl Session {
         let alert = Alert::decode(payload).ok_or(SealedError::Malformed("alert"))?;
         match alert {
             Alert::CloseNotify => {
-                // It is answered once.
-                self.close(Alert::CloseNotify)?;
+                // The answer is a promise that only the service can make.
+                self.events.push_back(match self.sent_close {
+                    true => Event::Closed,
+                    false => Event::CloseRequested,
+                });
                 self.state = State::Closed;
-                self.events.push_back(Event::Closed);
                 Ok(())
             }
             Alert::Draining(_) => {
@@ -268,9 +270,10 @@ pub(crate) fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
 }
 
 /// Appends without leaving the bytes behind where a vector that grows was before.
-fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room: usize) {
     if data.capacity() - data.len() < more.len() {
-        let mut grown = Zeroizing::new(Vec::with_capacity(DATA));
+        let room = room.max(data.len() + more.len());
+        let mut grown = Zeroizing::new(Vec::with_capacity(room));
         grown.extend_from_slice(data);
         *data = grown;
     }

@@ -66,6 +66,20 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The profile's, but with fresh key exchanges after so many bytes and so much time, if that is
+    /// earlier.
+    #[must_use]
+    pub fn rekeying(bytes: Option<u64>, time: Option<Duration>) -> Self {
+        let usual = Self::default();
+        Self {
+            bytes_per_exchange: bytes
+                .map_or(usual.bytes_per_exchange, |bytes| bytes.min(usual.bytes_per_exchange)),
+            time_per_exchange: time
+                .map_or(usual.time_per_exchange, |time| time.min(usual.time_per_exchange)),
+            ..usual
+        }
+    }
+
     fn blocks(&self, block: usize) -> u64 {
         self.blocks_per_key.unwrap_or(1 << (block * 8 / 4))
     }
@@ -111,7 +125,11 @@ pub enum Event {
     Data(Zeroizing<Vec<u8>>),
     /// The peer has no more data.
     Eof,
-    /// The peer ended the session properly.
+    /// The peer says that it was the end, and waits until we say the same: call [`Session::close`]
+    /// once everything that it sent was handed over, or say with another alert that it was not. Until
+    /// then it counts the session as cut.
+    CloseRequested,
+    /// The peer says that it was the end, after we did.
     Closed,
     /// The peer ended the session, or is about to.
     Alert(Alert),
@@ -159,6 +177,8 @@ pub struct Session {
     input: Vec<u8>,
     taken: usize,
     events: VecDeque<Event>,
+    /// The room of a buffer for data that comes in one piece.
+    piece: usize,
     /// Empty buffers for data to come.
     spare: Vec<Vec<u8>>,
     /// What is to be sent; what is before `polled` was given out.
@@ -173,7 +193,7 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Running,
-    /// The peer said that it was the end.
+    /// The peer said that it was the end; whether we did is another matter.
     Closed,
     Failed(SealedError),
 }
@@ -234,6 +254,7 @@ impl Session {
             input: Vec::new(),
             taken: 0,
             events: VecDeque::new(),
+            piece: DATA,
             spare: Vec::new(),
             output: Vec::new(),
             polled: 0,
@@ -365,7 +386,8 @@ impl Session {
         self.send_record(content::PING, payload, 1)
     }
 
-    /// Ends the session for a reason; the regular one is [`Alert::CloseNotify`].
+    /// Ends the session for a reason; the regular one is [`Alert::CloseNotify`], which also answers
+    /// the peer's. Nothing else answers it: it is said when everything was handed over.
     ///
     /// # Errors
     ///
@@ -396,6 +418,11 @@ impl Session {
         Ok(())
     }
 
+    /// Says how much data comes in one piece at most, where that is less than a whole batch.
+    pub fn expect_pieces(&mut self, bytes: usize) {
+        self.piece = bytes.saturating_add(MAX_PAYLOAD).min(DATA);
+    }
+
     /// Gives back the memory of buffers that are empty.
     pub fn shrink(&mut self) {
         self.spare = Vec::new();
@@ -421,6 +448,11 @@ impl Session {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whether there is an event.
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next record to send.
