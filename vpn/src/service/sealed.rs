@@ -29,6 +29,7 @@ use crate::proto::sealed::{
     Undelivered,
 };
 use crate::proto::{Printable, SessionError};
+use crate::term::log::SESSION;
 
 /// Whoever thinks longer than this about a server's key may find that it has not waited.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -77,6 +78,7 @@ pub async fn run_sealed_client(
     let started = Instant::now();
     let mut kex = *config.kex.first().ok_or(SealedIoError::Sealed(SealedError::Internal))?;
     let (mut has_retried, mut has_thought) = (false, false);
+    let mut server = None;
     let (mut connection, ready) = loop {
         let stream = connect(&options.host, options.port).await?;
         if !has_retried && !has_thought {
@@ -91,6 +93,7 @@ pub async fn run_sealed_client(
                 Ok(())
             }
             Step::Server(peer) => {
+                server = Some(peer);
                 let asked = Instant::now();
                 let verdict = judge(peer);
                 thought = asked.elapsed();
@@ -140,8 +143,14 @@ pub async fn run_sealed_client(
     connection.ping_every(ready.keepalive.map(|s| Duration::from_secs(s.max(1).into())));
     out.note("The key has been established").await?;
     log::info!("sealed session established in {:?}", started.elapsed());
+    let (suite, kex) = (connection.session().suite(), connection.session().kex().name());
+    let server = match server {
+        Some(PeerIdentity::Key(key)) => fingerprint(&key),
+        Some(PeerIdentity::PskOnly) | None => "the holder of the PSK".to_owned(),
+    };
+    out.tell(format_args!("sealed session with {server}, {kex}, {suite}"));
     if ready.services.as_deref().is_some_and(|s| !s.split(',').any(|s| s == MESSAGE)) {
-        log::warn!("the server permits {}", ready.services.unwrap_or_default());
+        log::info!("the server permits {}", ready.services.unwrap_or_default());
     }
     let mut texts = match work {
         SealedWork::Messages(texts) => texts,
@@ -397,7 +406,9 @@ impl SealedServer {
         key_log: Option<&KeyLog>,
     ) {
         match self.session(stream, peer, admission, key_log).await {
-            Ok(reason) => log::info!("{peer}: {reason}"),
+            Ok(reason) => log::info!(target: SESSION, "{peer}: {reason}"),
+            // That is no fault of the client's, and the server ends.
+            Err(Ended::Console(error)) => log::info!(target: SESSION, "{peer}: {error}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
     }
@@ -409,14 +420,15 @@ impl SealedServer {
         admission: &Admission,
         key_log: Option<&KeyLog>,
     ) -> Result<&'static str, Ended> {
-        self.console.line(format!("New client: {peer}")).await?;
-        self.console.line("Negotiating the cipher").await?;
+        let console = self.console.for_client(peer);
+        console.line(format!("New client: {peer}")).await?;
+        console.line("Negotiating the cipher").await?;
         let started = Instant::now();
-        let console = self.console.clone();
+        let telling = console.clone();
         let chosen = async move |id| {
             // A closed console ends the server by itself.
-            let _ = console.line(format!("We are going to use {id}")).await;
-            let _ = console.line("Negotiating the key").await;
+            let _ = telling.line(format!("We are going to use {id}")).await;
+            let _ = telling.line("Negotiating the key").await;
         };
         let mut admitted = None;
         let decide = |client| match self.decide(client, peer) {
@@ -443,13 +455,19 @@ impl SealedServer {
         })?;
         admission.establish();
         let (grant, _counted) = admitted.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
-        self.console.line("The key has been established").await?;
+        console.line("The key has been established").await?;
         let name = match client {
             PeerIdentity::Key(key) => format!("{} {}", fingerprint(&key), grant.comment),
             PeerIdentity::PskOnly => "the holder of the PSK".to_owned(),
         };
-        log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
-        let ended = match self.exchange(&mut connection, &grant, client).await {
+        let (suite, kex) = (connection.session().suite(), connection.session().kex().name());
+        log::info!(
+            target: SESSION,
+            "{peer}: sealed session with {}, {kex}, {suite}",
+            Printable(name.trim_end().as_bytes())
+        );
+        log::debug!("{peer}: established in {:?}", started.elapsed());
+        let ended = match self.exchange(&mut connection, &grant, client, &console).await {
             // Boxed, like the handshake: its room is not kept while a session of messages lasts.
             Ok(Done::Opened(pipe)) => return Box::pin(self.pipe(connection, pipe)).await,
             Ok(Done::Ended(reason)) => Ok(reason),
@@ -492,6 +510,7 @@ impl SealedServer {
         connection: &mut SealedConnection,
         grant: &Grant,
         client: PeerIdentity,
+        console: &Console,
     ) -> Result<Done, Ended> {
         let mut incoming = Incoming::default();
         // The share of a long message, and until when it may be held for what is not there yet.
@@ -556,7 +575,7 @@ impl SealedServer {
                                 connection.expect_pings(Some(self.limits.keepalive));
                             }
                             Piece::Message(text) => {
-                                self.answer(connection, &text).await?;
+                                answer(connection, &text, console).await?;
                                 drop(text);
                                 share = None;
                             }
@@ -581,29 +600,6 @@ impl SealedServer {
                 | Event::ExchangeAnswered(_) => {}
             }
         }
-    }
-
-    /// Answers a text with its reverse, and prints it.
-    async fn answer(&self, connection: &mut SealedConnection, text: &[u8]) -> Result<(), Ended> {
-        if text.len() <= FREE {
-            let answer = framed(&reversed(text))?;
-            connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
-            // First: waking the printer takes longer than all of the rest.
-            connection.flush().await.map_err(SealedIoError::Io)?;
-            return Ok(self.console.line(Received(text)).await?);
-        }
-        let mut piece = Zeroizing::new(Vec::with_capacity(ANSWER_PIECE));
-        let length = u32::try_from(text.len()).map_err(|_| TooLong::of(text))?;
-        piece.extend_from_slice(&length.to_be_bytes());
-        let mut reversal = Reversal::of(text);
-        while reversal.fill(&mut piece, ANSWER_PIECE) {
-            connection.session().send(&piece).map_err(SealedIoError::Sealed)?;
-            connection.flush().await.map_err(SealedIoError::Io)?;
-            piece.clear();
-        }
-        self.console.line(Received(text)).await?;
-        // A line that waits to be printed takes memory, too: the share is held until it is gone.
-        Ok(self.console.flush().await?)
     }
 
     /// Whether a client gets the service that it asks for, and for a pipe our end of it, which nobody
@@ -719,6 +715,33 @@ enum OpenedPipe {
     Discard,
     Generate,
     Stdio(PipeOwner),
+}
+
+/// Answers a text with its reverse, and prints it.
+async fn answer(
+    connection: &mut SealedConnection,
+    text: &[u8],
+    console: &Console,
+) -> Result<(), Ended> {
+    if text.len() <= FREE {
+        let answer = framed(&reversed(text))?;
+        connection.session().send(&answer).map_err(SealedIoError::Sealed)?;
+        // First: waking the printer takes longer than all of the rest.
+        connection.flush().await.map_err(SealedIoError::Io)?;
+        return Ok(console.line(Received(text)).await?);
+    }
+    let mut piece = Zeroizing::new(Vec::with_capacity(ANSWER_PIECE));
+    let length = u32::try_from(text.len()).map_err(|_| TooLong::of(text))?;
+    piece.extend_from_slice(&length.to_be_bytes());
+    let mut reversal = Reversal::of(text);
+    while reversal.fill(&mut piece, ANSWER_PIECE) {
+        connection.session().send(&piece).map_err(SealedIoError::Sealed)?;
+        connection.flush().await.map_err(SealedIoError::Io)?;
+        piece.clear();
+    }
+    console.line(Received(text)).await?;
+    // A line that waits to be printed takes memory, too: the share is held until it is gone.
+    Ok(console.flush().await?)
 }
 
 /// Says last words, according to how a session ended.
