@@ -208,9 +208,10 @@ impl From<PipeError> for Failure {
     fn from(error: PipeError) -> Self {
         let exit = match &error {
             PipeError::Input(_) | PipeError::Output(_) | PipeError::ReaderGone => Exit::Local,
-            PipeError::Cut(_) | PipeError::Stopped | PipeError::Undelivered { .. } => {
-                Exit::Rejected
-            }
+            PipeError::Cut(_)
+            | PipeError::EndedEarly
+            | PipeError::Stopped
+            | PipeError::Undelivered { .. } => Exit::Rejected,
             PipeError::Sealed(error) => exit_of(error),
         };
         Self::new(exit, chain(&error))
