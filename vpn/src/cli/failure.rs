@@ -206,7 +206,10 @@ fn exit_of(error: &ClientError) -> Exit {
 fn exit_of_pipe(error: &PipeError) -> Exit {
     match error {
         PipeError::Input(_) | PipeError::Output(_) | PipeError::ReaderGone => Exit::Local,
-        PipeError::Cut(_) | PipeError::Stopped | PipeError::Undelivered { .. } => Exit::Rejected,
+        PipeError::Cut(_)
+        | PipeError::EndedEarly
+        | PipeError::Stopped
+        | PipeError::Undelivered { .. } => Exit::Rejected,
         PipeError::Sealed(error) => exit_of_connection(error),
     }
 }
@@ -442,6 +445,7 @@ mod tests {
             (PipeError::ReaderGone.into(), Exit::Local),
             (PipeError::Cut(system()).into(), Exit::Rejected),
             (PipeError::Stopped.into(), Exit::Rejected),
+            (PipeError::EndedEarly.into(), Exit::Rejected),
             (
                 PipeError::Undelivered { by: "the server", what: Undelivered::Output }.into(),
                 Exit::Rejected,

@@ -258,9 +258,10 @@ impl SealedConnection {
     /// Hands the socket what it takes; whether that was all.
     fn send(&mut self) -> Result<bool, SealedIoError> {
         if self.broken.is_some() {
-            return match self.has_ended {
-                false => Ok(false),
-                true => Err(self.broken.take().unwrap_or(io::ErrorKind::BrokenPipe.into()).into()),
+            // Reading says why it is over, unless there is nothing more to read.
+            return match self.broken.take_if(|_| self.has_ended) {
+                Some(error) => Err(error.into()),
+                None => Ok(false),
             };
         }
         match self.stream.try_write(&self.output[self.sent..]) {
@@ -446,7 +447,7 @@ impl SealedConnection {
     pub async fn close(mut self, within: Duration) -> Result<(), SealedIoError> {
         let closed = timeout(within, self.say_and_hear_the_end()).await;
         super::farewell(self.stream).await;
-        closed.unwrap_or(Err(SealedError::Cut.into()))
+        closed.unwrap_or_else(|_| Err(SealedError::Cut.into()))
     }
 
     /// As [`SealedConnection::close`], for as long as it takes the peer to take what it was sent.

@@ -17,7 +17,7 @@ use super::source::Source;
 use crate::proto::SuiteId;
 use crate::proto::sealed::{
     Alert, ClientConfig, Decision, Gated, HelloSent, Kex, Part, PeerIdentity, Ready, Reject,
-    SealedError, ServerConfig, Session, next_length,
+    SealedError, ServerConfig, next_length,
 };
 
 /// What a caller is told on the way.
@@ -119,10 +119,9 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
         write(&mut stream, &record).await?;
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
         let (session, ready) = state.on_record(&record).map_err(SealedIoError::Sealed)?;
-        Ok((session, ready, input))
+        Ok::<_, E>((session, ready, input))
     };
-    let result: Result<Result<(Session, Ready, Vec<u8>), E>, _> =
-        timeout_at(place.deadline.into(), handshake).await;
+    let result = timeout_at(place.deadline.into(), handshake).await;
     let (session, ready, behind) = result.map_err(|_| SealedIoError::TimedOut)??;
     Ok((SealedConnection::new(stream, session, &behind, place), ready))
 }

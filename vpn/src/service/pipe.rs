@@ -71,9 +71,10 @@ pub(super) async fn join(
                 Moved::Event(Event::Data(data)) => untaken = Some(data),
                 Moved::Event(Event::Eof) => peer_has_ended = true,
                 // It has all that we sent; it waits for our word until what it sent is written.
-                Moved::Event(Event::CloseRequested) if has_ended && peer_has_ended => {}
+                Moved::Event(Event::CloseRequested)
+                    if has_ended && peer_has_ended && connection.is_flushed() => {}
                 Moved::Event(Event::CloseRequested | Event::Closed) => {
-                    return Err(SealedIoError::Sealed(SealedError::Cut).into());
+                    return Err(PipeError::EndedEarly);
                 }
                 Moved::Event(Event::Alert(alert)) => log::info!("the peer says: {alert}"),
                 Moved::Event(_) | Moved::Sent => {}
@@ -88,6 +89,9 @@ pub enum PipeError {
     /// The connection was lost, and nobody knows what arrived.
     #[error("the connection was cut: not everything was handed over")]
     Cut(#[source] io::Error),
+    /// The peer said that it was the end when it was not.
+    #[error("the other side ended the session before everything was handed over")]
+    EndedEarly,
     /// Standard input cannot be read.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
@@ -134,7 +138,7 @@ impl PipeError {
         match self {
             Self::Input(_) => Alert::Undelivered(Undelivered::Input),
             Self::Output(_) | Self::ReaderGone => Alert::Undelivered(Undelivered::Output),
-            Self::Cut(_) | Self::Stopped | Self::Undelivered { .. } => {
+            Self::Cut(_) | Self::EndedEarly | Self::Stopped | Self::Undelivered { .. } => {
                 Alert::Undelivered(Undelivered::Unspecified)
             }
             // A session that has failed by itself has said its last words already.
