@@ -4,6 +4,8 @@
 use vpn_suites as _;
 
 mod adversary;
+#[cfg(target_os = "linux")]
+mod bad_files;
 mod bad_input;
 mod checks;
 mod cli;
@@ -34,5 +36,7 @@ mod sealed_sessions;
 #[cfg(unix)]
 mod suites;
 mod support;
+#[cfg(unix)]
+mod trust;
 mod vectors;
 mod wycheproof;

@@ -1,5 +1,6 @@
 //! `vpn server`.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use gethostname::gethostname;
@@ -10,15 +11,17 @@ use super::failure::{Exit, Failure};
 use super::watching::Watching;
 use super::{Threads, finish, runtime, sealed};
 use crate::config::{DEFAULT_PORT, PipeEnd, Settings};
+use crate::identity::{Host, one_port};
 use crate::net::{Server, Shutdown, Visitors, bind, endpoint};
 use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome};
 
 pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
-    let host = args.host.as_deref().or(settings.host.as_deref());
-    let port = args.port.or(settings.port).unwrap_or(DEFAULT_PORT);
+    let (host, port) = listening_at(args, &settings)?;
+    let host = host.as_deref();
     let sealed = sealed::server(&args.sealed, &settings)?;
+    let (has_sealed, spoken) = (sealed.is_some(), sealed::spoken(sealed.as_ref()));
     let watching = Watching::start(&args.common)?;
     raise_descriptors();
     keep_memory_private();
@@ -36,6 +39,11 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let ended = outcome.clone();
     let result = runtime.block_on(async {
         let listeners = bind(host, port)?;
+        match has_sealed {
+            // If standard error is gone there is nowhere to say so.
+            true => drop(writeln!(std::io::stderr(), "vpn: speaking {spoken}")),
+            false => log::info!("speaking {spoken}"),
+        }
         let (stop, shutdown) = Shutdown::new();
         let signals = Signals::install()?;
         let (watched, piped) = (console.clone(), outcome.clone());
@@ -76,6 +84,18 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         return Err(Failure::new(Exit::Rejected, words));
     }
     result
+}
+
+/// The host and port to listen on: the command line's, or else the configuration's.
+fn listening_at(args: &ServerArgs, settings: &Settings) -> Result<(Option<String>, u16), Failure> {
+    let Some(text) = args.host.as_deref().or(settings.host.as_deref()) else {
+        return Ok((None, args.port.or(settings.port).unwrap_or(DEFAULT_PORT)));
+    };
+    let parsed = Host::parse(text).and_then(|(host, own)| {
+        let port = one_port(text, own, args.port)?;
+        Ok((Some(host.to_string()), port.or(settings.port).unwrap_or(DEFAULT_PORT)))
+    });
+    parsed.map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// Announces the listening address and serves until the signal comes.

@@ -3,6 +3,7 @@
 use super::args::Common;
 use super::failure::Failure;
 use super::wants_colour;
+use crate::files::shown;
 use crate::service::{Console, Explain, KeyLog, Label, Observers, Printer};
 
 /// The observers that the command line asks for, and the thread that prints for them.
@@ -17,12 +18,10 @@ impl Watching {
         let mut observers = Observers::default();
         let mut printer = None;
         if let Some(path) = &args.keylog {
-            let log = KeyLog::open(path).map_err(|error| {
-                Failure::local("cannot write the key log", path.display(), &error)
-            })?;
+            let log = KeyLog::open(path)?;
             eprintln!(
                 "vpn: warning: the keys of every session go to {}; whoever reads it reads them all",
-                path.display()
+                shown(path)
             );
             observers.key_log = Some(log);
         }

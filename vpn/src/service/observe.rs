@@ -2,6 +2,7 @@
 
 use super::explain::{Explain, Narrator};
 use super::keylog::KeyLog;
+use crate::files::plain;
 use crate::net::PumpError;
 use crate::proto::SessionError;
 use crate::proto::classic::{DialectPlan, Note, Role, Telling, Trouble};
@@ -49,7 +50,7 @@ impl Watch {
             && let Err(error) = key_log.record(session)
         {
             // The session is worth more than its line in the log.
-            log::error!("cannot write to the key log: {error}");
+            log::error!("cannot write to the key log: {}", plain(&error));
         }
         if let Some(narrator) = &mut self.narrator {
             narrator.tell(&note).await;

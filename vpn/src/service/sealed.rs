@@ -18,7 +18,8 @@ use super::message::reversed;
 use super::pipe::{PIPE, PipeError, join};
 use super::streams::{Drain, Feed};
 use crate::config::PipeEnd;
-use crate::identity::{AuthorizedClients, Grant, fingerprint};
+use crate::files::plain;
+use crate::identity::{AuthorizedClients, ClientList, Grant, PublicKey, fingerprint};
 use crate::net::limits::{Limits, REPLY};
 use crate::net::{
     Admission, DhPool, Guard, LoggedSecrets, Offence, Place, SealedConnection, SealedIoError,
@@ -54,7 +55,7 @@ pub struct Untrusted {
 /// [`ClientError`] says what ended the session before its time.
 pub async fn run_sealed_client(
     options: &ClientOptions,
-    config: Arc<ClientConfig>,
+    mut config: Arc<ClientConfig>,
     limits: Limits,
     work: SealedWork,
     console: Console,
@@ -65,7 +66,7 @@ pub async fn run_sealed_client(
     let pool = DhPool::new(limits.dh_workers);
     let started = Instant::now();
     let mut kex = *config.kex.first().ok_or(SealedIoError::Sealed(SealedError::Internal))?;
-    let (mut has_retried, mut has_thought) = (false, false);
+    let (mut has_retried, mut has_thought, mut has_other_key) = (false, false, false);
     let (mut connection, ready) = loop {
         let stream = connect(&options.host, options.port).await?;
         if !has_retried && !has_thought {
@@ -116,12 +117,19 @@ pub async fn run_sealed_client(
             Err(ClientError::Sealed(_)) if thought > PATIENCE && !has_thought => {
                 has_thought = true;
             }
-            // It says what was expected and what came.
+            // It says what was expected and what came. A server may be known by several keys.
             Err(ClientError::Sealed(SealedIoError::Sealed(
                 error @ SealedError::ServerKey { got },
             ))) => {
                 judge(PeerIdentity::Key(got))?;
-                return Err(SealedIoError::Sealed(error).into());
+                if has_other_key {
+                    return Err(SealedIoError::Sealed(error).into());
+                }
+                has_other_key = true;
+                config = Arc::new(ClientConfig {
+                    server_key: Some(got),
+                    ..ClientConfig::clone(&config)
+                });
             }
             result => break result?,
         }
@@ -221,7 +229,7 @@ pub enum SealedWork {
 fn write_keys(key_log: Option<&KeyLog>, secrets: &LoggedSecrets<'_>) {
     if let Some(Err(error)) = key_log.map(|log| log.record_sealed(secrets)) {
         // The session is worth more than its lines in the log.
-        log::error!("cannot write to the key log: {error}");
+        log::error!("cannot write to the key log: {}", plain(&error));
     }
 }
 
@@ -309,6 +317,23 @@ pub struct SealedServer {
     pipe: PipeEnd,
     outcome: PipeOutcome,
 }
+
+/// The clients that are listed now.
+#[derive(Debug)]
+enum Listed {
+    Clients(Arc<ClientList>),
+    Nobody,
+    Unreadable,
+}
+
+impl Listed {
+    fn of(clients: Option<Arc<ClientList>>) -> Self {
+        clients.map_or(Self::Unreadable, Self::Clients)
+    }
+}
+
+/// Why somebody is denied that our own file is at fault for.
+const UNREADABLE: &str = "the list of authorized clients cannot be read";
 
 /// How the one session of a server with a pipe ended: the words of an error, or nothing; and who
 /// waits for it.
@@ -426,16 +451,26 @@ impl SealedServer {
             let _ = console.line(format!("We are going to use {id}")).await;
             let _ = console.line("Negotiating the key").await;
         };
-        let mut admitted = None;
-        let decide = |client| match self.decide(client, peer) {
-            Ok((grant, counted)) => {
-                let services = Some(grant.permit.join(","));
-                admitted = Some((grant, counted));
-                let largest_message = u32::try_from(LONGEST).ok();
-                let keepalive = u32::try_from(self.limits.keepalive.as_secs()).ok();
-                Decision::Admit(Ready { keepalive, largest_message, services })
+        let (mut admitted, mut is_our_fault) = (None, false);
+        let (admits, faults) = (&mut admitted, &mut is_our_fault);
+        let decide = async move || {
+            let clients = match &self.clients {
+                Some(clients) => Listed::of(clients.current().await),
+                None => Listed::Nobody,
+            };
+            move |client| match self.decide(&clients, client, peer) {
+                Ok((grant, counted)) => {
+                    let services = Some(grant.permit.join(","));
+                    *admits = Some((grant, counted));
+                    let largest_message = u32::try_from(LONGEST).ok();
+                    let keepalive = u32::try_from(self.limits.keepalive.as_secs()).ok();
+                    Decision::Admit(Ready { keepalive, largest_message, services })
+                }
+                Err(reason) => {
+                    *faults = reason == UNREADABLE;
+                    Decision::Deny(reason)
+                }
             }
-            Err(reason) => Decision::Deny(reason),
         };
         let (source, deadline) = (Source::of(peer.ip()), started + self.limits.sealed_handshake);
         let place = Place { pool: &self.pool, source, deadline };
@@ -446,8 +481,8 @@ impl SealedServer {
         let accepted =
             Box::pin(accept_sealed(stream, config, place, guard, chosen, decide, &log_keys)).await;
         let (mut connection, client) = accepted.inspect_err(|error| match blame(error) {
-            Some(offence) => admission.offend(offence),
-            None => admission.excuse(),
+            Some(offence) if !is_our_fault => admission.offend(offence),
+            _ => admission.excuse(),
         })?;
         admission.establish();
         let (grant, _counted) = admitted.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
@@ -457,7 +492,7 @@ impl SealedServer {
             PeerIdentity::PskOnly => "the holder of the PSK".to_owned(),
         };
         log::info!("{peer}: {} established in {:?}", name.trim_end(), started.elapsed());
-        let ended = self.exchange(&mut connection, &grant).await;
+        let ended = self.exchange(&mut connection, client, &grant).await;
         // Boxed, like the handshake: its room is not kept while the session lasts.
         Box::pin(leave(connection, &ended)).await?;
         ended
@@ -466,6 +501,7 @@ impl SealedServer {
     /// What a client may do, and a place among the sessions of its key.
     fn decide(
         &self,
+        clients: &Listed,
         client: PeerIdentity,
         from: SocketAddr,
     ) -> Result<(Grant, Option<Counted>), &'static str> {
@@ -474,8 +510,11 @@ impl SealedServer {
             PeerIdentity::PskOnly => return Ok((Grant::default(), None)),
             PeerIdentity::Key(key) => key,
         };
-        let clients = self.clients.as_ref().ok_or("no key is authorized here")?;
-        let grant = clients.grant(&key, from.ip())?;
+        let grant = match clients {
+            Listed::Clients(clients) => clients.grant(&key, from.ip())?,
+            Listed::Nobody => return Err("no key is authorized here"),
+            Listed::Unreadable => return Err(UNREADABLE),
+        };
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sessions.entry(key).or_default();
         if grant.max_sessions.is_some_and(|most| *count >= most) {
@@ -488,6 +527,7 @@ impl SealedServer {
     async fn exchange(
         &self,
         connection: &mut SealedConnection,
+        client: PeerIdentity,
         grant: &Grant,
     ) -> Result<&'static str, Ended> {
         let mut frames = Frames::default();
@@ -524,6 +564,20 @@ impl SealedServer {
                     let text = "this service is not permitted";
                     connection.session().reply_open(1, text).map_err(SealedIoError::Sealed)?;
                     connection.flush().await.map_err(SealedIoError::Io)?;
+                    let key = match client {
+                        PeerIdentity::Key(bytes) => {
+                            PublicKey { bytes, comment: grant.comment.clone() }.to_string()
+                        }
+                        PeerIdentity::PskOnly => String::new(),
+                    };
+                    if self.serves(&service) && !key.is_empty() {
+                        let permit = [&grant.permit[..], std::slice::from_ref(&service)].concat();
+                        log::warn!(
+                            "the line to write in authorized_clients: permit=\"{}\" {}",
+                            Printable(permit.join(",").as_bytes()),
+                            Printable(key.as_bytes())
+                        );
+                    }
                     return Err(Ended::Denied(Printable(service.as_bytes()).to_string()));
                 }
                 Event::Data(data) => {
@@ -553,6 +607,14 @@ impl SealedServer {
 }
 
 impl SealedServer {
+    /// Whether this server has such a service for whoever may open it.
+    fn serves(&self, service: &str) -> bool {
+        match self.pipe {
+            PipeEnd::None => service == MESSAGE,
+            _ => service == PIPE,
+        }
+    }
+
     /// Joins the client's pipe to our end of it.
     async fn pipe(&self, connection: &mut SealedConnection) -> Result<&'static str, Ended> {
         if self.pipe == PipeEnd::Stdio {
