@@ -129,7 +129,8 @@ fn remedy(name: &str, registry: &Registry) -> String {
     if let Some(found) = linked(base).filter(|_| !bits.is_empty()) {
         return format!("; write name = \"{found}\" and keys = [{bits}]");
     }
-    match FEATURES.iter().find(|(known, _)| *known == plain || *known == base) {
+    let feature = |name: &str| FEATURES.iter().find(|(known, _)| *known == name);
+    match feature(plain).or_else(|| feature(base)) {
         Some((_, feature)) => format!(
             "; this program was built without it: `cargo build --release --features \
              vpn-suites/{feature}` builds one that has it"
