@@ -171,7 +171,7 @@ fn a_key_log_that_cannot_be_written_is_said_at_once() {
     assert_eq!(ended.code, Some(9));
     assert_eq!(
         ended.stderr,
-        "vpn: cannot write the key log /no/such/folder/keys.log: no such file or directory\n"
+        "vpn: cannot write the key log /no/such/folder/keys.log: there is no such folder\n"
     );
 }
 

@@ -4,6 +4,8 @@
 use vpn_suites as _;
 
 mod adversary;
+#[cfg(target_os = "linux")]
+mod bad_files;
 mod bad_input;
 mod checks;
 mod cli;
@@ -42,6 +44,8 @@ mod suites;
 mod support;
 #[cfg(target_os = "linux")]
 mod terminal;
+#[cfg(unix)]
+mod trust;
 #[cfg(target_os = "linux")]
 mod unread;
 mod vectors;

@@ -15,8 +15,8 @@ use vpn::net::{
 };
 use vpn::proto::EnabledSuite;
 use vpn::proto::sealed::{
-    Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, Limits, Part, Ready,
-    RecordSealer, ServerConfig, TrafficSecret, next_length,
+    Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, Limits, Part,
+    PeerIdentity, Ready, RecordSealer, ServerConfig, TrafficSecret, next_length,
 };
 use vpn_suite::{KeySize, Registry};
 
@@ -245,7 +245,7 @@ async fn accepted_by(
     let deadline = Instant::now() + DEADLINE;
     let place = Place { pool, source: Source::SELF, deadline };
     let guard = Guard { seen: &seen, queue: 64 };
-    let decide = |_| Decision::Admit(Ready::default());
+    let decide = async || |_: PeerIdentity| Decision::Admit(Ready::default());
     let accepted = accept_sealed(stream, config, place, guard, async |_| {}, decide, &|_| {});
     accepted.await.unwrap().0
 }

@@ -23,7 +23,7 @@ fn every_suite_is_spoken_in_both_profiles() {
         sizes.dedup();
         for size in sizes {
             let text = config(suite.name(), size);
-            let server = keys.server_with(&text, &["--allow-64bit"]);
+            let server = keys.server_with(&text, &["--allow-64bit", "--classic"]);
             let file = folder.file("client.toml", &text);
             let args = ["--config", file.to_str().unwrap(), "-m", "hello"];
             let chosen = format!("We are going to use {}{}", suite.name(), size.bits());

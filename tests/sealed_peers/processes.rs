@@ -301,7 +301,7 @@ fn a_server_ends_a_handshake_at_once_and_logs_why() {
 
 #[test]
 fn who_begins_with_neither_profile_hears_nothing() {
-    let (server, ..) = start(&[]);
+    let (server, ..) = start(&["--classic"]);
     for words in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"\x16\x03\x01\x02\x00\x01",

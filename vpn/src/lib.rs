@@ -2,6 +2,7 @@
 //!
 //! * [`proto`] is the protocol core, without sockets, clock or threads.
 //! * [`config`] reads `server_cipher.toml`.
+//! * [`files`] reads and writes what users name.
 //! * [`identity`] reads and writes keys, and the files that say which ones are trusted.
 //! * [`net`] has sockets, and limits on what a peer may use up.
 //! * [`service`] says what a session is for.
@@ -16,6 +17,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod files;
 pub mod identity;
 pub mod net;
 pub mod proto;

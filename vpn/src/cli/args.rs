@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{DEFAULT_PORT, Overrides};
+use crate::config::Overrides;
+use crate::identity::Pin;
 use crate::proto::sealed::Kex;
 
 /// Agree on a cipher, exchange a key, and talk.
@@ -85,16 +86,19 @@ pub(super) struct ServerArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sealed profile (unaudited)")]
 pub(super) struct SealedServerArgs {
-    /// The private key by which this server is known
+    /// The private key by which this server is known; it turns the sealed profile on
     #[arg(long, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
-    /// Who may come in: lines of [OPTIONS] ssh-ed25519 KEY
+    /// Who may come in by the sealed profile: lines of [OPTIONS] ssh-ed25519 KEY
     #[arg(long, value_name = "FILE")]
     pub(super) authorized_clients: Option<PathBuf>,
     /// A key that server and client share, 32 or more bytes in hexadecimal; several times for more
     #[arg(long, value_name = "FILE")]
     pub(super) psk: Vec<PathBuf>,
-    /// Do not speak the classic profile
+    /// Speak the classic profile too, which lets everybody in
+    #[arg(long, conflicts_with = "no_classic")]
+    pub(super) classic: bool,
+    /// Do not speak the classic profile [default with --identity or --psk]
     #[arg(long)]
     pub(super) no_classic: bool,
     /// Whether to keep silent to clients that know neither this server's key nor a PSK
@@ -122,12 +126,13 @@ pub(super) struct SealedClientArgs {
     /// Join standard input and output to the server's end of a pipe
     #[arg(long, conflicts_with_all = ["messages", "quiet"])]
     pub(super) pipe: bool,
-    /// The private key by which we are known [default: id_ed25519 in our folder, if it is there]
+    /// The private key by which we are known, or none [default: id_ed25519 in our folder, if it is
+    /// there and no --psk is named]
     #[arg(long, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
-    /// The fingerprint that the server's key must have
-    #[arg(long, value_name = "SHA256:...")]
-    pub(super) server_key: Option<String>,
+    /// The fingerprint that the server's key must have, or the key: the text of its .pub file
+    #[arg(long, value_name = "SHA256:...", value_parser = Pin::parse)]
+    pub(super) server_key: Option<Pin>,
     /// Remember the key of a server that is met for the first time, without asking
     #[arg(long)]
     pub(super) accept_new: bool,
@@ -155,11 +160,11 @@ fn kex_names() -> PossibleValuesParser {
 
 #[derive(Debug, Args)]
 pub(super) struct ProbeArgs {
-    /// The server's name or address
+    /// The server's name or address, or its name in client.toml in our folder
     pub(super) host: String,
-    /// The server's port
-    #[arg(long, default_value_t = DEFAULT_PORT)]
-    pub(super) port: u16,
+    /// The server's port [default: 4600]
+    #[arg(long)]
+    pub(super) port: Option<u16>,
     /// The ciphers to propose [default: as for server and client]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -201,10 +206,6 @@ pub(super) struct ClientArgs {
 }
 
 impl ClientArgs {
-    pub(super) fn port(&self) -> u16 {
-        self.port.unwrap_or(DEFAULT_PORT)
-    }
-
     /// A flag that means nothing without the sealed profile.
     pub(super) fn sealed_only(&self) -> Option<&'static str> {
         let sealed = &self.sealed;

@@ -5,16 +5,16 @@ use vpn_suite::Registry;
 use super::args::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
-use super::{Threads, console, input, runtime, sealed};
-use crate::config::{ClientEntry, Settings};
-use crate::identity::folder;
+use super::{Threads, console, described, input, runtime, sealed};
+use crate::config::Settings;
+use crate::net::SealedIoError;
 use crate::service::{
     ClientError, ClientOptions, Label, SealedWork, Unread, run_client, run_sealed_client,
 };
 use crate::term::Stream;
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
-    let args = &described(args.clone())?;
+    let (args, server) = &described::client(args.clone())?;
     if let Some(flag) = args.sealed_only().filter(|_| !args.sealed.sealed) {
         let problem = format!("{flag} is for the sealed profile");
         return Err(Failure::new(Exit::Usage, problem).hint("add --sealed"));
@@ -29,11 +29,12 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
             Some(input::source(messages, Label::NONE, settings.limits.message)?)
         }
     };
-    let sealed = sealed::client(args, &settings)?;
+    let sealed = sealed::client(args, server, &settings)?;
+    let gate_hint = sealed.as_ref().and_then(sealed::SealedClient::hint_at_gate);
     let watching = Watching::start(&args.common, Unread::Waited)?;
     let options = ClientOptions {
-        host: args.host.clone(),
-        port: args.port(),
+        host: server.host().to_string(),
+        port: server.port(),
         is_quiet: args.texts.quiet || is_pipe,
         is_interactive: source.as_ref().is_some_and(|s| s.is_interactive),
         observers: watching.observers.clone(),
@@ -70,29 +71,16 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     printer.finish(None)?;
     match result {
         Err(ClientError::Console(_)) => Ok(()),
+        Err(error @ ClientError::Sealed(SealedIoError::NoAnswer)) => {
+            let failure = Failure::of_client(error, &settings);
+            Err(match gate_hint {
+                Some(hint) => failure.hint_too(hint),
+                None => failure,
+            })
+        }
         result if args.common.explain.is_some() => {
             result.map_err(|error| Failure::of_client(error, &settings))
         }
         result => result.map_err(|error| Failure::of_client(error, &settings).hint_at_explain()),
     }
-}
-
-/// What the command line does not say, as far as client.toml describes the server.
-fn described(mut args: ClientArgs) -> Result<ClientArgs, Failure> {
-    let Some(path) = folder().map(|folder| folder.join("client.toml")) else { return Ok(args) };
-    let Some(entry) = ClientEntry::find(&path, &args.host)? else { return Ok(args) };
-    args.host = entry.host.unwrap_or(args.host);
-    args.port = args.port.or(entry.port);
-    args.common.config = args.common.config.or(entry.config);
-    let sealed = &mut args.sealed;
-    if sealed.insecure_classic {
-        return Ok(args);
-    }
-    sealed.sealed |= entry.sealed;
-    if sealed.sealed {
-        sealed.identity = sealed.identity.take().or(entry.identity);
-        sealed.psk = sealed.psk.take().or(entry.psk);
-        sealed.server_key = sealed.server_key.take().or(entry.server_key);
-    }
-    Ok(args)
 }

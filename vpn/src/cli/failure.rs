@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use vpn_suite::RegistryError;
 
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
+use crate::files::{FileError, FileProblem};
 use crate::identity::IdentityError;
 use crate::net::{DialError, ListenError, PumpError, SealedIoError};
 use crate::proto::sealed::{Alert, SealedError};
@@ -51,6 +52,7 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        // What comes from files, arguments and peers is made fit for a terminal here.
         Self { exit, message: one_line(&message.to_string()), hint: None }
     }
 
@@ -62,6 +64,15 @@ impl Failure {
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(one_line(&hint.into()));
         self
+    }
+
+    /// A further hint, behind the one that it has.
+    pub(super) fn hint_too(self, hint: &str) -> Self {
+        let hint = match &self.hint {
+            Some(first) => format!("{first}; {hint}"),
+            None => hint.to_owned(),
+        };
+        self.hint(hint)
     }
 
     /// The failure of a client with these settings.
@@ -128,10 +139,13 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let failure = Self::new(Exit::Usage, chain(&error));
         match error {
-            ConfigError::Missing { .. } => failure.hint(format!(
-                "without --config, {DEFAULT_PATH} in the current folder is read, or else a \
+            ConfigError::File(FileError { problem: FileProblem::Missing, .. }) => {
+                failure.hint(format!(
+                    "without --config, {DEFAULT_PATH} in the current folder is read, or else a \
                  built-in default; `vpn suites --show-config` prints that default as a start"
-            )),
+                ))
+            }
+            ConfigError::File(error) => error.into(),
             _ => failure,
         }
     }
@@ -139,11 +153,30 @@ impl From<ConfigError> for Failure {
 
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
-        let exit = match &error {
-            IdentityError::Io { .. } | IdentityError::Exists { .. } => Exit::Local,
-            _ => Exit::Usage,
+        let (failure, hint) = match error {
+            IdentityError::File(error) => return error.into(),
+            error => (Self::new(Exit::Usage, chain(&error)), error.hint()),
         };
-        Self::new(exit, chain(&error))
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// A file that a user has named and that cannot be read, or not be trusted, is a wrong configuration,
+/// whichever option names it. A file that cannot be written is this machine's trouble.
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let exit = match error.is_about_writing() {
+            true => Exit::Local,
+            false => Exit::Usage,
+        };
+        let failure = Self::new(exit, &error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

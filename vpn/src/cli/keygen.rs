@@ -7,41 +7,45 @@ use gethostname::gethostname;
 use super::args::{FingerprintArgs, KeygenArgs};
 use super::failure::{Exit, Failure};
 use super::print;
-use crate::identity::{create_folder, fingerprint, folder, generate, read_public_key, write_new};
+use crate::files::{NewFile, Role, create_folder, expand, shown, write_pair};
+use crate::identity::{described, folder, generate, read_public_keys};
 
 /// The name of our own key in our folder.
 pub(super) const DEFAULT_NAME: &str = "id_ed25519";
 
 pub(super) fn run(args: &KeygenArgs) -> Result<(), Failure> {
     let path = match &args.out {
-        Some(path) => path.clone(),
+        Some(path) => expand(path).map_err(|words| Failure::new(Exit::Usage, words))?,
         None => own_folder()?.join(DEFAULT_NAME),
     };
+    if path.file_name().is_none() {
+        return Err(Failure::new(Exit::Usage, "--out names no file"));
+    }
     let public_path = with_pub(&path);
     let comment = args.comment.clone().unwrap_or_else(|| {
         let user = std::env::var("USER").unwrap_or_else(|_| "vpn".to_owned());
-        format!("{user}@{}", gethostname().to_string_lossy())
+        let text = format!("{user}@{}", gethostname().to_string_lossy());
+        text.replace(char::is_control, "?")
     });
-    if comment.contains(['\n', '\r']) {
-        return Err(Failure::new(Exit::Usage, "a comment is one line"));
+    if comment.contains(char::is_control) {
+        return Err(Failure::new(Exit::Usage, "a comment is one line without control characters"));
     }
     let (private, public) = generate(&comment, &mut rand::rng())
         .map_err(|error| Failure::new(Exit::Local, format_args!("cannot make a key: {error}")))?;
-    // Neither file is written if one of them must not be.
-    for file in [&path, &public_path] {
-        if !args.force && file.exists() {
-            let problem = format!("{} exists already", file.display());
-            return Err(Failure::new(Exit::Local, problem).hint("--force replaces it"));
-        }
-    }
-    write_new(&path, &private, true, args.force)?;
-    write_new(&public_path, &format!("{public}\n"), false, args.force)?;
-    print(&format!("{}\n{} {}\n", path.display(), fingerprint(&public.bytes), public.comment))
+    let text = format!("{public}\n");
+    let private = NewFile { path: &path, bytes: private.as_bytes(), is_secret: true };
+    let half = NewFile { path: &public_path, bytes: text.as_bytes(), is_secret: false };
+    write_pair(private, half, Role::Identity, args.force)?;
+    print(&format!("{}\n{}\n", shown(&path), described(&public)))
 }
 
 pub(super) fn show(args: &FingerprintArgs) -> Result<(), Failure> {
-    let key = read_public_key(&args.file)?;
-    print(&format!("{} {}\n", fingerprint(&key.bytes), key.comment))
+    let mut text = String::new();
+    for key in read_public_keys(&args.file)? {
+        text.push_str(&described(&key));
+        text.push('\n');
+    }
+    print(&text)
 }
 
 /// Our folder, which is made if it is not there.
@@ -49,7 +53,7 @@ fn own_folder() -> Result<PathBuf, Failure> {
     let folder = folder().ok_or_else(|| {
         Failure::new(Exit::Usage, "there is no home folder").hint("name a file with --out")
     })?;
-    create_folder(&folder)?;
+    create_folder(&folder, Role::Identity)?;
     Ok(folder)
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod demo;
+mod described;
 mod failure;
 mod input;
 mod keygen;

@@ -1,15 +1,18 @@
 //! `vpn probe`: what a server speaks, without showing it who we are.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use vpn_suite::{CipherSuite, KeySize, Registry};
 
 use super::args::ProbeArgs;
 use super::failure::{Exit, Failure};
-use super::{Threads, print, runtime};
+use super::{Threads, described, print, runtime};
 use crate::config::{Overrides, Settings};
-use crate::identity::fingerprint;
+use crate::identity::{ServerName, fingerprint};
 use crate::net::limits::SEALED_HANDSHAKE;
 use crate::net::{
     DhPool, DialError, Driver, Place, Progress, SealedIoError, Source, Step, connect,
@@ -21,15 +24,26 @@ use crate::proto::sealed::{ClientConfig, Kex, Limits, PeerIdentity, SealedError}
 use crate::service::ClientError;
 
 pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> {
-    let settings = Settings::load(args.config.as_deref(), registry, &Overrides::default())?;
+    let (server, config) = described::probe(args)?;
+    let settings = Settings::load(config.as_deref(), registry, &Overrides::default())?;
     let pool = DhPool::new(settings.limits.dh_workers);
-    let probe = Probe { args, settings, registry, pool };
-    let (sealed, classic) = runtime(Threads::One)?
-        .block_on(async { Ok::<_, DialError>((probe.sealed().await?, probe.classic().await?)) })
-        .map_err(|error| Failure::from(ClientError::Dial(error)))?;
+    let probe = Probe { server: &server, settings, registry, pool, is_reached: Cell::new(false) };
+    let runtime = runtime(Threads::One)?;
+    // A server that does not answer in one profile is not to hold up the other.
+    let both = async { tokio::join!(probe.within(probe.sealed()), probe.within(probe.classic())) };
+    let (sealed, classic) = runtime.block_on(both);
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    let failed = |error| Failure::from(ClientError::Dial(error));
+    let (sealed, classic) = (sealed.map_err(failed)?, classic.map_err(failed)?);
+    if !probe.is_reached.get() {
+        let source = std::io::ErrorKind::TimedOut.into();
+        let to = endpoint(server.host().as_str(), server.port());
+        return Err(failed(DialError { to, source }));
+    }
     print(&format!(
         "{} is reachable\nsealed: {}\nclassic: {}\n",
-        endpoint(&args.host, args.port),
+        endpoint(server.host().as_str(), server.port()),
         sealed.as_deref().unwrap_or("no answer: not spoken, or the gate is required"),
         classic.as_deref().unwrap_or("no")
     ))?;
@@ -39,8 +53,12 @@ pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> 
     Ok(())
 }
 
+/// A server that has not said what it speaks by then is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 struct Probe<'a> {
-    args: &'a ProbeArgs,
+    server: &'a ServerName,
+    is_reached: Cell<bool>,
     settings: Settings,
     registry: &'a Registry,
     pool: DhPool,
@@ -59,6 +77,19 @@ impl From<SealedIoError> for Stop {
 }
 
 impl Probe<'_> {
+    async fn within(
+        &self,
+        what: impl Future<Output = Result<Option<String>, DialError>>,
+    ) -> Result<Option<String>, DialError> {
+        timeout(PATIENCE, what).await.unwrap_or(Ok(None))
+    }
+
+    async fn connect(&self) -> Result<TcpStream, DialError> {
+        let stream = connect(self.server.host().as_str(), self.server.port()).await?;
+        self.is_reached.set(true);
+        Ok(stream)
+    }
+
     /// What there is to say of the sealed profile, if it is spoken.
     async fn sealed(&self) -> Result<Option<String>, DialError> {
         // With a share for what is not our first key exchange a server shows its lists.
@@ -102,7 +133,7 @@ impl Probe<'_> {
             psk: None,
             limits: Limits::default(),
         };
-        let stream = connect(&self.args.host, self.args.port).await?;
+        let stream = self.connect().await?;
         let deadline = Instant::now() + SEALED_HANDSHAKE;
         let place = Place { pool: &self.pool, source: Source::SELF, deadline };
         let check = |step| match step {
@@ -115,7 +146,7 @@ impl Probe<'_> {
 
     /// What there is to say of the classic profile, if it is spoken.
     async fn classic(&self) -> Result<Option<String>, DialError> {
-        let mut stream = connect(&self.args.host, self.args.port).await?;
+        let mut stream = self.connect().await?;
         let now = Instant::now();
         let handshake = ClientHandshake::new(self.settings.classic(), &mut rand::rng(), now);
         let deadline = now + SEALED_HANDSHAKE;

@@ -1,15 +1,16 @@
 //! What the flags of the sealed profile mean, for server and client.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{ClientArgs, SealedServerArgs};
 use super::failure::{Exit, Failure};
 use super::keygen::DEFAULT_NAME;
-use crate::config::{PipeEnd, Settings};
+use crate::config::{PipeEnd, Settings, Source};
+use crate::files::shown;
 use crate::identity::{
-    AuthorizedClients, KnownServers, Standing, fingerprint, folder, read_identity, read_psk,
+    AuthorizedClients, KnownServers, Pin, ServerName, fingerprint, folder, read_identity, read_psk,
 };
 use crate::proto::EnabledSuite;
 use crate::proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, ServerConfig};
@@ -29,22 +30,25 @@ pub(super) fn server(
     args: &SealedServerArgs,
     settings: &Settings,
 ) -> Result<Option<SealedService>, Failure> {
+    is_trusted(settings)?;
     let table = &settings.sealed;
     let identity = args.identity.as_ref().or(table.identity.as_ref());
     let psks = if args.psk.is_empty() { &table.psk } else { &args.psk };
-    let is_sealed_only = args.no_classic || table.is_sealed_only;
-    let named = args.service.as_deref().and_then(PipeEnd::from_name);
-    let pipe = named.unwrap_or(table.pipe);
     if identity.is_none() && psks.is_empty() {
-        if pipe != PipeEnd::None {
-            return Err(Failure::new(Exit::Usage, "a pipe needs the sealed profile: --identity"));
-        }
-        if is_sealed_only {
-            let problem = "without --identity or --psk there is no profile but the classic one";
-            return Err(Failure::new(Exit::Usage, problem));
-        }
-        return Ok(None);
+        // Who wrote it believes that the server turns strangers away.
+        return match sealed_only(args, settings) {
+            Some(what) => Err(Failure::new(
+                Exit::Usage,
+                format_args!(
+                    "{what} is for the sealed profile, and without --identity or --psk there is none"
+                ),
+            )
+            .hint("name the server's private key with --identity; `vpn keygen --out FILE` makes one")),
+            None => Ok(None),
+        };
     }
+    let classic = args.classic || (table.classic == Some(true) && !args.no_classic);
+    let pipe = args.service.as_deref().and_then(PipeEnd::from_name).unwrap_or(table.pipe);
     let clients = args.authorized_clients.as_ref().or(table.authorized_clients.as_ref());
     if clients.is_none() && psks.is_empty() {
         return Err(Failure::new(Exit::Usage, "nobody could come in")
@@ -59,7 +63,52 @@ pub(super) fn server(
         limits: Limits::default(),
     };
     let clients = clients.map(|path| AuthorizedClients::open(path)).transpose()?;
-    Ok(Some(SealedService { config: Arc::new(config), clients, pipe, is_sealed_only }))
+    Ok(Some(SealedService { config: Arc::new(config), clients, pipe, is_sealed_only: !classic }))
+}
+
+/// One line that says which profiles a server speaks, and whom it lets in.
+pub(super) fn spoken(sealed: Option<&SealedService>) -> String {
+    let Some(sealed) = sealed else {
+        return "the classic profile only: everybody is let in, and replies are in the clear"
+            .to_owned();
+    };
+    let key = match &sealed.config.identity {
+        Some(identity) => {
+            format!("the sealed profile, key {}", fingerprint(&identity.public_key()))
+        }
+        None => "the sealed profile, by PSK".to_owned(),
+    };
+    match sealed.is_sealed_only {
+        true => format!("{key}; not the classic one"),
+        false => format!("{key}; and the classic one, which lets everybody in"),
+    }
+}
+
+/// The first option of the command line or the configuration that means nothing without the sealed
+/// profile.
+fn sealed_only(args: &SealedServerArgs, settings: &Settings) -> Option<String> {
+    let flags = [
+        ("--authorized-clients", args.authorized_clients.is_some()),
+        ("--gate", args.gate.is_some()),
+        ("--service", args.service.is_some()),
+        ("--no-classic", args.no_classic),
+        ("--allow-64bit", args.allow_64bit),
+        ("--kex", !args.kex.is_empty()),
+    ];
+    let flag = flags.iter().find(|(_, is_given)| *is_given).map(|(flag, _)| (*flag).to_owned());
+    let Source::File(path) = &settings.source else { return flag };
+    let is_harmless =
+        |key: &str| key == "psk" || (key == "classic" && settings.sealed.classic == Some(true));
+    let set = settings.sealed.set.iter().find(|set| !is_harmless(&set.key));
+    flag.or_else(|| set.map(|set| format!("{}:{}: {}", shown(path), set.line, set.key)))
+}
+
+/// Refuses a table `[sealed]` that others could have written.
+fn is_trusted(settings: &Settings) -> Result<(), Failure> {
+    match &settings.distrust {
+        Some(error) => Err(error.clone().into()),
+        None => Ok(()),
+    }
 }
 
 /// The suites of the configuration; those with 64-bit blocks only if somebody said so.
@@ -88,7 +137,7 @@ fn kex(names: &[String], settings: &Settings) -> Vec<Kex> {
 }
 
 fn own_key(path: &Path) -> Result<Identity, Failure> {
-    let ask = || rpassword::prompt_password(format!("Passphrase of {}: ", path.display()));
+    let ask = || rpassword::prompt_password(format!("Passphrase of {}: ", shown(path)));
     Ok(read_identity(path, ask)?)
 }
 
@@ -96,9 +145,8 @@ fn own_key(path: &Path) -> Result<Identity, Failure> {
 pub(super) struct SealedClient {
     config: Arc<ClientConfig>,
     known: KnownServers,
-    host: String,
-    port: u16,
-    pinned: Option<String>,
+    server: ServerName,
+    pinned: Option<Pin>,
     accepts_new: bool,
     /// The key of an unknown server that the user has accepted.
     accepted: Option<[u8; 32]>,
@@ -108,48 +156,59 @@ pub(super) struct SealedClient {
 /// key is not talked to in the clear by accident.
 pub(super) fn client(
     args: &ClientArgs,
+    server: &ServerName,
     settings: &Settings,
 ) -> Result<Option<SealedClient>, Failure> {
+    if args.sealed.insecure_classic {
+        return Ok(None);
+    }
     let known = match &args.sealed.known_servers {
         Some(path) => Some(path.clone()),
         None => folder().map(|folder| folder.join("known_servers")),
     };
-    let known = known.map(|path| KnownServers::read(&path)).transpose();
+    // Who cannot read it does not know whom not to talk to in the clear.
+    let known = match known {
+        Some(path) => KnownServers::read(&path)?,
+        None => KnownServers::nowhere(),
+    };
     if !args.sealed.sealed {
-        let standing = match &known {
-            Ok(Some(known)) => known.standing(&args.host, args.port()),
-            _ => Standing::Unknown,
-        };
-        if standing != Standing::Unknown && !args.sealed.insecure_classic {
+        if known.has(server) {
             let problem = format!(
-                "{} is known for the sealed profile; the classic one would authenticate nobody",
-                args.host
+                "{server} is known for the sealed profile; the classic one would authenticate nobody"
             );
             return Err(Failure::new(Exit::Policy, problem)
                 .hint("use --sealed, or --insecure-classic if you mean it"));
         }
         return Ok(None);
     }
+    is_trusted(settings)?;
     if args.common.explain.is_some() {
         return Err(Failure::new(Exit::Usage, "--explain explains the classic profile only"));
     }
-    let known = known?.ok_or_else(|| {
-        Failure::new(Exit::Usage, "there is no home folder")
-            .hint("name a file with --known-servers")
-    })?;
-    let own: Option<PathBuf> = match &args.sealed.identity {
-        Some(path) => Some(path.clone()),
-        None => folder().map(|f| f.join(DEFAULT_NAME)).filter(|path| path.exists()),
-    };
-    let identity = own.as_deref().map(own_key).transpose()?;
     let psk = args.sealed.psk.as_deref().map(read_psk).transpose()?;
+    let identity = match &args.sealed.identity {
+        Some(path) if path.as_os_str() == "none" => None,
+        Some(path) => Some(own_key(path)?),
+        // A PSK is enough; a server that has no list of clients would refuse a key.
+        None if psk.is_some() => None,
+        None => {
+            let path = folder().map(|folder| folder.join(DEFAULT_NAME));
+            let path = path.filter(|path| path.symlink_metadata().is_ok());
+            path.as_deref().map(own_key).transpose()?
+        }
+    };
     if identity.is_none() && psk.is_none() {
         return Err(Failure::new(Exit::Usage, "we have no key to show")
             .hint("make one with `vpn keygen`, or name one with --identity or --psk"));
     }
-    let server_key = match known.standing(&args.host, args.port()) {
-        Standing::Known { key, .. } => Some(key),
-        Standing::Unknown => None,
+    // The key that was written down last is the likeliest.
+    let server_key = match args.sealed.server_key {
+        Some(Pin::Key(key)) => Some(key),
+        pin => known
+            .keys(server)
+            .into_iter()
+            .map(|known| known.key)
+            .rfind(|key| pin.is_none_or(|pin| pin.accepts(key))),
     };
     let config = ClientConfig {
         enabled: suites(settings, args.sealed.allow_64bit)?,
@@ -162,9 +221,8 @@ pub(super) fn client(
     Ok(Some(SealedClient {
         config: Arc::new(config),
         known,
-        host: args.host.clone(),
-        port: args.port(),
-        pinned: args.sealed.server_key.clone(),
+        server: server.clone(),
+        pinned: args.sealed.server_key,
         accepts_new: args.sealed.accept_new,
         accepted: None,
     }))
@@ -174,6 +232,16 @@ impl SealedClient {
     /// What the handshake needs, and who decides about the server.
     pub(super) fn parts(mut self) -> (Arc<ClientConfig>, impl FnMut(PeerIdentity) -> Verdict) {
         (self.config.clone(), move |peer| self.judge(peer))
+    }
+
+    /// What to do if the server does not answer, as far as that depends on what we know of it.
+    pub(super) fn hint_at_gate(&self) -> Option<&'static str> {
+        let has_gate = self.config.psk.is_some() || self.config.server_key.is_some();
+        (!has_gate).then_some(
+            "or its gate is required: then it answers only who has its whole key, of which a \
+             fingerprint is not enough: give --server-key the text of its .pub file, or write it into \
+             known_servers",
+        )
     }
 
     fn judge(&mut self, peer: PeerIdentity) -> Verdict {
@@ -187,57 +255,110 @@ impl SealedClient {
         };
         let shown = fingerprint(&key);
         if let Some(pinned) = &self.pinned {
-            if *pinned == shown {
+            if pinned.accepts(&key) {
                 return Ok(());
             }
             let reason = format!("the server's key is {shown}, and --server-key says {pinned}");
             return Err(untrusted(reason, "is this the right server?"));
         }
-        match self.known.standing(&self.host, self.port) {
-            Standing::Known { key: known, .. } if known == key => Ok(()),
-            Standing::Known { key: known, line } => Err(untrusted(
+        let known = self.known.keys(&self.server);
+        if known.iter().any(|known| known.key == key) {
+            return Ok(());
+        }
+        if let Some(other) = known.last() {
+            return Err(untrusted(
                 format!(
                     "the key of {} has changed: it was {} and is {shown}",
-                    self.host,
-                    fingerprint(&known)
+                    self.server.host(),
+                    fingerprint(&other.key)
                 ),
                 format!(
-                    "somebody may sit in between; if the change is right, take out {}:{line}",
-                    self.known.path().display()
+                    "somebody may sit in between; if the change is right, take out {}:{}",
+                    self.known.shown(),
+                    other.line
                 ),
-            )),
-            // Accepted a moment ago, on a connection that did not wait for that.
-            Standing::Unknown if self.accepted == Some(key) => Ok(()),
-            Standing::Unknown if self.accepts_new || self.asks(&shown) => {
-                self.accepted = Some(key);
-                let remembered = self.known.remember(&self.host, self.port, key);
-                remembered
-                    .map_err(|error| untrusted(error.to_string(), "the server was not remembered"))
-            }
-            Standing::Unknown => Err(untrusted(
-                format!("{} is unknown; its key is {shown}", self.host),
-                format!("compare it, then pin it with --server-key {shown}, or use --accept-new"),
-            )),
+            ));
         }
+        // Accepted a moment ago, on a connection that did not wait for that.
+        if self.accepted == Some(key) {
+            return Ok(());
+        }
+        if !self.accepts_new && !self.asks(&shown) {
+            return Err(untrusted(
+                format!("{} is unknown; its key is {shown}", self.server),
+                format!("compare it, then pin it with --server-key {shown}, or use --accept-new"),
+            ));
+        }
+        self.accepted = Some(key);
+        if let Err(error) = self.known.remember(&self.server, key) {
+            // As ssh does: the session is what the user wants, and the key was accepted.
+            log::warn!("{error}; {} is not remembered", self.server);
+        }
+        Ok(())
     }
 
     /// Asks at a terminal.
     fn asks(&self, shown: &str) -> bool {
-        if !io::stdin().is_terminal() {
+        io::stdin().is_terminal()
+            && ask(&self.server, shown, &mut io::stdin().lock(), &mut io::stderr())
+    }
+}
+
+/// Asks until the answer is one: yes, no, or the fingerprint.
+fn ask(
+    server: &ServerName,
+    shown: &str,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+) -> bool {
+    let mut question = format!(
+        "{server} is unknown. Its key is {shown}\nDo you trust it and want it remembered \
+         (yes/no/fingerprint)? "
+    );
+    loop {
+        let asked = output.write_all(question.as_bytes()).and_then(|()| output.flush());
+        let mut answer = String::new();
+        let heard = asked.and_then(|()| input.read_line(&mut answer));
+        if !matches!(heard, Ok(1..)) {
             return false;
         }
-        let mut err = io::stderr();
-        let question = format!(
-            "{} is unknown. Its key is {shown}\nDo you trust it and want it remembered (yes/no)? ",
-            self.host
-        );
-        let mut answer = String::new();
-        err.write_all(question.as_bytes()).and_then(|()| err.flush()).is_ok()
-            && io::stdin().lock().read_line(&mut answer).is_ok()
-            && answer.trim() == "yes"
+        let answer = answer.trim();
+        if answer.eq_ignore_ascii_case("yes") || answer == shown {
+            return true;
+        }
+        if answer.eq_ignore_ascii_case("no") {
+            return false;
+        }
+        question = match answer.starts_with("SHA256:") {
+            true => "That is another key. Please write yes, no or the fingerprint: ".to_owned(),
+            false => "Please write yes, no or the fingerprint: ".to_owned(),
+        };
     }
 }
 
 fn untrusted(reason: impl Into<String>, hint: impl Into<String>) -> Untrusted {
     Untrusted { reason: reason.into(), hint: hint.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_none_is_asked_again() {
+        let server = ServerName::parse("example.org", None).unwrap();
+        let asks = |answers: &str| {
+            let mut output = Vec::new();
+            let is_trusted = ask(&server, "SHA256:abc", &mut answers.as_bytes(), &mut output);
+            (is_trusted, String::from_utf8(output).unwrap().matches("Please write").count())
+        };
+        assert_eq!(asks("yes\n"), (true, 0));
+        assert_eq!(asks("YES \n"), (true, 0));
+        assert_eq!(asks("no\nyes\n"), (false, 0));
+        assert_eq!(asks("y\nmaybe\n\nyes\n"), (true, 3));
+        assert_eq!(asks("SHA256:abd\nSHA256:abc\n"), (true, 1));
+        // Nobody there any more.
+        assert_eq!(asks("maybe\n"), (false, 1));
+        assert_eq!(asks(""), (false, 0));
+    }
 }

@@ -12,9 +12,11 @@ use super::failure::{Exit, Failure};
 use super::watching::Watching;
 use super::{Threads, console, runtime, sealed};
 use crate::config::{DEFAULT_PORT, PipeEnd, Settings};
+use crate::identity::{Host, one_port};
 use crate::net::{Server, Shutdown, Visitors, bind, endpoint};
 use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome, Unread};
 use crate::term::Stream;
+use crate::term::log::SESSION;
 
 /// How long a server that ends waits for its last lines to be printed.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -22,9 +24,10 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
-    let host = args.host.as_deref().or(settings.host.as_deref());
-    let port = args.port.or(settings.port).unwrap_or(DEFAULT_PORT);
+    let (host, port) = listening_at(args, &settings)?;
+    let host = host.as_deref();
     let sealed = sealed::server(&args.sealed, &settings)?;
+    let (has_sealed, spoken) = (sealed.is_some(), sealed::spoken(sealed.as_ref()));
     let watching = Watching::start(&args.common, Unread::LeftOut)?;
     raise_descriptors();
     let pipe = sealed.as_ref().map_or(PipeEnd::None, |sealed| sealed.pipe);
@@ -41,6 +44,10 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let ended = outcome.clone();
     let result = runtime.block_on(async {
         let listeners = bind(host, port)?;
+        match has_sealed {
+            true => log::info!(target: SESSION, "speaking {spoken}"),
+            false => log::info!("speaking {spoken}"),
+        }
         let (watched, piped) = (console.clone(), outcome.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -82,6 +89,18 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
         printed?;
     }
     result
+}
+
+/// The host and port to listen on: the command line's, or else the configuration's.
+fn listening_at(args: &ServerArgs, settings: &Settings) -> Result<(Option<String>, u16), Failure> {
+    let Some(text) = args.host.as_deref().or(settings.host.as_deref()) else {
+        return Ok((None, args.port.or(settings.port).unwrap_or(DEFAULT_PORT)));
+    };
+    let parsed = Host::parse(text).and_then(|(host, own)| {
+        let port = one_port(text, own, args.port)?;
+        Ok((Some(host.to_string()), port.or(settings.port).unwrap_or(DEFAULT_PORT)))
+    });
+    parsed.map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// Announces the listening address and serves until the signal comes.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::args::Common;
 use super::console;
 use super::failure::Failure;
+use crate::files::shown;
 use crate::service::{Explain, KeyLog, Label, Observers, Printer, Unread};
-use crate::term::{Stream, one_line};
+use crate::term::Stream;
 
 /// The observers that the command line asks for, and the thread that prints for them.
 pub(super) struct Watching {
@@ -20,13 +21,11 @@ impl Watching {
         let mut observers = Observers::default();
         let mut printer = None;
         if let Some(path) = &args.keylog {
-            let log = KeyLog::open(path).map_err(|error| {
-                Failure::local("cannot write the key log", path.display(), &error)
-            })?;
-            Stream::tell(one_line(&format!(
+            let log = KeyLog::open(path)?;
+            Stream::tell(format_args!(
                 "warning: the keys of every session go to {}; who reads it can read them all",
-                path.display()
-            )));
+                shown(path)
+            ));
             observers.key_log = Some(log);
         }
         if let Some(what) = &args.explain {

@@ -1,11 +1,13 @@
 //! `server_cipher.toml`, and the client's own `client.toml`: what they say, checked and resolved.
 
+mod ciphers;
 mod client;
 mod file;
 mod settings;
+mod toml;
 
-pub use client::ClientEntry;
+pub use client::{ClientEntries, ClientEntry};
 pub use settings::{
     BUILT_IN, ConfigError, DEFAULT_PATH, DEFAULT_PORT, Overrides, PipeEnd, Problem, SealedSettings,
-    Settings, Source,
+    Set, Settings, Source,
 };

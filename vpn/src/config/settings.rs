@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
-use vpn_suite::{CipherSuite, KeySize, Registry};
+use vpn_suite::Registry;
 
+use super::ciphers::enable;
 use super::file;
+use super::toml::Located;
+use crate::files::{self, Contents, FileError, FileProblem, NotText, Role, shown};
 use crate::net::Network;
-use crate::net::limits::{Limits, SourceLimits};
+use crate::net::limits::Limits;
 use crate::proto::classic::{
-    Chaining, ClassicParams, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, SHARED_KEY_LEN,
-    Strip, Telling, Timing,
+    Chaining, ClassicParams, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, Strip, Telling,
+    Timing,
 };
 use crate::proto::sealed::Kex;
 use crate::proto::{EnabledSuite, Group, Printable, Separator};
@@ -24,8 +27,6 @@ pub const DEFAULT_PATH: &str = "server_cipher.toml";
 pub const BUILT_IN: &str = include_str!("../../../server_cipher.toml");
 /// The port of the protocol.
 pub const DEFAULT_PORT: u16 = 4600;
-/// No configuration is longer than this; what is longer is something else.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// A configuration with which server and client can work.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Settings {
     pub exempt: Vec<Network>,
     /// The table `[sealed]`.
     pub sealed: SealedSettings,
+    /// Why the table `[sealed]` is not to be trusted, if that is so: others could have written it.
+    pub distrust: Option<FileError>,
 }
 
 /// The sealed profile as a configuration has it; the command line comes first. Paths are relative to
@@ -66,12 +69,23 @@ pub struct SealedSettings {
     pub is_gate_required: bool,
     /// What sealed sessions are for.
     pub pipe: PipeEnd,
-    /// Whether the classic profile is not spoken.
-    pub is_sealed_only: bool,
+    /// Whether the classic profile is spoken too, if that is said.
+    pub classic: Option<bool>,
     /// Whether suites with 64-bit blocks are used.
     pub allow_64bit: bool,
     /// The key exchanges, best first; none for all of them.
     pub kex: Vec<Kex>,
+    /// Each setting of the table, in order of lines.
+    pub set: Vec<Set>,
+}
+
+/// A setting that a file has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub key: String,
+    /// Its line, from 1.
+    pub line: usize,
 }
 
 /// What the command line says instead of the file.
@@ -106,11 +120,11 @@ impl Settings {
         match path {
             Some(path) => Self::from_file(path, registry, overrides),
             None => match Self::from_file(Path::new(DEFAULT_PATH), registry, overrides) {
-                Err(ConfigError::Missing { .. }) => {
+                Err(ConfigError::File(error)) if error.problem == FileProblem::Missing => {
                     let folder = std::env::current_dir().unwrap_or_default();
                     log::info!(
                         "no {DEFAULT_PATH} in {}: using the built-in default",
-                        folder.display()
+                        shown(&folder)
                     );
                     Self::parse(BUILT_IN, Source::BuiltIn, registry, overrides)
                 }
@@ -124,22 +138,19 @@ impl Settings {
         registry: &Registry,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let unreadable = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => ConfigError::Missing { path: path.to_owned() },
-            kind => ConfigError::Unreadable { path: path.to_owned(), kind },
-        };
-        let meta = std::fs::metadata(path).map_err(unreadable)?;
-        if meta.len() > MAX_FILE {
-            return Err(ConfigError::TooLong { path: path.to_owned(), len: meta.len() });
+        let contents: Contents = files::read(path, Role::Config)?;
+        let text = contents
+            .text()
+            .map_err(|error| ConfigError::at(path, error.line, Problem::NotText(error)))?;
+        log::debug!("configuration: {}", shown(path));
+        let source = Source::File(path.to_owned());
+        let mut settings = Self::parse(text, source, registry, overrides)?;
+        if !settings.sealed.set.is_empty() {
+            let distrust =
+                |problem| FileError { role: Role::Config, path: path.to_owned(), problem };
+            settings.distrust = contents.trust.err().map(distrust);
         }
-        let bytes = std::fs::read(path).map_err(unreadable)?;
-        let text = String::from_utf8(bytes).map_err(|e| {
-            let at = e.utf8_error().valid_up_to();
-            let line = line_of_bytes(e.as_bytes(), at);
-            ConfigError::at(path, line, Problem::NotUtf8)
-        })?;
-        log::debug!("configuration: {}", path.display());
-        Self::parse(&text, Source::File(path.to_owned()), registry, overrides)
+        Ok(settings)
     }
 
     /// Reads the text of a configuration.
@@ -160,14 +171,11 @@ impl Settings {
         let at = |span: Range<usize>, problem: Problem| {
             ConfigError::at(path, line_of_bytes(text.as_bytes(), span.start), problem)
         };
-        let mut file: file::File = toml::from_str(text).map_err(|error| {
-            let problem = Problem::Syntax(one_line(error.message()));
-            at(error.span().unwrap_or_default(), problem)
-        })?;
+        let mut file = file::File::read(text).map_err(|(s, p)| at(s, p))?;
         if source == Source::BuiltIn {
             // A program may be built without some of the suites that are usual.
             let is_linked = |name: &str| registry.find_ignoring_case(name).is_some();
-            file.supported_cipher.retain(|c| is_linked(c.get_ref().name.get_ref()));
+            file.supported_cipher.retain(|c| is_linked(c.name.get_ref()));
             if file.supported_cipher.is_empty() {
                 let linked = registry.names().collect::<Vec<_>>().join(", ");
                 return Err(at(0..0, Problem::NothingBuiltIn { linked }));
@@ -175,7 +183,7 @@ impl Settings {
         }
         let enabled = enable(&file.supported_cipher, registry).map_err(|(s, p)| at(s, p))?;
         let line_of = |keys: &Spanned<_>| line_of_bytes(text.as_bytes(), keys.span().start);
-        let key_lines = file.supported_cipher.iter().map(|c| line_of(&c.get_ref().keys)).collect();
+        let key_lines = file.supported_cipher.iter().map(|c| line_of(&c.keys)).collect();
         if let Some(dialect) = &overrides.dialect {
             file.classic.dialect = Some(Spanned::new(0..0, dialect.clone()));
         }
@@ -187,71 +195,54 @@ impl Settings {
         let mut limits = Limits::default();
         let mut port = None;
         let mut numbers = || -> Result<(), Located> {
-            let l = &file.limits;
             if let Some(ms) = number(file.classic.quiet_ms.as_ref(), "quiet_ms", 1..=60_000)? {
                 timing.quiet = Duration::from_millis(ms);
                 timing.settled = timing.settled.min(timing.quiet);
             }
-            if let Some(s) = number(l.message_seconds.as_ref(), "message_seconds", 1..=86_400)? {
-                timing.message = Duration::from_secs(s);
-            }
-            if let Some(s) = number(l.handshake_seconds.as_ref(), "handshake_seconds", 1..=86_400)?
-            {
-                limits.handshake = Duration::from_secs(s);
-            }
-            if let Some(s) = number(l.idle_seconds.as_ref(), "idle_seconds", 1..=31_536_000)? {
-                limits.idle = Duration::from_secs(s);
-            }
-            if let Some(n) = number(l.sessions.as_ref(), "sessions", 1..=1_000_000)? {
-                limits.sessions = to_usize(n);
-            }
-            if let Some(n) = number(l.message_bytes.as_ref(), "message_bytes", 16..=16_777_216)? {
-                limits.message = to_usize(n);
-            }
-            if let Some(n) = number(l.dh_workers.as_ref(), "dh_workers", 1..=256)? {
-                limits.dh_workers = to_usize(n);
-            }
-            if let Some(n) = number(l.queue.as_ref(), "queue", 1..=65_536)? {
-                limits.queue = to_usize(n);
-            }
-            let seconds = |value: &Option<Spanned<i64>>, key, least, into: &mut Duration| {
-                if let Some(s) = number(value.as_ref(), key, least..=86_400)? {
+            let limit = |key, range| number(file.limits.get(key), key, range);
+            let seconds = |key, least, most, into: &mut Duration| {
+                if let Some(s) = limit(key, least..=most)? {
                     *into = Duration::from_secs(s);
                 }
                 Ok::<_, Located>(())
             };
-            seconds(&l.first_byte_seconds, "first_byte_seconds", 1, &mut limits.first_byte)?;
-            let handshake = &mut limits.sealed_handshake;
-            seconds(&l.sealed_handshake_seconds, "sealed_handshake_seconds", 1, handshake)?;
-            seconds(&l.keepalive_seconds, "keepalive_seconds", 1, &mut limits.keepalive)?;
-            if let Some(n) =
-                number(l.message_memory.as_ref(), "message_memory", 4_194_304..=1 << 36)?
-            {
-                limits.message_memory = to_usize(n);
-            }
+            let count = |key, range, into: &mut usize| {
+                if let Some(n) = limit(key, range)? {
+                    *into = to_usize(n);
+                }
+                Ok::<_, Located>(())
+            };
+            const DAY: u64 = 86_400;
+            seconds("message_seconds", 1, DAY, &mut timing.message)?;
+            seconds("handshake_seconds", 1, DAY, &mut limits.handshake)?;
+            seconds("idle_seconds", 1, 365 * DAY, &mut limits.idle)?;
+            count("sessions", 1..=1_000_000, &mut limits.sessions)?;
+            count("message_bytes", 16..=16_777_216, &mut limits.message)?;
+            count("dh_workers", 1..=256, &mut limits.dh_workers)?;
+            count("queue", 1..=65_536, &mut limits.queue)?;
+            seconds("first_byte_seconds", 1, DAY, &mut limits.first_byte)?;
+            seconds("sealed_handshake_seconds", 1, DAY, &mut limits.sealed_handshake)?;
+            seconds("keepalive_seconds", 1, DAY, &mut limits.keepalive)?;
+            count("message_memory", 4_194_304..=1 << 36, &mut limits.message_memory)?;
             // Never later than the profile wants.
-            if let Some(n) = number(l.rekey_bytes.as_ref(), "rekey_bytes", 65_536..=1 << 36)? {
+            if let Some(n) = limit("rekey_bytes", 65_536..=1 << 36)? {
                 limits.rekey.0 = Some(n);
             }
-            if let Some(s) = number(l.rekey_seconds.as_ref(), "rekey_seconds", 1..=3600)? {
+            if let Some(s) = limit("rekey_seconds", 1..=3600)? {
                 limits.rekey.1 = Some(Duration::from_secs(s));
             }
             let sources = &mut limits.sources;
-            let SourceLimits { penalty_authentication, penalty_none, .. } = sources;
-            let key = "penalty_authentication_seconds";
-            seconds(&l.penalty_authentication_seconds, key, 0, penalty_authentication)?;
-            seconds(&l.penalty_none_seconds, "penalty_none_seconds", 0, penalty_none)?;
-            let SourceLimits { penalty_protocol, penalty_cap, penalty_min, .. } = sources;
-            seconds(&l.penalty_protocol_seconds, "penalty_protocol_seconds", 0, penalty_protocol)?;
-            seconds(&l.penalty_cap_seconds, "penalty_cap_seconds", 0, penalty_cap)?;
-            seconds(&l.penalty_min_seconds, "penalty_min_seconds", 0, penalty_min)?;
-            if let Some(n) = number(l.half_open.as_ref(), "half_open", 1..=1_000_000)? {
-                sources.half_open = to_usize(n);
-            }
-            if let Some(n) = number(l.new_per_minute.as_ref(), "new_per_minute", 1..=1_000_000)? {
+            let authentication = &mut sources.penalty_authentication;
+            seconds("penalty_authentication_seconds", 0, DAY, authentication)?;
+            seconds("penalty_none_seconds", 0, DAY, &mut sources.penalty_none)?;
+            seconds("penalty_protocol_seconds", 0, DAY, &mut sources.penalty_protocol)?;
+            seconds("penalty_cap_seconds", 0, DAY, &mut sources.penalty_cap)?;
+            seconds("penalty_min_seconds", 0, DAY, &mut sources.penalty_min)?;
+            count("half_open", 1..=1_000_000, &mut sources.half_open)?;
+            if let Some(n) = limit("new_per_minute", 1..=1_000_000)? {
                 sources.new_per_minute = u32::try_from(n).unwrap_or(u32::MAX);
             }
-            if let Some(three) = &l.early_drop {
+            if let Some(three) = &file.limits.1.early_drop {
                 sources.early_drop = early_drop(three)?;
             }
             let p = number(file.server.port.as_ref(), "port", 0..=65_535)?;
@@ -259,10 +250,32 @@ impl Settings {
             Ok(())
         };
         numbers().map_err(|(s, p)| at(s, p))?;
-        let sealed = sealed(&file.sealed, path).map_err(|(s, p)| at(s, p))?;
-        let exempt = exempt(file.limits.exempt.as_deref()).map_err(|(s, p)| at(s, p))?;
-        let host = file.server.host;
-        Ok(Self { source, enabled, key_lines, plan, timing, host, port, limits, exempt, sealed })
+        let mut sealed = sealed(&file.sealed, path).map_err(|(s, p)| at(s, p))?;
+        sealed.set = file
+            .sealed
+            .places
+            .iter()
+            .map(|(key, span)| Set {
+                key: key.clone(),
+                line: line_of_bytes(text.as_bytes(), span.start),
+            })
+            .collect();
+        sealed.set.sort_by_key(|set| set.line);
+        let exempt = exempt(file.limits.1.exempt.as_deref()).map_err(|(s, p)| at(s, p))?;
+        let host = file.server.host.map(Spanned::into_inner);
+        Ok(Self {
+            source,
+            enabled,
+            key_lines,
+            plan,
+            timing,
+            host,
+            port,
+            limits,
+            exempt,
+            sealed,
+            distrust: None,
+        })
     }
 
     /// What to change so that a suite of the sealed profile, `aes-256-cbc`, is enabled here: the
@@ -276,11 +289,11 @@ impl Settings {
         let line = listed.and_then(|at| self.key_lines.get(at));
         match (&self.source, line) {
             (Source::File(path), Some(line)) => {
-                format!("add {bits} to keys in {}:{line}", path.display())
+                format!("add {bits} to keys in {}:{line}", shown(path))
             }
             (Source::File(path), None) => format!(
                 "add to {}: [[supported_cipher]] name = \"{name}\", keys = [{bits}]",
-                path.display()
+                shown(path)
             ),
             (Source::BuiltIn, _) => format!(
                 "write {DEFAULT_PATH} (`vpn suites --show-config` prints a start) with \
@@ -336,8 +349,6 @@ impl PipeEnd {
     }
 }
 
-type Located = (Range<usize>, Problem);
-
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
@@ -354,8 +365,9 @@ fn number(
     }
 }
 
-fn early_drop(value: &Spanned<[i64; 3]>) -> Result<(usize, u32, usize), Located> {
-    let [start, rate, full] = *value.get_ref();
+fn early_drop(value: &Spanned<Vec<Spanned<i64>>>) -> Result<(usize, u32, usize), Located> {
+    let numbers: Vec<i64> = value.get_ref().iter().map(|n| *n.get_ref()).collect();
+    let [start, rate, full] = *numbers else { return Err((value.span(), Problem::EarlyDrop)) };
     let number = |n: i64| usize::try_from(n).ok();
     match (number(start), u32::try_from(rate), number(full)) {
         (Some(start), Ok(rate @ 0..=100), Some(full)) if start < full => Ok((start, rate, full)),
@@ -376,76 +388,23 @@ fn exempt(list: Option<&[Spanned<String>]>) -> Result<Vec<Network>, Located> {
     list.iter().map(network).collect()
 }
 
-fn enable(
-    listed: &[Spanned<file::SupportedCipher>],
-    registry: &Registry,
-) -> Result<Arc<[EnabledSuite]>, Located> {
-    if listed.is_empty() {
-        return Err((0..0, Problem::NoCiphers));
-    }
-    let mut enabled: Vec<EnabledSuite> = Vec::new();
-    for cipher in listed {
-        let cipher = cipher.get_ref();
-        let name = cipher.name.get_ref();
-        let Some(suite) = registry.find_ignoring_case(name) else {
-            let linked = registry.names().collect::<Vec<_>>().join(", ");
-            return Err((
-                cipher.name.span(),
-                Problem::UnknownCipher { name: name.clone(), linked },
-            ));
-        };
-        if enabled.iter().any(|e| e.suite.name() == suite.name()) {
-            let (found, suite) = (name.clone(), suite.name());
-            return Err((cipher.name.span(), Problem::CipherTwice { found, suite }));
-        }
-        let mut sizes: Vec<KeySize> = Vec::new();
-        for bits in cipher.keys.get_ref() {
-            let found = *bits.get_ref();
-            let size = u32::try_from(found)
-                .ok()
-                .and_then(KeySize::from_bits)
-                .filter(|s| suite.key_sizes().contains(*s));
-            let Some(size) = size else {
-                let (suite, possible) = (suite.name(), suite.key_sizes().to_string());
-                return Err((bits.span(), Problem::UnknownSize { suite, found, possible }));
-            };
-            if size.bytes() > SHARED_KEY_LEN {
-                return Err((bits.span(), Problem::SizeTooLong { suite: suite.name(), found }));
-            }
-            if sizes.contains(&size) {
-                return Err((bits.span(), Problem::SizeTwice { suite: suite.name(), found }));
-            }
-            sizes.push(size);
-        }
-        if sizes.is_empty() {
-            let (suite, possible) = (suite.name(), suite.key_sizes().to_string());
-            return Err((cipher.keys.span(), Problem::NoSizes { suite, possible }));
-        }
-        let wire_name = spelt(suite, name);
-        enabled.push(EnabledSuite { suite, wire_name, sizes });
-    }
-    Ok(enabled.into())
-}
-
-/// The suite's own spelling of a name or alias that a user wrote in any case.
-fn spelt(suite: &dyn CipherSuite, name: &str) -> &'static str {
-    let aliases = suite.aliases().iter().copied();
-    aliases.into_iter().find(|a| a.eq_ignore_ascii_case(name)).unwrap_or_else(|| suite.name())
-}
-
 fn sealed(table: &file::Sealed, path: &Path) -> Result<SealedSettings, Located> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let beside = |name: &String| folder.join(name);
+    let beside = |name: &Spanned<String>| {
+        files::resolve(folder, Path::new(name.get_ref()))
+            .map_err(|words| (name.span(), Problem::Form(words)))
+    };
     let gates = [("optional", false), ("required", true)];
     Ok(SealedSettings {
-        identity: table.identity.as_ref().map(beside),
-        authorized_clients: table.authorized_clients.as_ref().map(beside),
-        psk: table.psk.iter().map(beside).collect(),
+        identity: table.identity.as_ref().map(beside).transpose()?,
+        authorized_clients: table.authorized_clients.as_ref().map(beside).transpose()?,
+        psk: table.psk.iter().map(beside).collect::<Result<_, _>>()?,
         is_gate_required: pick(&table.gate, "gate", &gates)?.unwrap_or(false),
         pipe: pick(&table.service, "service", &PipeEnd::NAMES)?.unwrap_or_default(),
-        is_sealed_only: table.classic == Some(false),
+        classic: table.classic,
         allow_64bit: table.allow_64bit == Some(true),
         kex: kex(table.kex.as_deref().unwrap_or_default())?,
+        set: Vec::new(),
     })
 }
 
@@ -521,22 +480,15 @@ pub(super) fn line_of_bytes(text: &[u8], at: usize) -> usize {
     text[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 
-pub(super) fn one_line(text: &str) -> String {
-    text.split('\n').map(str::trim).collect::<Vec<_>>().join(", ")
-}
-
 /// Why a configuration cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file does not exist.
-    #[error("cannot read {}: no such file", .path.display())]
-    Missing {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Something in it is wrong.
-    #[error("{}:{line}: {}", .path.display(), Printable(.problem.to_string().as_bytes()))]
+    #[error("{}:{line}: {}", shown(.path), Printable(.problem.to_string().as_bytes()))]
     Problem {
         /// The file.
         path: PathBuf,
@@ -545,26 +497,10 @@ pub enum ConfigError {
         /// What is wrong there.
         problem: Problem,
     },
-    /// It is too long to be a configuration.
-    #[error("{}: {len} bytes are too much for a configuration", .path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        len: u64,
-    },
-    /// It cannot be read.
-    #[error("cannot read {}: {kind}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        kind: std::io::ErrorKind,
-    },
 }
 
 impl ConfigError {
-    fn at(path: &Path, line: usize, problem: Problem) -> Self {
+    pub(super) fn at(path: &Path, line: usize, problem: Problem) -> Self {
         Self::Problem { path: path.to_owned(), line, problem }
     }
 }
@@ -580,14 +516,19 @@ pub enum Problem {
     EarlyDrop,
     #[error("'{found}' is no address or network")]
     Network { found: String },
-    #[error("no [[supported_cipher]] table: nothing could be agreed on")]
+    #[error("{0}")]
+    Form(String),
+    #[error(
+        "no [[supported_cipher]] table, so nothing could be agreed on; `vpn suites --show-config` \
+         prints an example"
+    )]
     NoCiphers,
     #[error("none of its ciphers is linked; list some of {linked} in a {DEFAULT_PATH}")]
     NothingBuiltIn { linked: String },
     #[error("the list of keys of {suite} is empty (possible: {possible})")]
     NoSizes { suite: &'static str, possible: String },
-    #[error("not UTF-8 text")]
-    NotUtf8,
+    #[error("{0}")]
+    NotText(NotText),
     #[error("{key} = {found} is not between {} and {}", .range.start(), .range.end())]
     Number { key: &'static str, found: i64, range: RangeInclusive<u64> },
     #[error("server '{name}' is described twice")]
@@ -596,12 +537,10 @@ pub enum Problem {
     SizeTooLong { suite: &'static str, found: i64 },
     #[error("{suite} {found} is listed twice")]
     SizeTwice { suite: &'static str, found: i64 },
-    #[error("{0}")]
-    Syntax(String),
-    #[error("unknown cipher '{name}' (linked: {linked})")]
-    UnknownCipher { name: String, linked: String },
-    #[error("{suite} has no key of {found} bits (possible: {possible})")]
-    UnknownSize { suite: &'static str, found: i64, possible: String },
+    #[error("unknown cipher '{name}' (linked: {linked}){remedy}")]
+    UnknownCipher { name: String, linked: String, remedy: String },
+    #[error("{suite} has no key of {found} bits (possible: {possible}){remedy}")]
+    UnknownSize { suite: &'static str, found: i64, possible: String, remedy: String },
     #[error("{key} = '{found}' is unknown (possible: {possible})")]
     Word { key: &'static str, found: String, possible: String },
 }

@@ -3,66 +3,49 @@
 mod authorized;
 mod keys;
 mod known;
+mod name;
+mod private;
+mod psk;
 
-pub use authorized::{AuthorizedClients, Grant};
+pub use authorized::{AuthorizedClients, ClientList, Grant};
 pub use keys::{
-    PublicKey, fingerprint, generate, read_identity, read_psk, read_public_key, write_new,
+    Pin, PublicKey, described, fingerprint, generate, read_public_key, read_public_keys,
 };
-pub use known::{KnownServers, Standing};
+pub use known::{Known, KnownServers};
+pub use name::{Host, NameError, ServerName, one_port};
+pub use private::read_identity;
+pub use psk::read_psk;
 
 use std::path::{Path, PathBuf};
 
+use crate::files::{FileError, home, shown};
+use crate::proto::Printable;
+
 /// The folder of the user's files: `$XDG_CONFIG_HOME/vpn`, else `~/.config/vpn`.
 pub fn folder() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    // A relative one means nothing, says the specification.
+    let set = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = set.or_else(|| Some(home()?.join(".config")))?;
     Some(base.join("vpn"))
 }
 
-/// Makes a folder for its owner alone, unless it is there.
-///
-/// # Errors
-///
-/// What the system says.
-pub fn create_folder(folder: &Path) -> Result<(), IdentityError> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    builder.create(folder).map_err(IdentityError::io(folder))
-}
-
-/// Why a file of keys cannot be used.
+/// Why a file of keys cannot be used. What a file says is escaped in every message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// It exists, and nobody said that it may be overwritten.
-    #[error("{} exists already", .path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// It is not in the form that it should have.
-    #[error("{}: {problem}", .path.display())]
+    #[error("{}: {}", shown(.path), Printable(.problem.as_bytes()))]
     Form {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
     },
-    /// The system says no.
-    #[error("cannot use {}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// One line of it is wrong.
-    #[error("{}:{line}: {problem}", .path.display())]
+    #[error("{}:{line}: {}", shown(.path), Printable(.problem.as_bytes()))]
     Line {
         /// The file.
         path: PathBuf,
@@ -71,46 +54,34 @@ pub enum IdentityError {
         /// What is wrong there.
         problem: String,
     },
-    /// Others than its owner could change or read it.
-    #[error("{} must not be {what} by others (chmod {mode} {})", .path.display(), .path.display())]
-    Permissions {
+    /// It has a passphrase, and nobody can be asked for it.
+    #[error("{}: it has a passphrase, and {reason}", shown(.path))]
+    NobodyToAsk {
         /// The file.
         path: PathBuf,
-        /// `readable` or `writable`.
-        what: &'static str,
-        /// The mode it should have.
-        mode: &'static str,
+        /// Why not.
+        reason: String,
     },
 }
 
 impl IdentityError {
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, source }
-    }
-
     fn form(path: &Path, problem: impl std::fmt::Display) -> Self {
         Self::Form { path: path.to_owned(), problem: problem.to_string() }
     }
-}
 
-/// Refuses a file that has any of these permission bits.
-#[cfg(unix)]
-fn check_mode(
-    path: &Path,
-    bits: u32,
-    what: &'static str,
-    mode: &'static str,
-) -> Result<(), IdentityError> {
-    use std::os::unix::fs::PermissionsExt;
-    let meta = std::fs::metadata(path).map_err(IdentityError::io(path))?;
-    if meta.is_file() && meta.permissions().mode() & bits != 0 {
-        return Err(IdentityError::Permissions { path: path.to_owned(), what, mode });
+    fn line(path: &Path, line: usize, problem: impl std::fmt::Display) -> Self {
+        Self::Line { path: path.to_owned(), line, problem: problem.to_string() }
     }
-    Ok(())
-}
 
-#[cfg(not(unix))]
-fn check_mode(_: &Path, _: u32, _: &'static str, _: &'static str) -> Result<(), IdentityError> {
-    Ok(())
+    /// What the user can do about it, where the message does not say it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::NobodyToAsk { path, .. } => Some(format!(
+                "start it at a terminal, or name a key without one; `ssh-keygen -p -f {}` takes it off",
+                shown(path)
+            )),
+            _ => None,
+        }
+    }
 }

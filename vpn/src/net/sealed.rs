@@ -145,13 +145,13 @@ fn is_silent_end(error: &SealedIoError) -> bool {
 /// # Errors
 ///
 /// Why there is no session; what the client is to be told has been sent.
-pub async fn accept_sealed(
+pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
     mut stream: TcpStream,
     config: Arc<ServerConfig>,
     place: Place<'_>,
     guard: Guard<'_>,
     mut chosen: impl AsyncFnMut(SuiteId),
-    decide: impl FnOnce(PeerIdentity) -> Decision,
+    decide: impl AsyncFnOnce() -> D,
     log_keys: &impl Fn(&LoggedSecrets<'_>),
 ) -> Result<(SealedConnection, PeerIdentity), SealedIoError> {
     let handshake = async {
@@ -187,6 +187,8 @@ pub async fn accept_sealed(
         // A client may take its time now; what is not needed any more does not wait with it.
         drop(flight);
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
+        // What is known of clients is looked up as late as possible, and may take its time.
+        let decide = decide().await;
         match state.on_record(&record, decide) {
             Ok((session, client, ready)) => {
                 let secrets = session.traffic_secrets();

@@ -1,12 +1,13 @@
 //! A file with the keys of sessions, for those who look into captures (PROTOCOL.md §3.10).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::files::{FileError, Role, open_append};
 use crate::net::LoggedSecrets;
 use crate::proto::classic::{Chaining, Established};
 
@@ -22,24 +23,9 @@ impl KeyLog {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened, or others could read it and that cannot be changed.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-            options.mode(0o600);
-            let file = options.open(path)?;
-            let meta = file.metadata()?;
-            // A file that was there already may be open to others; a pipe or terminal has no mode.
-            if meta.is_file() && meta.permissions().mode() & 0o077 != 0 {
-                file.set_permissions(PermissionsExt::from_mode(0o600))?;
-            }
-            Ok(Self(Arc::new(Mutex::new(file))))
-        }
-        #[cfg(not(unix))]
-        Ok(Self(Arc::new(Mutex::new(options.open(path)?))))
+    /// If it is a symbolic link, cannot be opened, or others could read it and that cannot be changed.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        Ok(Self(Arc::new(Mutex::new(open_append(path, Role::KeyLog)?))))
     }
 
     /// Appends the line of a session.

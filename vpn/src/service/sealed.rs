@@ -18,7 +18,8 @@ use super::message::{Reversal, reversed};
 use super::pipe::{PIPE, PipeError, PipeOutcome, PipeOwner, PipeTaken, join};
 use super::streams::{Drain, Feed, Stdio};
 use crate::config::PipeEnd;
-use crate::identity::{AuthorizedClients, Grant, fingerprint};
+use crate::files::plain;
+use crate::identity::{AuthorizedClients, ClientList, Grant, fingerprint};
 use crate::net::limits::{FAREWELL, Limits, MESSAGE_READ, MESSAGE_TIME, REPLY, SHUTDOWN};
 use crate::net::{
     Admission, DhPool, Guard, LoggedSecrets, Offence, Place, SealedConnection, SealedIoError,
@@ -66,7 +67,7 @@ pub struct Untrusted {
 /// [`ClientError`] says what ended the session before its time.
 pub async fn run_sealed_client(
     options: &ClientOptions,
-    config: Arc<ClientConfig>,
+    mut config: Arc<ClientConfig>,
     limits: Limits,
     work: SealedWork,
     console: Console,
@@ -77,7 +78,7 @@ pub async fn run_sealed_client(
     let pool = DhPool::new(limits.dh_workers);
     let started = Instant::now();
     let mut kex = *config.kex.first().ok_or(SealedIoError::Sealed(SealedError::Internal))?;
-    let (mut has_retried, mut has_thought) = (false, false);
+    let (mut has_retried, mut has_thought, mut has_other_key) = (false, false, false);
     let mut server = None;
     let (mut connection, ready) = loop {
         let stream = connect(&options.host, options.port).await?;
@@ -130,12 +131,19 @@ pub async fn run_sealed_client(
             Err(ClientError::Sealed(_)) if thought > PATIENCE && !has_thought => {
                 has_thought = true;
             }
-            // It says what was expected and what came.
+            // It says what was expected and what came. A server may be known by several keys.
             Err(ClientError::Sealed(SealedIoError::Sealed(
                 error @ SealedError::ServerKey { got },
             ))) => {
                 judge(PeerIdentity::Key(got))?;
-                return Err(SealedIoError::Sealed(error).into());
+                if has_other_key {
+                    return Err(SealedIoError::Sealed(error).into());
+                }
+                has_other_key = true;
+                config = Arc::new(ClientConfig {
+                    server_key: Some(got),
+                    ..ClientConfig::clone(&config)
+                });
             }
             result => break result?,
         }
@@ -251,7 +259,7 @@ pub enum SealedWork {
 fn write_keys(key_log: Option<&KeyLog>, secrets: &LoggedSecrets<'_>) {
     if let Some(Err(error)) = key_log.map(|log| log.record_sealed(secrets)) {
         // The session is worth more than its lines in the log.
-        log::error!("cannot write to the key log: {error}");
+        log::error!("cannot write to the key log: {}", plain(&error));
     }
 }
 
@@ -344,6 +352,23 @@ pub struct SealedServer {
 /// Stands for the PSKs where sessions are counted; no key is all zeros.
 const PSKS: [u8; 32] = [0; 32];
 
+/// The clients that are listed now.
+#[derive(Debug)]
+enum Listed {
+    Clients(Arc<ClientList>),
+    Nobody,
+    Unreadable,
+}
+
+impl Listed {
+    fn of(clients: Option<Arc<ClientList>>) -> Self {
+        clients.map_or(Self::Unreadable, Self::Clients)
+    }
+}
+
+/// Why somebody is denied that our own file is at fault for.
+const UNREADABLE: &str = "the list of authorized clients cannot be read";
+
 /// Counts a session of a key as long as it lives.
 #[derive(Debug)]
 struct Counted {
@@ -430,16 +455,26 @@ impl SealedServer {
             let _ = telling.line(format!("We are going to use {id}")).await;
             let _ = telling.line("Negotiating the key").await;
         };
-        let mut admitted = None;
-        let decide = |client| match self.decide(client, peer) {
-            Ok((grant, counted)) => {
-                let services = Some(grant.permit.join(","));
-                admitted = Some((grant, counted));
-                let largest_message = u32::try_from(LONGEST).ok();
-                let keepalive = u32::try_from(self.limits.keepalive.as_secs()).ok();
-                Decision::Admit(Ready { keepalive, largest_message, services })
+        let (mut admitted, mut is_our_fault) = (None, false);
+        let (admits, faults) = (&mut admitted, &mut is_our_fault);
+        let decide = async move || {
+            let clients = match &self.clients {
+                Some(clients) => Listed::of(clients.current().await),
+                None => Listed::Nobody,
+            };
+            move |client| match self.decide(&clients, client, peer) {
+                Ok((grant, counted)) => {
+                    let services = Some(grant.permit.join(","));
+                    *admits = Some((grant, counted));
+                    let largest_message = u32::try_from(LONGEST).ok();
+                    let keepalive = u32::try_from(self.limits.keepalive.as_secs()).ok();
+                    Decision::Admit(Ready { keepalive, largest_message, services })
+                }
+                Err(reason) => {
+                    *faults = reason == UNREADABLE;
+                    Decision::Deny(reason)
+                }
             }
-            Err(reason) => Decision::Deny(reason),
         };
         let (source, deadline) = (Source::of(peer.ip()), started + self.limits.sealed_handshake);
         let place = Place { pool: &self.pool, source, deadline };
@@ -450,8 +485,8 @@ impl SealedServer {
         let accepted =
             Box::pin(accept_sealed(stream, config, place, guard, chosen, decide, &log_keys)).await;
         let (mut connection, client) = accepted.inspect_err(|error| match blame(error) {
-            Some(offence) => admission.offend(offence),
-            None => admission.excuse(),
+            Some(offence) if !is_our_fault => admission.offend(offence),
+            _ => admission.excuse(),
         })?;
         admission.establish();
         let (grant, _counted) = admitted.ok_or(SealedIoError::Sealed(SealedError::Internal))?;
@@ -480,6 +515,7 @@ impl SealedServer {
     /// What a client may do, and a place among the sessions of its key.
     fn decide(
         &self,
+        clients: &Listed,
         client: PeerIdentity,
         from: SocketAddr,
     ) -> Result<(Grant, Option<Counted>), &'static str> {
@@ -488,8 +524,11 @@ impl SealedServer {
             PeerIdentity::PskOnly => return self.count(PSKS, Grant::default()),
             PeerIdentity::Key(key) => key,
         };
-        let clients = self.clients.as_ref().ok_or("no key is authorized here")?;
-        let grant = clients.grant(&key, from.ip())?;
+        let grant = match clients {
+            Listed::Clients(clients) => clients.grant(&key, from.ip())?,
+            Listed::Nobody => return Err("no key is authorized here"),
+            Listed::Unreadable => return Err(UNREADABLE),
+        };
         self.count(key, grant)
     }
 
