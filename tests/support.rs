@@ -58,12 +58,17 @@ pub(crate) struct Process(pub(crate) Child);
 impl Process {
     /// Waits for the end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.wait_for(DEADLINE)
+    }
+
+    /// Waits for the end of something that has more to do.
+    pub(crate) fn wait_for(&mut self, deadline: Duration) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < DEADLINE, "a process did not end in time");
+            assert!(start.elapsed() < deadline, "a process did not end in time");
             // Standard Unix has no wait with a deadline; this polls, it does not synchronise.
             std::thread::sleep(Duration::from_millis(5));
         }
