@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde_json::Value;
+use vpn_test_needs::needs;
 
 use crate::support::{Ended, Lines, Process, Server, TempDir, client_of, finish};
 
@@ -33,26 +34,19 @@ const SUITES: [(&str, u32); 9] = [
 /// Cells run at once; most of their time is Python's.
 const AT_ONCE: usize = 2;
 
-/// A Python with these packages, or none, which is said aloud or an error if it must be there.
-pub(crate) fn python(packages: &str) -> Option<PathBuf> {
+/// The Python of the peers; tests that use it are marked `#[needs(python)]`.
+pub(crate) fn python() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop");
     let python = std::env::var_os("VPN_INTEROP_PYTHON")
         .map_or_else(|| folder.join(".venv/bin/python"), PathBuf::from);
-    let probe = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
-    if probe.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
+    let import = ["-c", "import Crypto, cryptography, diffiehellman"];
+    let probe = Command::new(&python).args(import).output();
     assert!(
-        std::env::var_os("VPN_INTEROP_REQUIRED").is_none(),
-        "{} cannot import {packages}",
+        probe.as_ref().is_ok_and(|output| output.status.success()),
+        "{} lacks packages; pip install -r tests/interop/requirements.txt: {probe:?}",
         python.display()
     );
-    // Not with eprintln!, which the test harness would swallow.
-    let _ = writeln!(
-        std::io::stderr(),
-        "SKIPPED interop: no Python with the packages of tests/interop/requirements.txt"
-    );
-    None
+    python
 }
 
 /// A script of tests/interop/ with these arguments.
@@ -266,9 +260,10 @@ fn more_cells() -> Vec<Cell> {
     cells
 }
 
+#[needs(python)]
 #[test]
 fn the_matrix_of_dialects_suites_sizes_and_roles() {
-    let Some(python) = python("Crypto, diffiehellman") else { return };
+    let python = python();
     let mut cells = matrix();
     if is_full() {
         cells.extend(more_cells());

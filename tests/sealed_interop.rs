@@ -18,11 +18,11 @@ use vpn::proto::sealed::{
     next_length,
 };
 use vpn_suite::{KeySize, Registry};
+use vpn_test_needs::needs;
 
 use crate::interop::{is_full, peer, python, reversed, run_all};
 use crate::support::{DEADLINE, Ended, Lines, Process, Server, TempDir, finish, run, vpn};
 
-const PACKAGES: &str = "Crypto, cryptography";
 const HYBRID: &str = "x25519-mlkem768";
 const FINITE: [&str; 3] = ["ffdhe3072", "ffdhe4096", "ffdhe8192"];
 const AES256: Suite = ("AES", 256);
@@ -487,9 +487,10 @@ fn more_cells() -> Vec<Cell> {
     cells
 }
 
+#[needs(python)]
 #[test]
 fn the_matrix_of_suites_key_exchanges_trust_and_roles() {
-    let Some(python) = python(PACKAGES) else { return };
+    let python = python();
     let mut cells = matrix();
     if is_full() {
         cells.extend(more_cells());
@@ -498,9 +499,10 @@ fn the_matrix_of_suites_key_exchanges_trust_and_roles() {
     run_all("sealed interop matrix", &cells, |cell| cell.run(&python, &keys));
 }
 
+#[needs(python)]
 #[test]
 fn the_longest_key_is_chosen_and_small_blocks_come_last() {
-    let Some(python) = python(PACKAGES) else { return };
+    let python = python();
     let keys = Keys::new();
     let all = [("Blowfish", 448), ("DES3", 192), ("AES", 128), ("AES", 192), AES256];
     let texts = ["hello".to_owned()];
@@ -528,9 +530,10 @@ fn the_longest_key_is_chosen_and_small_blocks_come_last() {
     }
 }
 
+#[needs(python)]
 #[test]
 fn our_server_refuses_the_python_client_that_is_not_welcome() {
-    let Some(python) = python(PACKAGES) else { return };
+    let python = python();
     let keys = Keys::new();
     let server = keys.our_server(&[AES256], Trust::Keys, &[]);
     let texts = ["hello".to_owned()];
@@ -573,9 +576,10 @@ fn our_server_refuses_the_python_client_that_is_not_welcome() {
     }
 }
 
+#[needs(python)]
 #[test]
 fn our_client_is_refused_by_the_python_server_and_refuses_it() {
-    let Some(python) = python(PACKAGES) else { return };
+    let python = python();
     let keys = Keys::new();
     let texts = ["hello".to_owned()];
     let ended_with = |server: &TheirServer, args: &[&str], suites: &[Suite]| {
@@ -725,9 +729,10 @@ fn our_server_ends_a_session_whose_client_ended_it_for_a_reason() {
 }
 
 /// Our client does this after an hour; here its core does it at once.
+#[needs(python)]
 #[test]
 fn fresh_exchanges_of_our_client_are_answered_by_the_python_server() {
-    let Some(python) = python(PACKAGES) else { return };
+    let python = python();
     let mut rng = rand::rng();
     let keys = Keys::new();
     let ours = read_identity(Path::new(&keys.path("client")), || panic!()).unwrap();

@@ -1,15 +1,37 @@
-//! What this machine's kernel makes of lanes is what the portable code makes of them one by one.
+//! What each kernel that this processor can run makes of lanes is what the portable code makes of them
+//! one by one.
+
+use std::sync::{Mutex, PoisonError};
 
 use proptest::prelude::*;
-use vpn_suite::{CbcDecryptor, CbcEncryptor, CipherSuite, Lane, SuiteError, force_portable};
+use vpn_suite::testkit::report_kernels;
+use vpn_suite::{
+    CbcDecryptor, CbcEncryptor, CipherSuite, Lane, SuiteError, force_portable, lacking,
+};
 use vpn_suite_aes::Aes;
 
 type Keyed = (Box<dyn CbcEncryptor>, Box<dyn CbcDecryptor>);
 
-/// The only test of this program that touches the switch.
+/// Tests run at the same time, and there is one switch for all of them.
+static SWITCH: Mutex<()> = Mutex::new(());
+
 fn keyed(key: &[u8], is_portable: bool) -> Result<Keyed, SuiteError> {
+    let _guard = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
     force_portable(is_portable);
     Ok((Aes.encryptor(key)?, Aes.decryptor(key)?))
+}
+
+#[test]
+fn each_kernel_is_used_where_it_can_run() {
+    let wide = lacking!("aes", "vaes", "avx512f");
+    for key in [[7; 32].as_slice(), &[7; 24], &[7; 16]] {
+        let (portable, _) = keyed(key, true).unwrap();
+        let (encryptor, decryptor) = keyed(key, false).unwrap();
+        let best = if wide.is_empty() { "vaes x16" } else { "generic" };
+        let kernels = [portable.kernel(), encryptor.kernel(), decryptor.kernel()];
+        assert_eq!(kernels, ["generic", best, best]);
+    }
+    report_kernels("AES", &[("vaes x16", wide), ("generic", vec![])]);
 }
 
 proptest! {

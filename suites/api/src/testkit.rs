@@ -3,6 +3,8 @@
 //! Being test helpers, these functions panic, with a message that names the suite and the finding.
 //! Randomness is pseudo and fixed, so a failure repeats itself.
 
+use std::io::Write;
+
 use crate::{
     CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, SuiteError, force_portable,
 };
@@ -31,6 +33,51 @@ pub fn check(suite: &'static dyn CipherSuite) {
         case.check_lane_at_fault();
         case.check_key_matters();
     }
+}
+
+/// Which of these instructions the processor lacks; all of them if it is of another kind.
+///
+/// ```
+/// # use vpn_suite::lacking;
+/// assert!(lacking!("sse2").is_empty() || cfg!(not(target_arch = "x86_64")));
+/// ```
+#[macro_export]
+macro_rules! lacking {
+    ($($feature:tt),+) => {{
+        #[cfg(target_arch = "x86_64")]
+        let has = [$(std::arch::is_x86_feature_detected!($feature)),+];
+        #[cfg(not(target_arch = "x86_64"))]
+        let has = [$($feature),+].map(|_| false);
+        let features = has.into_iter().zip([$($feature),+]);
+        let lacking: Vec<&str> = features.filter(|(has, _)| !has).map(|(_, name)| name).collect();
+        lacking
+    }};
+}
+
+/// Says which kernels were tested on this processor and which it cannot run. Each kernel comes with the
+/// instructions that the processor lacks for it, see [`lacking!`](crate::lacking).
+///
+/// The line goes to standard error past the capture of the test harness. With `VPN_KERNELS_REQUIRED`
+/// in the environment a kernel that cannot run fails the test.
+///
+/// # Panics
+///
+/// If a kernel cannot run and `VPN_KERNELS_REQUIRED` is set.
+pub fn report_kernels(what: &str, kernels: &[(&str, Vec<&str>)]) {
+    let mut skipped = Vec::new();
+    for (kernel, lacking) in kernels {
+        let outcome = match lacking.is_empty() {
+            true => "tested".to_owned(),
+            false => {
+                skipped.push(*kernel);
+                format!("SKIPPED, this processor lacks {}", lacking.join(" and "))
+            }
+        };
+        // A harness that does not see it loses nothing but the line.
+        let _ = writeln!(std::io::stderr(), "kernel {what}, {kernel}: {outcome}");
+    }
+    let is_required = std::env::var_os("VPN_KERNELS_REQUIRED").is_some();
+    assert!(skipped.is_empty() || !is_required, "{what}: not tested: {skipped:?}");
 }
 
 /// Checks one published CBC vector in both directions, all four texts in hexadecimal.
