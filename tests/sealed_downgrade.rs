@@ -365,7 +365,7 @@ fn no_edited_connection_of_the_program_becomes_a_session() {
     let (ended, said) = between.client(&|_, stream, connect| carry(&stream, &connect()));
     assert_eq!((ended.stdout.as_str(), ended.code), ("cba\n", Some(0)), "{}", ended.stderr);
     assert_sealed(&said, "carried");
-    between.server.log.until("established");
+    between.server.log.until("sealed session with");
 }
 
 #[test]

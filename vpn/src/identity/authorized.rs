@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::IdentityError;
 use super::keys::{PublicKey, other_kind};
 use super::known::word;
-use crate::files::{self, FileError, FileProblem, Role, Stamp, text_of};
+use crate::files::{self, Contents, FileError, FileProblem, Role, Stamp, text_of};
 use crate::net::Network;
 use crate::net::limits::SESSIONS_OF_A_KEY;
 
@@ -164,16 +164,18 @@ impl AuthorizedClients {
         }
         let reader = shared.clone();
         let looking = tokio::task::spawn_blocking(move || {
-            let list = reader.refresh();
+            let looked = reader.look();
             reader.is_reading.store(false, Ordering::Release);
-            list
+            looked
         });
-        match timeout(DEADLINE, looking).await {
-            Ok(Ok(list)) => list,
+        let (now, contents) = match timeout(DEADLINE, looking).await {
+            Ok(Ok(Looked::Known(list))) => return Some(list),
+            Ok(Ok(Looked::Changed(now, contents))) => (now, contents),
+            Ok(Ok(Looked::Unusable)) => return None,
             Ok(Err(_)) => {
                 // It failed, and so has ended.
                 shared.is_reading.store(false, Ordering::Release);
-                None
+                return None;
             }
             Err(_) => {
                 shared.complain(&FileError::new(
@@ -181,36 +183,52 @@ impl AuthorizedClients {
                     &shared.path,
                     FileProblem::TimedOut,
                 ));
-                None
+                return None;
             }
-        }
+        };
+        // The deadline is for the disk. A long list takes its time, and its length is bounded.
+        let parser = shared.clone();
+        tokio::task::spawn_blocking(move || parser.take_in(now, &contents)).await.ok()
     }
 }
 
+/// What a look at the file brought.
+enum Looked {
+    /// It has changed: when it was looked at, and what it says.
+    Changed(SystemTime, Contents),
+    /// It is as it was.
+    Known(Arc<ClientList>),
+    /// It cannot be used; the log says why.
+    Unusable,
+}
+
 impl Shared {
-    fn refresh(&self) -> Option<Arc<ClientList>> {
+    fn look(&self) -> Looked {
         let now = SystemTime::now();
         let seen = match files::look_here(&self.path, Role::AuthorizedClients) {
             Ok(stamp) => stamp,
             Err(error) => {
                 self.complain(&error);
-                return None;
+                return Looked::Unusable;
             }
         };
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.is_settled && state.stamp == seen {
                 state.trouble = None;
-                return Some(state.list.clone());
+                return Looked::Known(state.list.clone());
             }
         }
-        let contents = match files::read_here(&self.path, Role::AuthorizedClients) {
-            Ok(contents) => contents,
+        match files::read_here(&self.path, Role::AuthorizedClients) {
+            Ok(contents) => Looked::Changed(now, contents),
             Err(error) => {
                 self.complain(&error);
-                return None;
+                Looked::Unusable
             }
-        };
+        }
+    }
+
+    fn take_in(&self, now: SystemTime, contents: &Contents) -> Arc<ClientList> {
         let (list, faults) = ClientList::parse(&contents.bytes);
         let list = Arc::new(list);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,10 +238,10 @@ impl Shared {
         *state = State {
             list: list.clone(),
             is_settled: contents.stamp.is_settled(now),
-            stamp: contents.stamp,
+            stamp: contents.stamp.clone(),
             trouble: None,
         };
-        Some(list)
+        list
     }
 
     fn report(&self, faults: &[(usize, String)]) {

@@ -654,10 +654,11 @@ impl SealedServer {
             return Err(denied(format!("there is no service '{service}'")));
         }
         if !grant.permits(service) {
+            let permit = [&grant.permit[..], &[service.to_owned()]].concat().join(",");
             let reason = match client {
                 PeerIdentity::Key(_) => format!(
                     "this key may not use the service '{service}': its line in \
-                     authorized_clients needs permit=\"{service}\""
+                     authorized_clients needs permit=\"{permit}\""
                 ),
                 PeerIdentity::PskOnly => format!(
                     "a PSK alone does not permit the service '{service}': it takes a key in \
