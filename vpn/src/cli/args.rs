@@ -94,6 +94,9 @@ pub(super) struct SealedServerArgs {
     /// A key that server and client share, 32 or more bytes in hexadecimal; several times for more
     #[arg(long, value_name = "FILE")]
     pub(super) psk: Vec<PathBuf>,
+    /// Speak the classic profile too
+    #[arg(long, conflicts_with = "no_classic")]
+    pub(super) classic: bool,
     /// Do not speak the classic profile
     #[arg(long)]
     pub(super) no_classic: bool,

@@ -32,7 +32,7 @@ pub(super) fn server(
     let table = &settings.sealed;
     let identity = args.identity.as_ref().or(table.identity.as_ref());
     let psks = if args.psk.is_empty() { &table.psk } else { &args.psk };
-    let is_sealed_only = args.no_classic || table.is_sealed_only;
+    let is_sealed_only = args.no_classic || (table.is_sealed_only && !args.classic);
     let named = args.service.as_deref().and_then(PipeEnd::from_name);
     let pipe = named.unwrap_or(table.pipe);
     if identity.is_none() && psks.is_empty() {
