@@ -61,7 +61,7 @@ impl Watch {
         if let Some(narrator) = &mut self.narrator {
             let trouble = match error {
                 PumpError::Handshake(error) => Trouble::Handshake(error),
-                PumpError::Io(_) => Trouble::Lost,
+                PumpError::Io(_) | PumpError::Full => Trouble::Lost,
                 PumpError::TimedOut => Trouble::Silence,
             };
             narrator.fail(trouble, &error.to_string()).await;

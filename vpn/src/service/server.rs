@@ -16,8 +16,8 @@ use crate::config::PipeEnd;
 use crate::identity::AuthorizedClients;
 use crate::net::limits::{FAREWELL, Limits, REPLY};
 use crate::net::{
-    Admission, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell, read_some,
-    send,
+    Admission, BUSY, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell,
+    read_some, send,
 };
 use crate::proto::classic::{
     ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
@@ -108,6 +108,9 @@ impl MessageServer {
             // The first bytes decide, and nothing is said before them.
             let mut first = [0];
             let shows = timeout(self.limits.first_byte, stream.peek(&mut first)).await;
+            if matches!(shows, Ok(Ok(1))) {
+                admission.advance(false);
+            }
             match shows {
                 Ok(Ok(1)) => match Profile::of_first_byte(first[0]) {
                     Some(Profile::Sealed) => {
@@ -161,8 +164,9 @@ impl MessageServer {
         }
         let handshake = ServerHandshake::new(params, &mut rand::rng());
         let deadline = started + self.limits.handshake;
+        let source = Source::of(peer.ip());
         let mut driver =
-            Driver::new(&mut stream, handshake, &self.pool, Source::of(peer.ip()), deadline);
+            Driver::new(&mut stream, handshake, &self.pool, source, deadline).admitted(admission);
         let session = loop {
             match driver.next().await {
                 Ok(Progress::Chosen(id)) => {
@@ -174,20 +178,25 @@ impl MessageServer {
                 Err(error) => {
                     drop(driver);
                     watch.fail_handshake(&error).await;
+                    if matches!(error, PumpError::Full) {
+                        admission.excuse();
+                        // If it cannot be told, closing says enough.
+                        let _ = send(&mut stream, BUSY, FAREWELL).await;
+                    }
                     farewell(stream).await;
                     return Err(Ended::Handshake(error));
                 }
             }
         };
         drop(driver);
-        admission.establish();
+        admission.await_word();
         self.console.line("The key has been established").await?;
         if let Some(established) = &self.established {
             self.console.flush().await?;
             established.notify_one();
         }
         log::info!("{peer}: {} established in {:?}", session.suite(), started.elapsed());
-        let ended = self.exchange(&mut stream, session, peer, &mut watch).await;
+        let ended = self.exchange(&mut stream, session, peer, admission, &mut watch).await;
         match &ended {
             Err(Ended::Session(error)) => watch.fail_session(error).await,
             Err(Ended::Io(error)) => watch.fail(Trouble::Lost, &error.to_string()).await,
@@ -208,9 +217,10 @@ impl MessageServer {
         stream: &mut TcpStream,
         mut session: ServerSession,
         peer: SocketAddr,
+        admission: &Admission,
         watch: &mut Watch,
     ) -> Result<&'static str, Ended> {
-        let result = self.converse(stream, &mut session, peer, watch).await;
+        let result = self.converse(stream, &mut session, peer, admission, watch).await;
         tell_all(&mut session, watch).await;
         result
     }
@@ -220,6 +230,7 @@ impl MessageServer {
         stream: &mut TcpStream,
         session: &mut ServerSession,
         peer: SocketAddr,
+        admission: &Admission,
         watch: &mut Watch,
     ) -> Result<&'static str, Ended> {
         let mut rule = session.mac_rule();
@@ -229,6 +240,8 @@ impl MessageServer {
         loop {
             while let Some(text) = session.next_text(Instant::now())? {
                 idle_since = Instant::now();
+                // Its HMAC is right.
+                admission.establish();
                 let answer = reversed(&text);
                 let reply = session.reply(&answer);
                 self.answer(stream, &text, &reply, peer).await?;
