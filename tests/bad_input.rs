@@ -134,7 +134,7 @@ fn silent_and_slow_peers_are_cut_off() {
 }
 
 /// Parameters of an in-test client that offers AES 256.
-fn params() -> ClassicParams {
+pub(crate) fn params() -> ClassicParams {
     let suite = Registry::linked().unwrap().find("AES").unwrap();
     let sizes = vec![KeySize::from_bits(256).unwrap()];
     ClassicParams {

@@ -192,6 +192,45 @@ fn one_session_too_many_is_told_so() {
 }
 
 #[test]
+fn sessions_in_which_nobody_speaks_shut_nobody_out() {
+    let config = format!("{SHIPPED}\n[limits]\nsessions = 2\n");
+    let server = Server::with_config(&config, &[]);
+    let (mut silent, _) = crate::bad_input::established(&server);
+    server.out.until("The key has been established");
+    let (mut second, mut session) = crate::bad_input::established(&server);
+    server.out.until("The key has been established");
+    server.assert_alive();
+    assert_eq!(crate::support::read_to_end(&mut silent), b"");
+    server.log.until("its session, in which it said nothing, had to make room for others");
+    // The other one is still there.
+    let message = session.send("abc", std::time::Instant::now()).unwrap();
+    std::io::Write::write_all(&mut second, &message).unwrap();
+    let mut reply = [0; 3];
+    second.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"cba");
+}
+
+#[cfg(unix)]
+#[test]
+fn silent_connections_do_not_keep_all_descriptors_from_others() {
+    let folder = TempDir::new();
+    let config = folder.file("server.toml", SHIPPED);
+    let mut command = std::process::Command::new("sh");
+    let program = vpn();
+    command.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""]).arg(program.get_program());
+    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--config"]).arg(config);
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = Process(command.spawn().unwrap());
+    let lines = crate::support::Lines::of(server.0.stdout.take().unwrap());
+    let port: u16 = lines.next().rsplit(':').next().unwrap().parse().unwrap();
+    let silent = |_| std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let _silent: Vec<_> = (0..100).map(silent).collect();
+    let ended = client_of(port, &["-q", "-m", "abc"], b"");
+    assert_eq!(ended.stdout, "cba\n", "{}", ended.stderr);
+}
+
+#[test]
 fn a_silent_handshake_makes_room_for_a_session() {
     let config = format!("{SHIPPED}\n[limits]\nsessions = 1\n");
     let server = Server::with_config(&config, &[]);

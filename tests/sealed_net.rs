@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream as AsyncStream};
 use vpn::net::{
     DhPool, Guard, Place, SealedConnection, SealedIoError, SeenGates, Source, accept_sealed,
@@ -21,7 +22,7 @@ use vpn::proto::sealed::{
 use vpn_suite::{KeySize, Registry};
 
 use crate::sealed_cli::Keys;
-use crate::support::{DEADLINE, Lines, Process, SHIPPED, read_to_end, vpn};
+use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, read_to_end, vpn};
 
 pub(crate) fn aes() -> Arc<[EnabledSuite]> {
     let suite = Registry::linked().unwrap().find("AES").unwrap();
@@ -94,58 +95,98 @@ fn a_client_hello_opens_the_gate_once() {
     server.log.until("its ClientHello is a repeated one");
 }
 
+/// A connection from another address of this machine.
+fn connect_from(server: &Server, last: u8) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let from = SocketAddr::from(([127, 0, 0, last], 0));
+    socket.bind(&from.into()).unwrap();
+    socket.connect_timeout(&server.address().into(), DEADLINE).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
 #[test]
-fn a_source_has_so_many_handshakes_under_way() {
+fn a_source_with_many_handshakes_makes_room_for_its_own_next_one() {
     let keys = Keys::new();
-    let server = keys.server_with(&strangers("half_open = 3\nnew_per_minute = 1000"), &[]);
+    let limits = "half_open = 3\nearly_drop = [4, 100, 101]\nfirst_byte_seconds = 60";
+    let server = keys.server_with(&strangers(limits), &[]);
+    let mut other = connect_from(&server, 9);
     let mut silent: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
-    assert_eq!(read_to_end(&mut server.connect()), b"");
-    server.log.until("its source has 3 handshakes under way");
-    // Whoever goes makes room.
-    drop(silent.pop());
-    let pin = keys.fingerprint("server");
-    let start = Instant::now();
-    loop {
+    let (pin, mut more) = (keys.fingerprint("server"), Vec::new());
+    for oldest in &mut silent {
         let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
-        if ended.stdout == "cba\n" {
-            break;
-        }
-        assert!(start.elapsed() < DEADLINE, "{}", ended.stderr);
-        assert!(ended.stderr.contains("closed without an answer"), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "cba\n", "{}", ended.stderr);
+        server.log.until("its handshake had to make room for others");
+        assert_eq!(read_to_end(oldest), b"");
+        // Another one in its place.
+        other.set_nonblocking(true).unwrap();
+        assert!(other.read(&mut [0]).is_err(), "the other source has lost its connection");
+        more.push(server.connect());
     }
 }
 
 #[test]
-fn a_source_opens_so_many_connections_a_minute() {
+fn who_opens_connections_too_often_is_served_as_long_as_there_is_room() {
     let keys = Keys::new();
-    let server = keys.server_with(&strangers("new_per_minute = 2"), &[]);
+    let limits = "new_per_minute = 2\nearly_drop = [1, 100, 2]\nfirst_byte_seconds = 60";
+    let server = keys.server_with(&strangers(limits), &[]);
     let pin = keys.fingerprint("server");
     let args = ["-q", "-m", "abc", "--server-key", &pin];
-    for _ in 0..2 {
+    for _ in 0..4 {
         assert_eq!(keys.client(&server, "client", &args).stdout, "cba\n");
     }
+    let _other = connect_from(&server, 9);
     let ended = keys.client(&server, "client", &args);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
+    assert!(ended.stderr.contains("or it is busy"), "{}", ended.stderr);
     assert!(ended.stderr.contains("comes too often"), "{}", ended.stderr);
     server.log.until("its source opens connections too often");
 }
 
 #[test]
-fn whoever_is_turned_away_has_to_wait() {
+fn who_was_turned_away_has_to_wait_where_there_is_little_room() {
     let keys = Keys::new();
-    let limits =
-        "new_per_minute = 1000\npenalty_authentication_seconds = 2\npenalty_min_seconds = 2";
+    let limits = "new_per_minute = 1000\npenalty_authentication_seconds = 2\n\
+         penalty_min_seconds = 2\nearly_drop = [1, 100, 2]\nfirst_byte_seconds = 60";
     let server = keys.server_with(&strangers(limits), &[]);
     let pin = keys.fingerprint("server");
     let args = ["-q", "-m", "abc", "--server-key", &pin];
     assert_eq!(keys.client(&server, "stranger", &args).code, Some(5));
     server.log.until("its key is unknown");
-    assert_eq!(keys.client(&server, "client", &args).code, Some(3));
-    server.log.until("its source is penalised for");
+    assert_eq!(keys.client(&server, "client", &args).stdout, "cba\n");
+    assert_eq!(keys.client(&server, "stranger", &args).code, Some(5));
+    let _other = connect_from(&server, 9);
     let start = Instant::now();
     while keys.client(&server, "client", &args).stdout != "cba\n" {
         assert!(start.elapsed() < DEADLINE);
     }
+    server.log.until("its source is penalised for");
+    // By then the penalty was over, and of equals one had to go.
+    server.log.until("its handshake had to make room for others");
+}
+
+#[test]
+fn a_sealed_client_of_a_full_server_hears_that_it_is_busy() {
+    let keys = Keys::new();
+    let server = keys.server_with(&format!("{SHIPPED}\n[limits]\nsessions = 1\n"), &["--classic"]);
+    let pin = keys.fingerprint("server");
+    let port = server.port.to_string();
+    let mut command = vpn();
+    let args = ["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "-q"];
+    let identity = keys.path("client");
+    command.args(args).args(["--identity", &identity, "--server-key", &pin]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut first = Process(command.spawn().unwrap());
+    server.out.until("The key has been established");
+    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.contains("the server is busy"), "{}", ended.stderr);
+    drop(first.0.stdin.take());
+    assert!(first.wait().success());
+    server.log.until("closed the session");
+    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+    assert_eq!(ended.stdout, "cba\n", "{}", ended.stderr);
 }
 
 #[test]
@@ -244,7 +285,7 @@ async fn accepted_by(
     let seen = SeenGates::default();
     let deadline = Instant::now() + DEADLINE;
     let place = Place { pool, source: Source::SELF, deadline };
-    let guard = Guard { seen: &seen, queue: 64 };
+    let guard = Guard { seen: &seen, queue: 64, admission: None };
     let decide = async || |_: PeerIdentity| Decision::Admit(Ready::default());
     let accepted = accept_sealed(stream, config, place, guard, async |_| {}, decide, &|_| {});
     accepted.await.unwrap().0

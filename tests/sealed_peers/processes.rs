@@ -93,7 +93,8 @@ fn client_meets(serve: fn(&TcpListener) -> Option<TcpStream>) -> (Ended, Duratio
 fn a_client_ends_at_once_and_says_why() {
     type Serve = fn(&TcpListener) -> Option<TcpStream>;
     let cases: [(&str, i32, &str, Serve); 18] = [
-        ("it closes", 3, "closed without an answer", |l| {
+        ("it closes, twice", 3, "closed without an answer", |l| {
+            drop(Serving::accept(l));
             drop(Serving::accept(l));
             None
         }),
@@ -132,7 +133,10 @@ fn a_client_ends_at_once_and_says_why() {
             let names = [names(&["x"]), names(&["x"])].concat();
             Serving::accept(l).rejects(&[vec![2], names].concat())
         }),
-        ("busy", 10, "the server is busy", |l| Serving::accept(l).rejects(&[3])),
+        ("busy, twice", 10, "the server is busy", |l| {
+            Serving::accept(l).rejects(&[3]);
+            Serving::accept(l).rejects(&[3])
+        }),
         ("a share that is none", 7, "the key exchange failed", |l| {
             Serving::accept(l).says(&Answer::new(&[0; 5]).encode())
         }),

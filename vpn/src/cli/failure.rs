@@ -10,7 +10,7 @@ use vpn_suite::RegistryError;
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
 use crate::identity::IdentityError;
-use crate::net::{DialError, ListenError, PumpError, SealedIoError};
+use crate::net::{BUSY as TOO_MANY, DialError, ListenError, PumpError, SealedIoError};
 use crate::proto::sealed::{Alert, SealedError};
 use crate::proto::{HandshakeError, SessionError};
 use crate::service::{ClientError, PipeError};
@@ -225,6 +225,13 @@ fn exit_of(error: &ClientError) -> Exit {
         ClientError::Interrupted => Exit::Interrupted,
         ClientError::Untrusted(_) => Exit::ServerKey,
         ClientError::Dial(_) | ClientError::Io(_) | ClientError::NoReply(_) => Exit::Network,
+        ClientError::Handshake(PumpError::Full) => Exit::Busy,
+        // A server of ours has no other words for it in the classic profile.
+        ClientError::Handshake(PumpError::Handshake(HandshakeError::Refused { text }))
+            if text.starts_with(TOO_MANY) =>
+        {
+            Exit::Busy
+        }
         ClientError::Handshake(PumpError::Handshake(_)) => Exit::Negotiation,
         ClientError::Handshake(PumpError::Io(_) | PumpError::TimedOut) => Exit::Network,
         ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
@@ -438,6 +445,8 @@ mod tests {
                 Exit::Negotiation,
             ),
             (handshake(HandshakeError::Refused { text: vec![b'x'] }), Exit::Negotiation),
+            (handshake(HandshakeError::Refused { text: TOO_MANY.to_vec() }), Exit::Busy),
+            (ClientError::Handshake(PumpError::Full), Exit::Busy),
             (SessionError::TextTooLong { len: 2, limit: 1 }.into(), Exit::Usage),
             (SessionError::Closed.into(), Exit::Rejected),
             (SessionError::BadHmac { pending: 1 }.into(), Exit::Rejected),

@@ -1,131 +1,61 @@
-//! Who may stay when there is no room: sessions stay, of the handshakes the oldest of the source with
-//! the most goes.
+//! One connection among those of its server that have not proved themselves yet.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use tokio::sync::oneshot;
+use super::visitors::{Offence, Visitors};
 
-use super::source::Source;
-use super::visitors::{Offence, Visit};
-
-/// The connections whose handshake is not over.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Admissions(Arc<Mutex<Pending>>);
-
-#[derive(Debug, Default)]
-struct Pending {
-    next: u64,
-    /// By the order of their arrival.
-    handshakes: BTreeMap<u64, (Source, oneshot::Sender<()>)>,
-}
-
-/// The place of one connection among those whose handshake is not over.
+/// The place of a connection among those that have not proved themselves yet. Dropped without a word
+/// it counts as an [`Offence::None`].
 #[derive(Debug)]
 pub struct Admission {
-    all: Admissions,
+    all: Visitors,
     number: u64,
-    visit: Mutex<Option<Visit>>,
-}
-
-/// Resolves when a connection has to make room for another.
-pub(super) type Eviction = oneshot::Receiver<()>;
-
-impl Admissions {
-    /// Takes a connection in.
-    pub(super) fn admit(&self, source: Source, visit: Visit) -> (Admission, Eviction) {
-        let (evict, eviction) = oneshot::channel();
-        let mut pending = self.lock();
-        let number = pending.next;
-        pending.next += 1;
-        pending.handshakes.insert(number, (source, evict));
-        let visit = Mutex::new(Some(visit));
-        (Admission { all: self.clone(), number, visit }, eviction)
-    }
-
-    /// Tells one handshake to make room; false if there is none.
-    pub(super) fn evict_one(&self) -> bool {
-        let mut pending = self.lock();
-        let mut counts: HashMap<Source, usize> = HashMap::new();
-        for (source, _) in pending.handshakes.values() {
-            *counts.entry(*source).or_default() += 1;
-        }
-        let Some(most) = counts.values().max().copied() else { return false };
-        let oldest = pending.handshakes.iter().find(|(_, (source, _))| counts[source] == most);
-        let Some(number) = oldest.map(|(number, _)| *number) else { return false };
-        // If it ended just now there is room as well.
-        pending.handshakes.remove(&number).is_some_and(|(_, evict)| evict.send(()).is_ok())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Nothing that panics happens under this lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Admission {
-    /// The handshake is over: from here on the connection stays.
+    pub(super) fn new(all: Visitors, number: u64) -> Self {
+        Self { all, number }
+    }
+
+    /// The handshake has come further; `is_known` if the peer has shown that it knows our key or a PSK.
+    pub fn advance(&self, is_known: bool) {
+        self.all.advance(self.number, is_known);
+    }
+
+    /// It is the peer's turn to say something.
+    pub(super) fn await_peer(&self) {
+        self.all.await_peer(self.number);
+    }
+
+    /// The peer has closed its side, and may still read.
+    pub(super) fn abandon(&self) {
+        self.all.abandon(self.number);
+    }
+
+    /// The handshake is over, and the peer may be anybody: the connection stays unless there is no room
+    /// left and it never says a word.
+    pub fn await_word(&self) {
+        self.all.await_word(self.number);
+    }
+
+    /// The peer is who it says it is, or has said something that only it can say: the connection stays.
     pub fn establish(&self) {
-        self.all.lock().handshakes.remove(&self.number);
-        if let Some(visit) = self.visit() {
-            visit.succeed();
-        }
+        self.all.establish(self.number);
     }
 
     /// The handshake is over because of this; its source pays for it.
     pub fn offend(&self, offence: Offence) {
-        if let Some(visit) = self.visit() {
-            visit.offend(offence);
-        }
+        self.all.offend(self.number, Some(offence), Instant::now());
     }
 
     /// The handshake is over, and nobody is to blame.
     pub fn excuse(&self) {
-        if let Some(visit) = self.visit() {
-            visit.succeed();
-        }
-    }
-
-    fn visit(&self) -> Option<Visit> {
-        // Nothing that panics happens under this lock.
-        self.visit.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.all.offend(self.number, None, Instant::now());
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.all.lock().handshakes.remove(&self.number);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_of_the_source_with_the_most_goes() {
-        let all = Admissions::default();
-        let from = |last: u8| all.admit(Source::of([127, 0, 0, last].into()), Visit::uncounted());
-        let (_keep, mut other) = from(1);
-        let (first, mut first_evicted) = from(2);
-        let (_second, mut second_evicted) = from(2);
-        let (_third, mut third_evicted) = from(2);
-        // Established ones stay.
-        first.establish();
-        assert!(all.evict_one());
-        assert!(second_evicted.try_recv().is_ok());
-        for stays in [&mut other, &mut third_evicted] {
-            assert_eq!(stays.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        }
-        assert!(first_evicted.try_recv().is_err());
-    }
-
-    #[test]
-    fn without_handshakes_nobody_goes() {
-        let all = Admissions::default();
-        assert!(!all.evict_one());
-        let (admission, _eviction) = all.admit(Source::SELF, Visit::uncounted());
-        admission.establish();
-        assert!(!all.evict_one());
+        self.all.leave(self.number, Instant::now());
     }
 }

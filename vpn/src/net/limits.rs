@@ -29,13 +29,28 @@ pub const FAREWELL: Duration = Duration::from_secs(2);
 /// Unused key pairs kept for each group: a burst of so many handshakes is spared making them.
 pub const SPARE_PAIRS: usize = 16;
 
-/// Computations of sealed handshakes that may wait for their turn; whoever comes then hears `busy`.
+/// Computations of sealed handshakes that may wait for their turn; who has to go hears `busy`.
 pub const QUEUE: usize = 64;
-/// Handshakes of one source (an IPv4 address, an IPv6 /64) that may be under way at once.
+/// Computations of classic handshakes that may wait for their turn: what is done in half the time
+/// that a handshake may take.
+pub const CLASSIC_QUEUE: usize = 512;
+/// After so much sealed computing while classic work waits, it is classic work's turn: three times
+/// what one classic computation takes.
+pub const CLASSIC_TURN: Duration = Duration::from_millis(75);
+/// Once the first of a line has waited for so long, the last one goes first.
+pub const STANDING: Duration = Duration::from_millis(500);
+/// For how long it counts that a source has had computing time: after this time a third is left of it.
+pub const USE: Duration = Duration::from_secs(20);
+/// Where a handshake has to make room, one that has just come further counts as so much younger.
+pub const HEARD: Duration = Duration::from_millis(250);
+/// The same for a client that knows our key or a PSK.
+pub const KNOWN: Duration = Duration::from_secs(10);
+/// Handshakes of one source (an IPv4 address, an IPv6 /64) under way at once, beyond which it counts as
+/// too busy.
 pub const HALF_OPEN: usize = 8;
-/// New connections of one source in a minute.
+/// New connections of one source in a minute, beyond which it counts as too busy.
 pub const NEW_PER_MINUTE: u32 = 20;
-/// For how long a source stays away after a failed authentication.
+/// For how long a source counts as too busy after a failed authentication.
 pub const PENALTY_AUTHENTICATION: Duration = Duration::from_secs(5);
 /// The same after a connection that went without authenticating.
 pub const PENALTY_NONE: Duration = Duration::from_secs(1);
@@ -46,10 +61,11 @@ pub const PENALTY_CAP: Duration = Duration::from_secs(600);
 /// Penalties below this are remembered and not enforced: a probe, or a user who takes his time over
 /// a new key, costs a second or two and has to be able to come again at once.
 pub const PENALTY_MIN: Duration = Duration::from_secs(5);
-/// Random early drop by handshakes under way: none below the first, this many percent there, rising
-/// to all at the last (as sshd's MaxStartups).
+/// From so many handshakes under way on, each new one takes the place of another. Where all sources have
+/// equally many, that happens by chance: with this many percent there, rising to all at the last
+/// number (as sshd's MaxStartups); so there are never more than that.
 pub const EARLY_DROP: (usize, u32, usize) = (64, 30, 256);
-/// Sources that are remembered, some 80 bytes each.
+/// Sources that are remembered, some 200 bytes each.
 pub const SOURCES: usize = 65_536;
 /// Accepted gate values that are remembered, some 100 bytes each.
 pub const GATES: usize = 16_384;
@@ -164,7 +180,8 @@ impl SourceLimits {
         }
     }
 
-    /// The chance in percent that a connection is dropped when so many handshakes are under way.
+    /// The chance in percent that a new connection takes the place of one of equals when so many
+    /// handshakes are under way.
     pub fn drop_chance(&self, half_open: usize) -> u32 {
         let (start, rate, full) = self.early_drop;
         if half_open < start {

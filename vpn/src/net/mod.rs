@@ -2,11 +2,14 @@
 
 mod admission;
 mod connection;
+mod crowd;
 mod dial;
 pub mod limits;
 mod listen;
 mod pool;
 mod pump;
+mod queue;
+mod recent;
 mod sealed;
 mod seen;
 mod server;
@@ -22,6 +25,6 @@ pub use pool::{DhPool, PoolError};
 pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
 pub use sealed::{Guard, LoggedSecrets, Place, SealedIoError, Step, accept_sealed, connect_sealed};
 pub use seen::SeenGates;
-pub use server::{Server, Shutdown};
+pub use server::{BUSY, Server, Shutdown};
 pub use source::{Network, Source};
-pub use visitors::{Offence, Turned, Visit, Visitors};
+pub use visitors::{Offence, Turned, Visitors};

@@ -1,21 +1,22 @@
 //! A bounded pool for Diffie-Hellman, so that handshakes cannot starve sessions, and a fair one, so
 //! that a flood of them cannot starve other clients' handshakes.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::queue::{Full, Queue};
 use super::source::Source;
 use super::spare::SparePairs;
 use crate::proto::sealed::{Kex, KexKeyPair};
-use crate::proto::{DhOutcome, DhTask};
+use crate::proto::{DhOutcome, DhTask, Group};
 
-/// Runs at most so many [`DhTask`]s at once, off the network threads.
+pub(super) use super::queue::Rank;
+
+/// Runs at most so many computations of handshakes at once, off the network threads.
 ///
-/// Tasks wait in one queue for each source, and sources take turns: whoever floods the server waits
-/// behind its own flood.
+/// Who is next, and who is turned away when too many wait, is the business of [`Queue`].
 #[derive(Clone, Debug)]
 pub struct DhPool {
     turns: Arc<Mutex<Turns>>,
@@ -26,21 +27,50 @@ pub struct DhPool {
 struct Turns {
     free: usize,
     workers: usize,
-    /// Sources with tasks that wait, in the order of their turns.
-    order: VecDeque<Source>,
-    waiting: HashMap<Source, VecDeque<oneshot::Sender<Turn>>>,
+    tickets: u64,
+    queue: Queue<oneshot::Sender<Turn>>,
 }
 
 /// The right to compute; passed on when it is dropped.
 #[derive(Debug)]
-struct Turn(Option<Arc<Mutex<Turns>>>);
+struct Turn {
+    turns: Option<Arc<Mutex<Turns>>>,
+    /// Who is charged for the time, if anybody is.
+    charged: Option<(Source, Rank)>,
+    since: Instant,
+}
+
+/// A place in the queue; given up when it is dropped.
+struct Place<'a> {
+    pool: &'a DhPool,
+    ticket: Ticket,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.pool.turns).queue.remove(self.ticket.0);
+    }
+}
+
+/// Names one computation, so that its rank can change while it waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket(u64);
+
+/// A computation that wants its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub(super) source: Source,
+    pub(super) rank: Rank,
+    pub(super) ticket: Ticket,
+    /// How many of its profile may wait, this one included.
+    pub(super) most: usize,
+}
 
 impl DhPool {
     /// A pool for this many computations at once, at least one.
     pub fn new(workers: usize) -> Self {
         let workers = workers.max(1);
-        let (free, order, waiting) = (workers, VecDeque::new(), HashMap::new());
-        let turns = Turns { free, workers, order, waiting };
+        let turns = Turns { free: workers, workers, tickets: 0, queue: Queue::default() };
         Self { turns: Arc::new(Mutex::new(turns)), spares: None }
     }
 
@@ -50,21 +80,47 @@ impl DhPool {
         Self { spares: Some(Arc::default()), ..Self::new(workers) }
     }
 
-    /// Runs a task when its turn comes. `None` only if the runtime is going down.
+    /// Whether this is a server's pool, which strangers may fill.
+    pub(super) fn is_servers(&self) -> bool {
+        self.spares.is_some()
+    }
+
+    /// A name for a computation.
+    pub(super) fn ticket(&self) -> Ticket {
+        let mut turns = lock(&self.turns);
+        turns.tickets += 1;
+        Ticket(turns.tickets)
+    }
+
+    /// Changes the rank of a computation, if it still waits.
+    pub(super) fn rank(&self, ticket: Ticket, rank: Rank) {
+        lock(&self.turns).queue.rank(ticket.0, rank);
+    }
+
+    /// Runs a task of a classic handshake when its turn comes.
     ///
     /// Dropping the future gives up a place in the queue; what has begun is finished.
-    pub async fn run(&self, task: DhTask, source: Source) -> Option<DhOutcome> {
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub(super) async fn run(&self, task: DhTask, job: Job) -> Result<DhOutcome, PoolError> {
         if let (DhTask::Generate(seed), Some(spares)) = (&task, &self.spares)
             && let Some(pair) = spares.take_classic(seed.group())
         {
-            return Some(DhOutcome::Generated(pair));
+            return Ok(DhOutcome::Generated(pair));
         }
-        let outcome = self.compute(task.name(), source, move || task.run()).await;
-        if let Some(DhOutcome::Agreed(_)) = outcome {
+        let outcome = self.compute_in_turn(task.name(), job, move || task.run()).await;
+        if let Ok(DhOutcome::Agreed(_)) = outcome {
             // Not before: what the handshake needs next would have to wait.
             self.refill();
         }
         outcome
+    }
+
+    /// Whether there is a key pair for a server's side of a classic handshake.
+    pub(super) fn has_spare(&self, group: Group) -> bool {
+        self.spares.as_ref().is_some_and(|spares| spares.has_classic(group))
     }
 
     /// A key pair for a server's side of a sealed handshake, if there is one.
@@ -84,55 +140,83 @@ impl DhPool {
         });
     }
 
-    /// As [`DhPool::compute`] unless `most` computations wait for their turn already.
+    /// Runs a computation of an established session, or of a client, when its turn comes. `None` only
+    /// if the runtime is going down.
     ///
-    /// # Errors
-    ///
-    /// [`PoolError`].
-    pub async fn compute_unless_full<T: Send + 'static>(
-        &self,
-        name: &'static str,
-        source: Source,
-        most: usize,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, PoolError> {
-        if lock(&self.turns).waiting() >= most {
-            return Err(PoolError::Full);
-        }
-        self.compute(name, source, work).await.ok_or(PoolError::Closed)
-    }
-
-    /// Runs any computation of a handshake when its turn comes, as [`DhPool::run`] does.
+    /// Dropping the future gives up a place in the queue; what has begun is finished.
     pub async fn compute<T: Send + 'static>(
         &self,
         name: &'static str,
         source: Source,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let turn = self.turn(source).await?;
-        let work = move || {
-            // Held until the computation is over, also when nobody waits for it any more.
-            let _turn = turn;
-            let started = Instant::now();
-            let outcome = work();
-            log::debug!("key exchange: {name} took {:?}", started.elapsed());
-            outcome
-        };
-        tokio::task::spawn_blocking(work).await.ok()
+        let ticket = self.ticket();
+        let job = Job { source, rank: Rank::Session, ticket, most: usize::MAX };
+        self.compute_in_turn(name, job, work).await.ok()
     }
 
-    async fn turn(&self, source: Source) -> Option<Turn> {
-        let awaited = {
+    /// Runs a computation when its turn comes.
+    ///
+    /// Dropping the future gives up a place in the queue; what has begun is finished.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`].
+    pub(super) async fn compute_in_turn<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        job: Job,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let mut turn = self.turn(job).await?;
+        let work = move || {
+            turn.since = Instant::now();
+            let outcome = work();
+            log::debug!("key exchange: {name} took {:?}", turn.since.elapsed());
+            // Held until the computation is over, also when nobody waits for it any more.
+            drop(turn);
+            outcome
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| PoolError::Closed)
+    }
+
+    async fn turn(&self, job: Job) -> Result<Turn, PoolError> {
+        let Job { source, rank, ticket, most } = job;
+        let (awaited, place) = {
             let mut turns = lock(&self.turns);
             if turns.free > 0 {
                 turns.free -= 1;
-                return Some(Turn(Some(self.turns.clone())));
+                return Ok(self.turn_of(Some((source, rank))));
             }
             let (sender, awaited) = oneshot::channel();
-            turns.enqueue(source, sender);
-            awaited
+            turns
+                .queue
+                .push(ticket.0, source, rank, most, sender)
+                .map_err(|Full| PoolError::Full)?;
+            (awaited, Place { pool: self, ticket })
         };
-        awaited.await.ok()
+        let turn = awaited.await;
+        drop(place);
+        // Whoever takes it out of the queue without a turn does so because the queue is full.
+        turn.map_err(|_| PoolError::Full)
+    }
+
+    fn turn_of(&self, charged: Option<(Source, Rank)>) -> Turn {
+        Turn { turns: Some(self.turns.clone()), charged, since: Instant::now() }
+    }
+
+    /// Keeps a worker busy until what it returns is dropped.
+    #[cfg(test)]
+    pub(super) async fn hold(&self) -> Box<dyn Send> {
+        let ticket = self.ticket();
+        let job = Job { source: Source::SELF, rank: Rank::Session, ticket, most: usize::MAX };
+        Box::new(self.turn(job).await.unwrap())
+    }
+
+    /// The ranks of all that waits.
+    #[cfg(test)]
+    pub(super) fn ranks(&self) -> Vec<Rank> {
+        lock(&self.turns).queue.ranks()
     }
 
     /// A turn if nobody has one.
@@ -140,7 +224,7 @@ impl DhPool {
         let mut turns = lock(&self.turns);
         let is_idle = turns.free == turns.workers;
         turns.free -= usize::from(is_idle);
-        is_idle.then(|| Turn(Some(self.turns.clone())))
+        is_idle.then(|| self.turn_of(None))
     }
 }
 
@@ -156,60 +240,34 @@ pub enum PoolError {
     /// The runtime is going down.
     #[error("the program is ending")]
     Closed,
-    /// Too many wait already.
-    #[error("too many computations wait for their turn")]
+    /// Too many wait, and others go first.
+    #[error("too many key exchanges wait for their turn")]
     Full,
-}
-
-impl Turns {
-    /// How many wait; some of them may have given up.
-    fn waiting(&self) -> usize {
-        self.waiting.values().map(VecDeque::len).sum()
-    }
-
-    fn enqueue(&mut self, source: Source, sender: oneshot::Sender<Turn>) {
-        let queue = self.waiting.entry(source).or_default();
-        if queue.is_empty() {
-            self.order.push_back(source);
-        }
-        queue.push_back(sender);
-    }
-
-    /// Who is next: the first of the next source, which then goes to the end.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        while let Some(source) = self.order.pop_front() {
-            let Some(queue) = self.waiting.get_mut(&source) else { continue };
-            // Whoever gave up has closed its end.
-            let next = std::iter::from_fn(|| queue.pop_front()).find(|sender| !sender.is_closed());
-            if queue.is_empty() {
-                self.waiting.remove(&source);
-            } else {
-                self.order.push_back(source);
-            }
-            if next.is_some() {
-                return next;
-            }
-        }
-        None
-    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(turns) = self.0.take() else { return };
+        let Some(turns) = self.turns.take() else { return };
+        let mut charged = self.charged.take();
+        let now = Instant::now();
         loop {
-            let Some(next) = ({
+            let Some((source, rank, next)) = ({
                 let mut turns = lock(&turns);
-                let next = turns.next();
+                if let Some((source, rank)) = charged.take() {
+                    let spent = now.saturating_duration_since(self.since);
+                    turns.queue.charge(source, rank, spent, now);
+                }
+                let next = turns.queue.pop(now);
                 turns.free += usize::from(next.is_none());
                 next
             }) else {
                 return;
             };
-            match next.send(Self(Some(turns.clone()))) {
+            let charged = Some((source, rank));
+            match next.send(Self { turns: Some(turns.clone()), charged, since: now }) {
                 Ok(()) => return,
                 // It gave up in this very moment; its turn must not be passed on a second time.
-                Err(mut refused) => refused.0 = None,
+                Err(mut refused) => refused.turns = None,
             }
         }
     }
@@ -223,77 +281,101 @@ mod tests {
 
     use super::super::limits::SPARE_PAIRS;
     use super::*;
-    use crate::proto::{ExponentSeed, Group, PublicValue};
+    use crate::proto::{ExponentSeed, PublicValue};
 
     fn source(last: u8) -> Source {
         Source::of([127, 0, 0, last].into())
     }
 
+    fn job(pool: &DhPool, from: u8, rank: Rank, most: usize) -> Job {
+        Job { source: source(from), rank, ticket: pool.ticket(), most }
+    }
+
+    async fn busy(pool: &DhPool) -> Turn {
+        pool.turn(job(pool, 1, Rank::Check, 64)).await.unwrap()
+    }
+
+    type Log = Arc<Mutex<Vec<u8>>>;
+
     /// Queues up and says its name when its turn comes.
-    async fn queue_up(
-        pool: &DhPool,
-        name: u8,
-        from: u8,
-        log: &Arc<Mutex<Vec<u8>>>,
-    ) -> tokio::task::JoinHandle<()> {
-        let before = lock(&pool.turns).waiting();
+    async fn queue_up(pool: &DhPool, name: u8, job: Job, log: &Log) -> tokio::task::JoinHandle<()> {
+        let before = lock(&pool.turns).queue.len();
         let (own, log) = (pool.clone(), log.clone());
         let task = tokio::spawn(async move {
-            let turn = own.turn(source(from)).await;
+            let turn = own.turn(job).await;
             log.lock().unwrap().push(name);
             drop(turn);
         });
-        while lock(&pool.turns).waiting() == before {
+        while lock(&pool.turns).queue.len() == before {
             tokio::task::yield_now().await;
         }
         task
     }
 
     #[tokio::test]
-    async fn sources_take_turns() {
+    async fn a_computation_whose_caller_gave_up_leaves_the_queue_at_once() {
         let pool = DhPool::new(1);
-        let busy = pool.turn(source(1)).await;
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = Vec::new();
-        // A flood of four from one source, then two others with less.
-        for (name, from) in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 3), (7, 2)] {
-            tasks.push(queue_up(&pool, name, from, &log).await);
-        }
-        drop(busy);
-        for task in tasks {
-            task.await.unwrap();
-        }
-        assert_eq!(*log.lock().unwrap(), [1, 5, 6, 2, 7, 3, 4]);
-        let turns = lock(&pool.turns);
-        assert!(turns.free == 1 && turns.waiting.is_empty() && turns.order.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_takes_nobody_else() {
-        let pool = DhPool::new(1);
-        let busy = pool.turn(source(1)).await;
-        let log = Arc::default();
-        let waiting = queue_up(&pool, 1, 1, &log).await;
-        let other = pool.compute_unless_full("test", source(2), 1, || 7).await;
-        assert_eq!(other, Err(PoolError::Full));
-        drop(busy);
-        waiting.await.unwrap();
-        assert_eq!(pool.compute_unless_full("test", source(2), 1, || 7).await, Ok(7));
-    }
-
-    #[tokio::test]
-    async fn who_gives_up_is_passed_over() {
-        let pool = DhPool::new(1);
-        let busy = pool.turn(source(1)).await;
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let first = queue_up(&pool, 1, 1, &log).await;
-        let second = queue_up(&pool, 2, 1, &log).await;
+        let busy = busy(&pool).await;
+        let log = Log::default();
+        let first = queue_up(&pool, 1, job(&pool, 1, Rank::Check, 64), &log).await;
+        let second = queue_up(&pool, 2, job(&pool, 1, Rank::Check, 64), &log).await;
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
+        // It takes nobody's place any more, even before its turn would have come.
+        assert_eq!(lock(&pool.turns).queue.len(), 1);
         drop(busy);
         second.await.unwrap();
         assert_eq!(*log.lock().unwrap(), [2]);
         assert_eq!(lock(&pool.turns).free, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_out_of_a_full_queue_hears_so() {
+        let pool = DhPool::new(1);
+        let busy = busy(&pool).await;
+        let own = pool.clone();
+        let first = job(&pool, 2, Rank::Early, 1);
+        let first = tokio::spawn(async move { own.turn(first).await.map(drop) });
+        while lock(&pool.turns).queue.len() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Another one of the same source that is further along.
+        let log = Log::default();
+        let second = queue_up_in_place(&pool, job(&pool, 2, Rank::Check, 1), &log);
+        assert_eq!(first.await.unwrap(), Err(PoolError::Full));
+        drop(busy);
+        second.await.unwrap();
+        assert_eq!(*log.lock().unwrap(), [9]);
+    }
+
+    fn queue_up_in_place(pool: &DhPool, job: Job, log: &Log) -> tokio::task::JoinHandle<()> {
+        let (own, log) = (pool.clone(), log.clone());
+        tokio::spawn(async move {
+            let turn = own.turn(job).await;
+            log.lock().unwrap().push(9);
+            drop(turn);
+        })
+    }
+
+    #[tokio::test]
+    async fn a_computation_that_waits_can_be_moved_forward() {
+        let pool = DhPool::new(1);
+        let busy = busy(&pool).await;
+        let log = Log::default();
+        let mut tasks = Vec::new();
+        let early = [1, 2].map(|_| job(&pool, 1, Rank::Early, 64));
+        for (name, job) in [(1, early[0]), (2, early[1])] {
+            tasks.push(queue_up(&pool, name, job, &log).await);
+        }
+        pool.rank(early[1].ticket, Rank::Pair);
+        drop(busy);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*log.lock().unwrap(), [2, 1]);
+        // Nothing waits under that name any more.
+        pool.rank(early[1].ticket, Rank::Check);
+        assert_eq!(lock(&pool.turns).queue.len(), 0);
     }
 
     fn generate(group: Group) -> DhTask {
@@ -302,12 +384,13 @@ mod tests {
 
     /// A whole exchange's work on one side.
     async fn exchange(pool: &DhPool, group: Group) {
-        let own = pool.run(generate(group), source(1)).await.unwrap();
+        let own = pool.run(generate(group), job(pool, 1, Rank::Pair, 64)).await.unwrap();
         let DhOutcome::Generated(own) = own else { panic!("asked for a pair") };
         let peer = own.public_text().parse().unwrap();
         let peer = PublicValue::check(group, peer).unwrap();
-        let agreed = pool.run(DhTask::Agree(own, peer), source(1)).await;
-        assert!(matches!(agreed, Some(DhOutcome::Agreed(_))));
+        let secret = job(pool, 1, Rank::Secret, 64);
+        let agreed = pool.run(DhTask::Agree(own, peer), secret).await;
+        assert!(matches!(agreed, Ok(DhOutcome::Agreed(_))));
     }
 
     async fn until_full(pool: &DhPool) {
@@ -320,17 +403,20 @@ mod tests {
     #[tokio::test]
     async fn an_idle_pool_makes_pairs_of_the_groups_in_use() {
         let (pool, group) = (DhPool::keeping_spares(1), Group::Modp2048);
+        assert!(!pool.has_spare(group));
         exchange(&pool, group).await;
         timeout(Duration::from_secs(60), until_full(&pool)).await.unwrap();
         // All workers are busy, and still there are pairs, each another one.
-        let busy = pool.turn(source(1)).await;
+        let busy = busy(&pool).await;
         let mut texts = Vec::new();
         for _ in 0..SPARE_PAIRS {
-            match pool.run(generate(group), source(1)).await {
-                Some(DhOutcome::Generated(pair)) => texts.push(pair.public_text()),
+            assert!(pool.has_spare(group));
+            match pool.run(generate(group), job(&pool, 1, Rank::Pair, 64)).await {
+                Ok(DhOutcome::Generated(pair)) => texts.push(pair.public_text()),
                 other => panic!("{other:?}"),
             }
         }
+        assert!(!pool.has_spare(group));
         texts.sort();
         texts.dedup();
         assert_eq!(texts.len(), SPARE_PAIRS);

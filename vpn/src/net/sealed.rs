@@ -8,10 +8,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
+use super::admission::Admission;
 use super::connection::SealedConnection;
 use super::limits::FAREWELL;
-use super::pool::{DhPool, PoolError};
-use super::pump::{Input, read_some};
+use super::pool::{DhPool, Job, PoolError, Rank};
+use super::pump::{Input, Peer, notice, read_some};
 use super::seen::SeenGates;
 use super::source::Source;
 use crate::proto::SuiteId;
@@ -47,6 +48,8 @@ pub struct Guard<'a> {
     pub seen: &'a SeenGates,
     /// How many computations may wait in the pool before the server says that it is busy.
     pub queue: usize,
+    /// What hears how far the handshake has come, if anything does.
+    pub admission: Option<&'a Admission>,
 }
 
 /// Secrets of a session for a key log, the client's first.
@@ -168,11 +171,40 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
             }
         };
         drop(hello);
+        let is_known = gated.knows_us();
+        if let Some(admission) = guard.admission {
+            admission.advance(is_known);
+        }
         chosen(gated.suite()).await;
-        let spare = place.pool.take_spare(gated.kex());
+        // Made in advance, and not for everybody.
+        let spare = is_known.then(|| place.pool.take_spare(gated.kex())).flatten();
         let work = move || gated.respond_with_pair(spare, &mut rand::rng());
-        let answered = place.pool.compute_unless_full("sealed", place.source, guard.queue, work);
-        let (state, flight) = match answered.await {
+        let job = Job {
+            source: place.source,
+            rank: if is_known { Rank::Known } else { Rank::Stranger },
+            ticket: place.pool.ticket(),
+            most: guard.queue,
+        };
+        let answered = place.pool.compute_in_turn("sealed", job, work);
+        tokio::pin!(answered);
+        let mut peer = Peer::Waits;
+        let answered = loop {
+            tokio::select! {
+                biased;
+                noticed = notice(&stream, peer) => {
+                    peer = noticed?;
+                    if peer == Peer::Closed {
+                        // It will hardly go on; it is answered if there is nothing else to do.
+                        place.pool.rank(job.ticket, Rank::Left);
+                        if let Some(admission) = guard.admission {
+                            admission.abandon();
+                        }
+                    }
+                }
+                answered = &mut answered => break answered,
+            }
+        };
+        let (state, flight) = match answered {
             Ok(answered) => answered?,
             Err(PoolError::Full) => {
                 write(&mut stream, &Reject::Busy.encode()).await?;
@@ -184,6 +216,9 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
         let (client_random, secrets) = state.key_log();
         log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
         write(&mut stream, &flight).await?;
+        if let Some(admission) = guard.admission.filter(|_| peer == Peer::Waits) {
+            admission.await_peer();
+        }
         // A client may take its time now; what is not needed any more does not wait with it.
         drop(flight);
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
@@ -262,7 +297,7 @@ pub enum SealedIoError {
     #[error("turned away: too many key exchanges wait for their turn")]
     Full,
     /// The server closed without a word.
-    #[error("closed without an answer: is the server's key or PSK another one?")]
+    #[error("closed without an answer: the server's key or PSK is another one, or it is busy")]
     NoAnswer,
     /// The peer was not heard of for too long.
     #[error("the peer has fallen silent")]

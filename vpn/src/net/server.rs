@@ -8,19 +8,20 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::admission::{Admission, Admissions};
+use super::admission::Admission;
 use super::limits::{FAREWELL, SHUTDOWN};
 use super::pump::{farewell, send};
-use super::source::Source;
-use super::visitors::{Visit, Visitors};
+use super::visitors::{Turned, Visitors};
+use crate::proto::Profile;
+use crate::proto::sealed::Reject;
 
-/// What a client hears when there are too many.
-const BUSY: &[u8] = b"Too many sessions, try again later";
+/// What a client of the classic profile hears when there are too many.
+pub const BUSY: &[u8] = b"Too many sessions, try again later";
 /// How many clients are told so at once; beyond that they are closed without a word.
 const BUSY_AT_ONCE: usize = 64;
-/// How long to pause when the system has no descriptor left for a connection.
+/// How long to wait for a descriptor when the system has none left for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Tells sessions to come to an end.
@@ -46,19 +47,19 @@ impl Shutdown {
 pub struct Server {
     listeners: Vec<TcpListener>,
     sessions: usize,
-    visitors: Option<Visitors>,
+    visitors: Visitors,
 }
 
 impl Server {
     /// Serves on these sockets, at most `sessions` at once.
     pub fn new(listeners: Vec<TcpListener>, sessions: usize) -> Self {
-        Self { listeners, sessions, visitors: None }
+        Self { listeners, sessions, visitors: Visitors::unlimited() }
     }
 
     /// Also asks these whether a connection is taken; one that is not is closed without a word.
     #[must_use]
     pub fn asking(mut self, visitors: Option<Visitors>) -> Self {
-        self.visitors = visitors;
+        self.visitors = visitors.unwrap_or(self.visitors);
         self
     }
 
@@ -70,15 +71,14 @@ impl Server {
     /// Hands every connection to `serve` until the signal comes; then lets what runs finish, for
     /// a few seconds at most.
     ///
-    /// When there is no room, the oldest handshake of the source with the most handshakes makes
-    /// some; sessions whose [`Admission`] was told that they are established stay.
+    /// When there is no room, a connection that has not proved itself makes some, of the source with
+    /// the most of them; those whose [`Admission`] was told that they are established stay.
     pub async fn run<F, Fut>(self, mut shutdown: Shutdown, serve: F)
     where
         F: Fn(TcpStream, SocketAddr, Admission) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(self.sessions));
-        let admissions = Admissions::default();
         let refusals = Arc::new(Semaphore::new(BUSY_AT_ONCE));
         let mut tasks = JoinSet::new();
         loop {
@@ -94,26 +94,26 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         log::debug!("{peer}: {error}");
                     }
-                    let visit = match self.visitors.as_ref().map(|v| v.enter(peer.ip())) {
-                        Some(Err(turned)) => {
+                    let slot = slots.clone().try_acquire_owned().ok();
+                    let (admission, eviction) = match self.visitors.enter(peer.ip(), slot.is_some())
+                    {
+                        Ok(entered) => entered,
+                        Err(Turned::Full) => {
+                            log::warn!("{peer}: refused, {} sessions are the limit", self.sessions);
+                            if let Ok(turn) = refusals.clone().try_acquire_owned() {
+                                let has_sealed = self.visitors.is_limited();
+                                tasks.spawn(async move {
+                                    refuse(stream, has_sealed).await;
+                                    drop(turn);
+                                });
+                            }
+                            continue;
+                        }
+                        Err(turned) => {
                             log::info!("{peer}: closed, {turned}");
                             continue;
                         }
-                        Some(Ok(visit)) => visit,
-                        None => Visit::uncounted(),
                     };
-                    let slot = slots.clone().try_acquire_owned().ok();
-                    if slot.is_none() && !admissions.evict_one() {
-                        log::warn!("{peer}: refused, {} sessions are the limit", self.sessions);
-                        if let Ok(turn) = refusals.clone().try_acquire_owned() {
-                            tasks.spawn(async move {
-                                refuse(stream).await;
-                                drop(turn);
-                            });
-                        }
-                        continue;
-                    }
-                    let (admission, eviction) = admissions.admit(Source::of(peer.ip()), visit);
                     // Boxed: a task that awaits it would have room for it twice.
                     let served = Box::pin(serve(stream, peer, admission));
                     let slots = slots.clone();
@@ -125,8 +125,8 @@ impl Server {
                         };
                         tokio::select! {
                             () = served => {}
-                            Ok(()) = eviction => {
-                                log::warn!("{peer}: its handshake had to make room for others");
+                            Ok(why) = eviction => {
+                                log::warn!("{peer}: {why}");
                             }
                         }
                         drop(slot);
@@ -134,7 +134,9 @@ impl Server {
                 }
                 Err(error) => {
                     log::warn!("cannot accept a connection: {error}");
-                    sleep(EXHAUSTED_PAUSE).await;
+                    // Connections that do nothing must not keep descriptors from all others.
+                    self.visitors.make_room();
+                    let _ = timeout(EXHAUSTED_PAUSE, tasks.join_next()).await;
                 }
             }
         }
@@ -147,8 +149,14 @@ impl Server {
     }
 }
 
-async fn refuse(mut stream: TcpStream) {
-    if send(&mut stream, BUSY, FAREWELL).await.is_ok() {
+/// Says that there is no room, in the words of the client's profile.
+async fn refuse(mut stream: TcpStream, has_sealed: bool) {
+    let mut first = [0];
+    let is_sealed = has_sealed
+        && matches!(timeout(FAREWELL, stream.peek(&mut first)).await, Ok(Ok(1)))
+        && Profile::of_first_byte(first[0]) == Some(Profile::Sealed);
+    let sealed = is_sealed.then(|| Reject::Busy.encode());
+    if send(&mut stream, sealed.as_deref().unwrap_or(BUSY), FAREWELL).await.is_ok() {
         farewell(stream).await;
     }
 }

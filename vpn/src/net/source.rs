@@ -19,6 +19,26 @@ impl Source {
     pub const SELF: Self = Self(1 << 65);
 }
 
+/// How many bits of a source its blocks leave out, widest block first: an IPv4 address counts as one
+/// of a /16 and of a /24, an IPv6 /64 as one of a /48 and of a /56.
+const CUT: [u8; 3] = [16, 8, 0];
+
+/// A source or a network of sources that may all be one party's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Block(u128, u8);
+
+impl Source {
+    /// The blocks that a source is in, widest first; the last is the source itself.
+    pub(super) fn blocks(self) -> [Block; CUT.len()] {
+        CUT.map(|cut| Block(self.0 >> cut, cut))
+    }
+
+    /// The narrowest of them.
+    pub(super) fn block(self) -> Block {
+        Block(self.0, 0)
+    }
+}
+
 /// An address, or all that share its first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -67,5 +87,21 @@ mod tests {
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_ne!(of("::1"), of("0.0.0.0"));
         assert_ne!(of("::1"), Source::SELF);
+    }
+
+    #[test]
+    fn addresses_that_may_be_one_partys_share_a_block() {
+        let shared = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|text| Source::of(text.parse().unwrap()).blocks());
+            one.iter().zip(other).filter(|(one, other)| **one == *other).count()
+        };
+        assert_eq!(shared("2001:db8:1:100::1", "2001:db8:1:100::2"), 3);
+        assert_eq!(shared("2001:db8:1:100::1", "2001:db8:1:1ff::1"), 2);
+        assert_eq!(shared("2001:db8:1:100::1", "2001:db8:1:200::1"), 1);
+        assert_eq!(shared("2001:db8:1:100::1", "2001:db8:2:100::1"), 0);
+        assert_eq!(shared("192.0.2.1", "192.0.2.200"), 2);
+        assert_eq!(shared("192.0.2.1", "192.0.3.1"), 1);
+        assert_eq!(shared("192.0.2.1", "192.1.2.1"), 0);
+        assert_eq!(shared("0.0.0.1", "::1"), 0);
     }
 }

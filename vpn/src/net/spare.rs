@@ -21,6 +21,11 @@ impl SparePairs {
         lock(&self.classic).take(group)
     }
 
+    /// Whether there is one.
+    pub(super) fn has_classic(&self, group: Group) -> bool {
+        lock(&self.classic).has(group)
+    }
+
     /// Likewise for a sealed one. Only pairs of finite fields can be made in advance.
     pub(super) fn take_sealed(&self, kex: Kex) -> Option<KexKeyPair> {
         kex.is_finite_field().then(|| lock(&self.sealed).take(kex)).flatten()
@@ -66,6 +71,10 @@ impl<K: Copy + PartialEq, P> Shelves<K, P> {
                 None
             }
         }
+    }
+
+    fn has(&self, kind: K) -> bool {
+        self.0.iter().any(|(own, pairs)| *own == kind && !pairs.is_empty())
     }
 
     /// The kind with the fewest pairs, unless all have as many as they may.

@@ -66,7 +66,7 @@ impl Watch {
     pub(super) async fn fail_handshake(&mut self, error: &PumpError) -> Option<Advice> {
         let trouble = match error {
             PumpError::Handshake(error) => Trouble::Handshake(error),
-            PumpError::Io(_) => Trouble::Lost,
+            PumpError::Io(_) | PumpError::Full => Trouble::Lost,
             PumpError::TimedOut => Trouble::Silence,
         };
         self.fail(trouble, &error.to_string()).await

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout, timeout_at};
 use zeroize::Zeroizing;
@@ -44,6 +45,8 @@ const PIPE_GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
 const ANSWER_PIECE: usize = 64 * 1024;
 /// Why a session ends with its server.
 const STOPPING: &str = "closed, the server is stopping";
+/// How long a client waits before it comes back to a busy server.
+const PAUSE: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(500);
 /// The name of the message service.
 const MESSAGE: &str = "message";
 
@@ -78,11 +81,12 @@ pub async fn run_sealed_client(
     let pool = DhPool::new(limits.dh_workers);
     let started = Instant::now();
     let mut kex = *config.kex.first().ok_or(SealedIoError::Sealed(SealedError::Internal))?;
-    let (mut has_retried, mut has_thought, mut has_other_key) = (false, false, false);
+    let (mut has_retried, mut has_thought, mut has_waited) = (false, false, false);
+    let mut has_other_key = false;
     let mut server = None;
     let (mut connection, ready) = loop {
         let stream = connect(&options.host, options.port).await?;
-        if !has_retried && !has_thought {
+        if !has_retried && !has_thought && !has_waited {
             out.note(format!("Connected to {}", endpoint(&options.host, options.port))).await?;
             out.note("Negotiating the cipher").await?;
         }
@@ -126,6 +130,14 @@ pub async fn run_sealed_client(
                 };
                 kex = other;
                 has_retried = true;
+            }
+            // It may be busy, and may have room in a moment: once more, at another time than others.
+            Err(ClientError::Sealed(
+                error @ (SealedIoError::NoAnswer | SealedIoError::Sealed(SealedError::Busy)),
+            )) if !has_waited => {
+                log::info!("{error}: trying once more");
+                sleep(rand::rng().random_range(PAUSE)).await;
+                has_waited = true;
             }
             // The user thought longer than the server waits; it is known now, so once more.
             Err(ClientError::Sealed(_)) if thought > PATIENCE && !has_thought => {
@@ -478,7 +490,8 @@ impl SealedServer {
         };
         let (source, deadline) = (Source::of(peer.ip()), started + self.limits.sealed_handshake);
         let place = Place { pool: &self.pool, source, deadline };
-        let guard = Guard { seen: &self.seen, queue: self.limits.queue };
+        let (seen, queue) = (&self.seen, self.limits.queue);
+        let guard = Guard { seen, queue, admission: Some(admission) };
         let config = self.config.clone();
         let log_keys = |s: &LoggedSecrets<'_>| write_keys(key_log, s);
         // What a handshake needs is not kept while the session lasts.

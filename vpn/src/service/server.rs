@@ -17,8 +17,8 @@ use crate::config::PipeEnd;
 use crate::identity::AuthorizedClients;
 use crate::net::limits::{FAREWELL, Limits, REPLY};
 use crate::net::{
-    Admission, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell, read_some,
-    send,
+    Admission, BUSY, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell,
+    read_some, send,
 };
 use crate::proto::classic::{
     Advice, ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
@@ -111,6 +111,9 @@ impl MessageServer {
             // The first bytes decide, and nothing is said before them.
             let mut first = [0];
             let shows = timeout(self.limits.first_byte, stream.peek(&mut first)).await;
+            if matches!(shows, Ok(Ok(1))) {
+                admission.advance(false);
+            }
             match shows {
                 Ok(Ok(1)) => match Profile::of_first_byte(first[0]) {
                     Some(Profile::Sealed) => {
@@ -167,8 +170,9 @@ impl MessageServer {
         }
         let handshake = ServerHandshake::new(params, &mut rand::rng());
         let deadline = started + self.limits.handshake;
+        let source = Source::of(peer.ip());
         let mut driver =
-            Driver::new(&mut stream, handshake, &self.pool, Source::of(peer.ip()), deadline);
+            Driver::new(&mut stream, handshake, &self.pool, source, deadline).admitted(admission);
         let session = loop {
             match driver.next().await {
                 Ok(Progress::Chosen(id)) => {
@@ -180,13 +184,18 @@ impl MessageServer {
                 Err(error) => {
                     drop(driver);
                     let advice = watch.fail_handshake(&error).await;
+                    if matches!(error, PumpError::Full) {
+                        admission.excuse();
+                        // If it cannot be told, closing says enough.
+                        let _ = send(&mut stream, BUSY, FAREWELL).await;
+                    }
                     farewell(stream).await;
                     return Err(Ended::Handshake(error).advised(advice));
                 }
             }
         };
         drop(driver);
-        admission.establish();
+        admission.await_word();
         console.line("The key has been established").await?;
         if let Some(established) = &self.established {
             console.flush().await?;
@@ -198,7 +207,8 @@ impl MessageServer {
             "{peer}: classic session with {}: the client is not authenticated",
             session.suite()
         );
-        let ended = self.exchange(&mut stream, session, peer, &console, &mut watch).await;
+        let client = Client { peer, admission, console: &console };
+        let ended = self.exchange(&mut stream, session, &client, &mut watch).await;
         let advice = match &ended {
             Err(Ended::Session(error)) => watch.fail_session(error).await,
             Err(Ended::Io(error)) => watch.fail(Trouble::Lost, &Reason(error).to_string()).await,
@@ -218,11 +228,10 @@ impl MessageServer {
         &self,
         stream: &mut TcpStream,
         mut session: ServerSession,
-        peer: SocketAddr,
-        console: &Console,
+        client: &Client<'_>,
         watch: &mut Watch,
     ) -> Result<&'static str, Ended> {
-        let result = self.converse(stream, &mut session, peer, console, watch).await;
+        let result = self.converse(stream, &mut session, client, watch).await;
         tell_all(&mut session, watch).await;
         result
     }
@@ -231,8 +240,7 @@ impl MessageServer {
         &self,
         stream: &mut TcpStream,
         session: &mut ServerSession,
-        peer: SocketAddr,
-        console: &Console,
+        client: &Client<'_>,
         watch: &mut Watch,
     ) -> Result<&'static str, Ended> {
         let mut rule = session.mac_rule();
@@ -242,9 +250,11 @@ impl MessageServer {
         loop {
             while let Some(text) = session.next_text(Instant::now())? {
                 idle_since = Instant::now();
+                // Its HMAC is right.
+                client.admission.establish();
                 let answer = reversed(&text);
                 let reply = session.reply(&answer);
-                deliver(stream, &text, &reply, peer, console).await?;
+                deliver(stream, &text, &reply, client).await?;
                 session.replied(&reply, &answer);
                 tell_all(session, watch).await;
                 if rule.is_none() && session.mac_rule().is_some() {
@@ -253,7 +263,7 @@ impl MessageServer {
                         Some(MacRule::Cumulative) => "all ciphertext so far",
                         _ => "each message by itself",
                     };
-                    log::info!("{peer}: the client's HMAC covers {name}");
+                    log::info!("{}: the client's HMAC covers {name}", client.peer);
                 }
             }
             if has_ended {
@@ -286,17 +296,26 @@ impl MessageServer {
     }
 }
 
+/// The client of a session.
+struct Client<'a> {
+    peer: SocketAddr,
+    /// Its place among the connections whose handshake is not over.
+    admission: &'a Admission,
+    /// Where the lines of its session go.
+    console: &'a Console,
+}
+
+/// Prints a text and sends the reply to it.
 async fn deliver(
     stream: &mut TcpStream,
     text: &[u8],
     reply: &[u8],
-    peer: SocketAddr,
-    console: &Console,
+    client: &Client<'_>,
 ) -> Result<(), Ended> {
     if str::from_utf8(text).is_err() {
-        log::warn!("{peer}: a text that is not UTF-8; it is answered byte by byte");
+        log::warn!("{}: a text that is not UTF-8; it is answered byte by byte", client.peer);
     }
-    console.line(format!("Received: {}", Printable(text))).await?;
+    client.console.line(format!("Received: {}", Printable(text))).await?;
     if reply.is_empty() {
         return Ok(());
     }

@@ -64,6 +64,7 @@ impl From<SealedError> for Refusal {
 pub struct Gated {
     config: Arc<ServerConfig>,
     hello: ClientHello,
+    knows_us: bool,
     psk: Option<usize>,
     kex: Kex,
     id: SuiteId,
@@ -127,7 +128,13 @@ impl Gated {
             return Err(Refusal { error, answer: Some(Reject::KexRetry { kex, suites }.encode()) });
         }
         let suite_index = u8::try_from(suite_index).map_err(|_| SealedError::Internal)?;
-        Ok(Self { config, hello, psk, kex, id, suite_index })
+        let knows_us = bool::from(matches);
+        Ok(Self { config, hello, knows_us, psk, kex, id, suite_index })
+    }
+
+    /// Whether the gate matches: the client knows our key, or a PSK.
+    pub fn knows_us(&self) -> bool {
+        self.knows_us
     }
 
     /// The suite chosen.
