@@ -208,7 +208,7 @@ fn clients_are_let_in_by_their_keys_and_options() {
     let ended = keys.client(&server, "client", &args);
     assert_eq!(ended.code, Some(5), "{}", ended.stderr);
     let needed = "this key may not use the service 'message': its line in authorized_clients needs \
-                  permit=\"message\"";
+                  permit=\"pipe,message\"";
     assert!(ended.stderr.contains(needed), "{}", ended.stderr);
     keys.folder.file("authorized", format!("expires=\"9999-12-31\" from=\"127.0.0.1\" {line}"));
     let ended = keys.client(&server, "client", &args);
