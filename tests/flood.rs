@@ -14,10 +14,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use vpn::identity::PublicKey;
-use vpn::net::{DhPool, Driver, Place, Progress, SealedConnection, Source, connect_sealed};
+use vpn::net::{
+    DhPool, Driver, Place, Progress, SealedConnection, SealedIoError, Source, connect_sealed,
+};
 use vpn::proto::Group;
 use vpn::proto::classic::{ClientHandshake, ClientSession};
-use vpn::proto::sealed::{ClientConfig, Event, Kex, KexKeyPair};
+use vpn::proto::sealed::{ClientConfig, Event, Kex, KexKeyPair, SealedError};
 use vpn::service::reversed;
 
 use crate::adversary::{CLIENT_SEED, Gate, Hello, client_config, key_line};
@@ -366,24 +368,39 @@ async fn attack(
 
 type Trouble = Box<dyn std::error::Error + Send + Sync>;
 
-/// A sealed session, as far as the service.
+/// A sealed session, as far as the service. Like the program, it comes back once if it was closed
+/// without an answer or turned away (PROTOCOL.md §4.7).
 async fn sealed_session(
     server: SocketAddr,
     from: Ipv4Addr,
     config: Arc<ClientConfig>,
     pool: &DhPool,
 ) -> Result<SealedConnection, Trouble> {
-    let stream = connect(server, from).await?;
-    let place = Place { pool, source: Source::SELF, deadline: Instant::now() + PATIENCE };
-    let kex = Kex::X25519MlKem768;
-    let shaken =
-        connect_sealed::<vpn::net::SealedIoError>(stream, config, kex, place, |_| Ok(()), &|_| {});
-    let (mut connection, _) = shaken.await?;
+    let mut connection = match shake_hands(server, from, config.clone(), pool).await {
+        Err(SealedIoError::NoAnswer | SealedIoError::Sealed(SealedError::Busy)) => {
+            let pause = rand::rng().random_range(100..500);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            shake_hands(server, from, config, pool).await?
+        }
+        shaken => shaken?,
+    };
     connection.session().open("message", b"")?;
     match connection.next().await? {
         Event::OpenReply { status: 0, .. } => Ok(connection),
         other => Err(format!("{other:?}").into()),
     }
+}
+
+async fn shake_hands(
+    server: SocketAddr,
+    from: Ipv4Addr,
+    config: Arc<ClientConfig>,
+    pool: &DhPool,
+) -> Result<SealedConnection, SealedIoError> {
+    let stream = connect(server, from).await?;
+    let place = Place { pool, source: Source::SELF, deadline: Instant::now() + PATIENCE };
+    let kex = Kex::X25519MlKem768;
+    Ok(connect_sealed(stream, config, kex, place, |_| Ok::<_, SealedIoError>(()), &|_| {}).await?.0)
 }
 
 async fn sealed_message(connection: &mut SealedConnection, text: &str) -> Result<(), Trouble> {
