@@ -81,10 +81,12 @@ fn pieces(data: &[u8], size: usize) -> impl Iterator<Item = &[u8]> {
     data.chunks(size.max(1))
 }
 
-/// The sizes of pieces to cut bytes into: one piece, the smallest ones, and some in between. What is
-/// long is not cut into single bytes, because a fuzzer has more to do.
+/// The sizes of pieces to cut bytes into: one piece, the smallest ones, and some in between. A handshake
+/// looks at all that it has with each piece, and a fuzzer has more to do: what is longer than a message
+/// of this group is cut into 64 and 128 pieces.
 fn slicings(data: &[u8]) -> [usize; 3] {
-    [data.len(), if data.len() > 512 { 61 } else { 1 }, 7]
+    let most = |pieces| data.len().div_ceil(pieces);
+    [data.len(), if data.len() > 640 { most(64) } else { 1 }, most(128).max(7)]
 }
 
 /// Feeds a handshake, then silence for as long as silence can change something.
@@ -270,7 +272,8 @@ pub(crate) fn dhmke(data: &[u8]) {
             assert!(data[..data.len() - text.len()].iter().all(|b| *b == b' '));
             assert_eq!(Some(number), BigUint::parse_bytes(&digits, 10).as_ref());
         }
-        for size in [1, 7] {
+        let [_, small, middle] = slicings(&wire);
+        for size in [small, middle] {
             let sliced = read(size, plan);
             let ends_itself = |n: &BigUint| n * 10u8 >= *GROUP.prime();
             match (&whole, &sliced) {
