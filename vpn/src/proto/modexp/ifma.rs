@@ -11,10 +11,11 @@
 
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_broadcastq_epi64,
-    _mm512_castsi512_si128, _mm512_loadu_si512, _mm512_madd52hi_epu64, _mm512_madd52lo_epu64,
-    _mm512_mask_blend_epi64, _mm512_maskz_srli_epi64, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_storeu_si512,
+    _mm512_castsi512_si128, _mm512_loadu_si512, _mm512_mask_blend_epi64, _mm512_maskz_srli_epi64,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512,
 };
+#[cfg(not(miri))]
+use std::arch::x86_64::{_mm512_madd52hi_epu64, _mm512_madd52lo_epu64};
 
 use crypto_bigint::Word;
 use num_bigint::BigUint;
@@ -22,6 +23,8 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::arithmetic::Arithmetic;
+#[cfg(miri)]
+use interpreted::{_mm512_madd52hi_epu64, _mm512_madd52lo_epu64};
 
 /// Bits of a limb.
 const LIMB: u32 = 52;
@@ -252,4 +255,32 @@ fn load(vector: &Vector) -> __m512i {
 fn store(vector: &mut Vector, value: __m512i) {
     // SAFETY: a vector has 64 bytes, and any address will do.
     unsafe { _mm512_storeu_si512(vector.as_mut_ptr().cast(), value) }
+}
+
+/// The two instructions that Miri lacks, by their description, so that it can run all the rest.
+#[cfg(miri)]
+mod interpreted {
+    use super::{__m512i, LIMB, MASK, load, store};
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn _mm512_madd52lo_epu64(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        each(sum, a, b, |product| product as u64 & MASK)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn _mm512_madd52hi_epu64(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        each(sum, a, b, |product| (product >> LIMB) as u64 & MASK)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn each(sum: __m512i, a: __m512i, b: __m512i, half: fn(u128) -> u64) -> __m512i {
+        let [mut sums, mut left, mut right] = [[0; 8]; 3];
+        store(&mut sums, sum);
+        store(&mut left, a);
+        store(&mut right, b);
+        for (sum, (a, b)) in sums.iter_mut().zip(left.into_iter().zip(right)) {
+            *sum = sum.wrapping_add(half(u128::from(a & MASK) * u128::from(b & MASK)));
+        }
+        load(&sums)
+    }
 }
