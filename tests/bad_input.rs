@@ -13,7 +13,7 @@ use vpn::proto::classic::{
 use vpn::proto::{EnabledSuite, Group};
 use vpn_suite::{KeySize, Registry};
 
-use crate::support::{DEADLINE, Ended, SHIPPED, Server, TempDir, client_of, read_to_end};
+use crate::support::{DEADLINE, Ended, SHIPPED, Server, TempDir, accept, client_of, read_to_end};
 
 const PROPOSAL: &[u8] = b"ProposedCiphers:AES:[128,192,256]";
 const NO_PROPOSAL: &str = "Expected ProposedCiphers:NAME:[BITS,...],...";
@@ -283,8 +283,7 @@ fn scripted(steps: Vec<Vec<u8>>, args: &[&str], input: &[u8]) -> Ended {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut stream = accept(&listener);
         let mut bytes = [0; 8192];
         for step in steps {
             assert!(stream.read(&mut bytes).unwrap() > 0, "the client said nothing");
@@ -333,7 +332,7 @@ fn a_server_that_closes_at_once_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = accept(&listener);
         // Read first, or the close would be a reset.
         stream.read(&mut [0; 4096]).unwrap()
     });
@@ -359,8 +358,7 @@ fn answered_with(answer: &'static [u8]) -> Ended {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut stream = accept(&listener);
         let plan = params();
         let mut server = vpn::proto::classic::ServerHandshake::new(plan, &mut rand::rng());
         let mut bytes = [0; 8192];

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 
-use crate::support::{DEADLINE, Server, client_of, finish, run, vpn};
+use crate::support::{Server, accept, client_of, finish, run, vpn};
 
 /// Ends with this code and one `vpn: …` line, with at most one hint behind it.
 fn assert_fails(args: &[&str], code: i32, part: &str) {
@@ -50,9 +50,12 @@ fn wrong_usage_is_two() {
 
 #[test]
 fn no_server_is_three() {
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let port = port.to_string();
+    // Somebody has the port and does not listen, so that no other test gets it meanwhile.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _guard = runtime.enter();
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
     let args = ["client", "--host", "127.0.0.1", "--port", &port];
     assert_fails(&args, 3, &format!("cannot connect to 127.0.0.1:{port}: connection refused"));
     assert_fails(&["client", "--host", "no.such.host.invalid"], 3, "no.such.host.invalid:4600");
@@ -70,8 +73,7 @@ fn a_failed_negotiation_points_at_the_commentary() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut stream = accept(&listener);
             assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
             stream.write_all(b"ChosenCipher:XOR:8\n").unwrap();
             // The client goes.

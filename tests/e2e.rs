@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::support::{Process, SHIPPED, Server, TempDir, client_of, run, vpn};
+use crate::support::{DEADLINE, Process, SHIPPED, Server, TempDir, client_of, run, vpn};
 
 /// What a client says of a classic session.
 const CLASSIC: &str = "vpn: classic session with AES256: the server is not authenticated, and it \
@@ -282,14 +282,16 @@ fn a_reader_that_goes_away_ends_the_server_quietly() {
     command.args(["server", "--host", "127.0.0.1", "--port", "0"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = Process(command.spawn().unwrap());
-    let mut out = server.0.stdout.take().unwrap();
-    let mut line = Vec::new();
-    while line.last() != Some(&b'\n') {
-        let mut byte = [0];
-        out.read_exact(&mut byte).unwrap();
-        line.push(byte[0]);
-    }
-    drop(out);
+    // Read by hand, for `Lines` would go on reading; a server that says nothing is killed in time.
+    let out = server.0.stdout.take().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let bytes = out.bytes().map_while(Result::ok).take_while(|byte| *byte != b'\n');
+        let line: Vec<u8> = bytes.collect();
+        // The iterator has taken the pipe along and closed it.
+        sender.send(line).unwrap();
+    });
+    let line = receiver.recv_timeout(DEADLINE).expect("a line within the deadline");
     let port = String::from_utf8(line).unwrap().trim().rsplit(':').next().unwrap().to_owned();
     // Its first line finds nobody; whether this client is still served does not matter.
     run(&["client", "--host", "127.0.0.1", "--port", &port, "-m", "x"], b"");

@@ -10,7 +10,7 @@ use vpn::proto::classic::{Chaining, MacRule, Opener, SessionKeys, Strip};
 use vpn_suite::{KeySize, Registry, testkit::unhex};
 use zeroize::Zeroizing;
 
-use crate::support::{DEADLINE, Ended, SHIPPED, Server, TempDir, client_of, run};
+use crate::support::{Ended, SHIPPED, Server, TempDir, accept, client_of, run};
 
 /// Asserts that all of these occur, in this order.
 fn assert_in_order(text: &str, parts: &[&str]) {
@@ -278,8 +278,7 @@ fn a_server_that_waits_for_a_line_is_suspected() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut stream = accept(&listener);
         // Until the client gives up.
         while stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {}
     });

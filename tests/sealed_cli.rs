@@ -9,7 +9,8 @@ use std::process::Stdio;
 use vpn_test_needs::needs;
 
 use crate::support::{
-    Ended, Lines, Process, SHIPPED, Server, TempDir, finish, read_to_end, run, vpn,
+    Ended, Lines, Process, SHIPPED, Server, TempDir, accept, finish, read_in_time, read_to_end,
+    run, vpn,
 };
 
 /// A folder with a server's and a client's key.
@@ -334,8 +335,7 @@ fn a_session_that_is_cut_is_no_success() {
     let port = listener.local_addr().unwrap().port();
     let upstream = server.connect();
     let proxy = std::thread::spawn(move || {
-        let (client, _) = listener.accept().unwrap();
-        client.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+        let client = accept(&listener);
         let (mut up, mut down) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
         let back = std::thread::spawn(move || {
             // ServerHello, ServerAuth, Ready, OpenReply; the reply to the text does not pass.
@@ -479,7 +479,7 @@ fn a_pipe_has_ended_when_the_server_has_passed_on_everything() {
     command.args(["--authorized-clients", &clients, "--service", "pipe"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut server = Process(command.spawn().unwrap());
-    let mut output = server.0.stdout.take().unwrap();
+    let output = server.0.stdout.take().unwrap();
     let log = Lines::of(server.0.stderr.take().unwrap());
     let announced = log.until("Listening on ");
     let port = announced.rsplit(':').next().unwrap().to_owned();
@@ -496,9 +496,7 @@ fn a_pipe_has_ended_when_the_server_has_passed_on_everything() {
         assert_eq!(client.0.try_wait().unwrap(), None, "nobody has the data yet");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    let mut got = Vec::new();
-    output.read_to_end(&mut got).unwrap();
-    assert!(got == sent);
+    assert!(read_in_time(output, sent.len() + 1) == sent);
     assert!(client.wait().success() && server.wait().success());
 }
 
@@ -547,9 +545,8 @@ fn the_ends_for_measurements_take_and_give() {
             // was handed over.
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut client = Process(command.spawn().unwrap());
-            let mut zeros = vec![1; 300_000];
-            client.0.stdout.take().unwrap().read_exact(&mut zeros).unwrap();
-            assert!(zeros.iter().all(|byte| *byte == 0));
+            let zeros = read_in_time(client.0.stdout.take().unwrap(), 300_000);
+            assert!(zeros == vec![0; 300_000]);
             assert_eq!(client.wait().code(), Some(9));
             let mut words = String::new();
             client.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();

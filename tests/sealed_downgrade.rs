@@ -17,7 +17,7 @@ use vpn::proto::sealed::{
 use crate::adversary::{
     Dice, Gate, Hello, client_config, long, names, read_part, server_config, split_hello,
 };
-use crate::support::{DEADLINE, Ended, Server, TempDir, client_of, run};
+use crate::support::{DEADLINE, Ended, Server, TempDir, accept, client_of, run};
 
 /// A ClientHello taken to pieces.
 fn pieces(hello: &[u8]) -> Hello {
@@ -270,11 +270,10 @@ impl Between {
             let between = scope.spawn(|| {
                 let mut said = Vec::new();
                 loop {
-                    let (stream, _) = listener.accept().unwrap();
+                    let stream = accept(&listener);
                     if is_over.load(Ordering::SeqCst) {
                         return said;
                     }
-                    stream.set_read_timeout(Some(DEADLINE)).unwrap();
                     said.push(meddle(said.len(), stream, &connect));
                 }
             });

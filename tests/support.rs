@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -133,6 +133,32 @@ impl Lines {
             }
         }
     }
+}
+
+/// The next connection; fails if there is none in time. Its reads and writes have a deadline, too.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let start = Instant::now();
+    let stream = loop {
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert!(start.elapsed() < DEADLINE, "nobody connects");
+        // The standard library has no wait with a deadline; this polls, it does not synchronise.
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    // Some systems hand it down.
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+/// What a pipe of a process gives, up to its end or so many bytes; fails if that takes too long.
+pub(crate) fn read_in_time(pipe: impl Read + Send + 'static, most: usize) -> Vec<u8> {
+    read_all(pipe.take(most as u64)).recv_timeout(DEADLINE).expect("all of it within the deadline")
 }
 
 /// A server on a free loopback port, logging with `-v`.
