@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncWriteExt, Interest};
@@ -58,6 +59,13 @@ pub struct SealedConnection {
 
 /// A computation for a fresh key exchange.
 struct Work(Pin<Box<dyn Future<Output = Option<Computed>> + Send>>);
+
+impl Work {
+    /// What came of it, if it is over.
+    async fn look(&mut self) -> Poll<Option<Computed>> {
+        std::future::poll_fn(|context| Poll::Ready(self.0.as_mut().poll(context))).await
+    }
+}
 
 impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -187,6 +195,13 @@ impl SealedConnection {
 
     async fn advance_unless_over(&mut self) -> Result<Moved, SealedIoError> {
         loop {
+            // Looked at each time: under constant traffic there is always something else to do.
+            if let Some(work) = &mut self.work
+                && let Poll::Ready(computed) = work.look().await
+            {
+                self.work = None;
+                self.use_computed(computed.ok_or(SealedIoError::TimedOut)?)?;
+            }
             // The session keeps its events, so that none can wait for more bytes to come.
             while !self.is_paused
                 && let Some(event) = self.session.poll_event()
