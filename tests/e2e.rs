@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use crate::support::{DEADLINE, Process, SHIPPED, Server, TempDir, client_of, run, vpn};
@@ -286,13 +286,13 @@ fn a_reader_that_goes_away_ends_the_server_quietly() {
     let out = server.0.stdout.take().unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let bytes = out.bytes().map_while(Result::ok).take_while(|byte| *byte != b'\n');
-        let line: Vec<u8> = bytes.collect();
-        // The iterator has taken the pipe along and closed it.
+        let mut line = String::new();
+        // The reader takes the pipe along and closes it.
+        BufReader::new(out).read_line(&mut line).unwrap();
         sender.send(line).unwrap();
     });
     let line = receiver.recv_timeout(DEADLINE).expect("a line within the deadline");
-    let port = String::from_utf8(line).unwrap().trim().rsplit(':').next().unwrap().to_owned();
+    let port = line.trim().rsplit(':').next().unwrap().to_owned();
     // Its first line finds nobody; whether this client is still served does not matter.
     run(&["client", "--host", "127.0.0.1", "--port", &port, "-m", "x"], b"");
     assert_eq!(server.wait().code(), Some(0));
