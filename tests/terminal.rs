@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
+use crate::sealed_cli::Keys;
 use crate::support::{DEADLINE, Process, Server, vpn};
 
 /// A program at a terminal of its own.
@@ -52,6 +53,14 @@ impl Terminal {
     fn client(server: &Server) -> Self {
         let port = server.port.to_string();
         Self::start(&["client", "--host", "127.0.0.1", "--port", &port])
+    }
+
+    /// A sealed client with these keys.
+    fn sealed(server: &Server, keys: &Keys) -> Self {
+        let (port, pin, key) =
+            (server.port.to_string(), keys.fingerprint("server"), keys.path("client"));
+        let args = ["client", "--sealed", "--host", "127.0.0.1", "--port", &port];
+        Self::start(&[&args[..], &["--server-key", &pin, "--identity", &key]].concat())
     }
 
     fn type_in(&mut self, keys: &str) {
@@ -109,5 +118,21 @@ fn a_server_that_goes_is_told_at_the_prompt_and_the_terminal_is_left_as_it_was()
     client.until("vpn: the server closed the connection");
     assert_eq!(client.process.wait().code(), Some(7));
     assert!(client.is_as_it_was_found());
+    assert_eq!(server.process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_sealed_server_that_stops_is_told_at_the_prompt_and_hears_a_proper_end() {
+    let keys = Keys::new();
+    let mut server = keys.server(&[]);
+    let mut client = Terminal::sealed(&server, &keys);
+    client.until("vpn: sealed session with ");
+    client.until("Enter message: ");
+    server.process.signal("TERM");
+    client.until("vpn: the server closed the connection");
+    assert_eq!(client.process.wait().code(), Some(7));
+    assert!(client.is_as_it_was_found());
+    // Both have said that it is the end: nothing was cut.
+    server.log.until("closed, the server is stopping");
     assert_eq!(server.process.wait().code(), Some(0));
 }

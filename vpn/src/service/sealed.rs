@@ -286,17 +286,24 @@ async fn next_event(connection: &mut SealedConnection) -> Result<Event, ClientEr
             match connection.next().await? {
                 Event::Alert(alert) => log::warn!("the server says: {alert}"),
                 Event::Pong(_) => {}
-                Event::CloseRequested | Event::Closed => {
-                    return Err(SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)));
-                }
-                event => return Ok(event),
+                event => return Ok::<_, SealedIoError>(event),
             }
         }
     });
     match wait.await {
+        Ok(Ok(Event::CloseRequested | Event::Closed)) => Err(ended_by_server(connection).await),
         Ok(event) => Ok(event?),
         Err(_) => Err(ClientError::NoReply(REPLY)),
     }
+}
+
+/// Answers a server that has ended the session properly.
+async fn ended_by_server(connection: &mut SealedConnection) -> ClientError {
+    if connection.session().close(Alert::CloseNotify).is_ok() {
+        // It may not wait for the answer.
+        let _ = timeout(FAREWELL, connection.flush()).await;
+    }
+    SessionError::Closed.into()
 }
 
 /// Waits for a text, and on the side for a server that ends the session in the meantime.
@@ -320,9 +327,7 @@ async fn watch(connection: &mut SealedConnection) -> ClientError {
     loop {
         match connection.next().await {
             Ok(Event::Alert(alert)) => log::warn!("the server says: {alert}"),
-            Ok(Event::CloseRequested | Event::Closed) => {
-                return SealedIoError::Sealed(SealedError::Alert(Alert::CloseNotify)).into();
-            }
+            Ok(Event::CloseRequested | Event::Closed) => return ended_by_server(connection).await,
             Ok(_) => return unexpected(),
             Err(error) => return error.into(),
         }
