@@ -471,13 +471,15 @@ impl Fates {
         format!("{} of {all}, median {median} ms, p99 {p99} ms", self.served.len())
     }
 
-    /// What is wrong with it, if anything is.
+    /// What is wrong with it, if anything is: more than one in a hundred was not served, or, among
+    /// fewer than that, more than one. How long they waited is printed, and judged only where the
+    /// machine has nothing else to do.
     fn trouble(&mut self) -> Option<String> {
         let all = self.served.len() + self.failed.len();
         let (_, p99) = percentiles(&mut self.served);
-        if self.served.is_empty() || self.served.len() * 100 < all * 99 {
+        if self.served.is_empty() || self.failed.len() > (all / 100).max(1) {
             Some(format!("{} of {all} failed: {:?}", self.failed.len(), self.failed.first()))
-        } else if seconds().is_some() && p99 > SLOW.as_millis() {
+        } else if std::env::var_os("VPN_FLOOD_STRICT").is_some() && p99 > SLOW.as_millis() {
             Some(format!("p99 is {p99} ms"))
         } else {
             None

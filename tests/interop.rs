@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde_json::Value;
 use vpn_test_needs::needs;
 
-use crate::support::{Ended, Lines, Process, Server, TempDir, client_of, finish};
+use crate::support::{DEADLINE, Ended, Lines, Process, Server, TempDir, client_of, finish};
 
 /// What every cell says; the empty text has no answer in most dialects.
 const TEXTS: [&str; 4] = ["hello", "", "0123456789abcdef", "héllo 日本"];
@@ -97,7 +97,12 @@ impl Cell {
 
     fn config(&self) -> String {
         let (name, bits, more) = (self.configured, self.bits, self.more);
-        format!("[[supported_cipher]]\nname = '{name}'\nkeys = [{bits}]\n[classic]\n{more}\n")
+        // Python takes seconds for its powers, and on a busy machine many more.
+        format!(
+            "[[supported_cipher]]\nname = '{name}'\nkeys = [{bits}]\n[classic]\n{more}\n\
+             [limits]\nhandshake_seconds = {}\n",
+            DEADLINE.as_secs()
+        )
     }
 
     fn run(&self, python: &Path) {
@@ -108,7 +113,8 @@ impl Cell {
     }
 
     fn peer(&self, python: &Path, command: &str, cipher: &str) -> Command {
-        let args = [command, "--cipher", cipher, "--dialect", self.theirs];
+        let deadline = DEADLINE.as_secs().to_string();
+        let args = [command, "--cipher", cipher, "--dialect", self.theirs, "--deadline", &deadline];
         let mut command = peer(python, "classic_peer.py", &args);
         command.args(self.switches);
         command

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use crate::pipe_promise::{BYTES, Behind, End, Sink};
-use crate::support::{DEADLINE, SHIPPED, TempDir};
+use crate::support::{DEADLINE, SHIPPED, TempDir, accept};
 
 /// A stream of whole messages, as anybody on the way can cut it: the first one says its length in a
 /// header of nine bytes, the records behind it in two.
@@ -48,7 +48,7 @@ fn between(server: u16, there: Way, back: Way) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        let (client, _) = listener.accept().unwrap();
+        let client = accept(&listener);
         let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
         for stream in [&client, &server] {
             stream.set_read_timeout(Some(DEADLINE)).unwrap();

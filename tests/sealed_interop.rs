@@ -102,7 +102,12 @@ fn config(suites: &[Suite]) -> String {
             tables += &format!("[[supported_cipher]]\nname = '{name}'\nkeys = {sizes:?}\n");
         }
     }
-    format!("{tables}[limits]\nmessage_bytes = 2000000\n")
+    // Python takes its time, and on a busy machine much more.
+    let seconds = DEADLINE.as_secs();
+    format!(
+        "{tables}[limits]\nmessage_bytes = 2000000\nhandshake_seconds = {seconds}\n\
+         sealed_handshake_seconds = {seconds}\n"
+    )
 }
 
 /// A folder with keys of both sides and of a stranger, and two PSKs.
@@ -197,7 +202,9 @@ impl Keys {
         trust: Trust,
         more: &[&str],
     ) -> TheirServer {
-        let mut command = peer(python, "sealed_peer.py", &["server", "--suites", suites]);
+        let deadline = DEADLINE.as_secs().to_string();
+        let args = ["server", "--suites", suites, "--deadline", &deadline];
+        let mut command = peer(python, "sealed_peer.py", &args);
         if trust.has_keys() {
             let (identity, clients) = (self.path("server"), self.path("authorized"));
             command.args(["--identity", &identity, "--authorized-clients", &clients]);
@@ -215,7 +222,9 @@ impl Keys {
 
     /// The Python client.
     fn their_client(&self, python: &Path, port: u16, trust: Trust, texts: &[String]) -> Command {
-        let mut command = peer(python, "sealed_peer.py", &["client", "--port", &port.to_string()]);
+        let (port, deadline) = (port.to_string(), DEADLINE.as_secs().to_string());
+        let args = ["client", "--port", &port, "--deadline", &deadline];
+        let mut command = peer(python, "sealed_peer.py", &args);
         if trust.has_keys() {
             command.args(["--identity", &self.path("client")]);
         }

@@ -22,7 +22,7 @@ use vpn::proto::sealed::{
 use vpn_suite::{KeySize, Registry};
 
 use crate::sealed_cli::Keys;
-use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, read_to_end, vpn};
+use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, accept, read_to_end, vpn};
 
 pub(crate) fn aes() -> Arc<[EnabledSuite]> {
     let suite = Registry::linked().unwrap().find("AES").unwrap();
@@ -147,8 +147,9 @@ fn who_opens_connections_too_often_is_served_as_long_as_there_is_room() {
 #[test]
 fn who_was_turned_away_has_to_wait_where_there_is_little_room() {
     let keys = Keys::new();
-    let limits = "new_per_minute = 1000\npenalty_authentication_seconds = 2\n\
-         penalty_min_seconds = 2\nearly_drop = [1, 100, 2]\nfirst_byte_seconds = 60";
+    // Long enough for a busy machine to start the next client while it lasts.
+    let limits = "new_per_minute = 1000\npenalty_authentication_seconds = 8\n\
+         penalty_min_seconds = 8\nearly_drop = [1, 100, 2]\nfirst_byte_seconds = 60";
     let server = keys.server_with(&strangers(limits), &[]);
     let pin = keys.fingerprint("server");
     let args = ["-q", "-m", "abc", "--server-key", &pin];
@@ -540,9 +541,7 @@ fn what_comes_right_behind_ready_is_taken_at_once() {
         let address = listener.local_addr().unwrap();
         let listener = listener.into_std().unwrap();
         let serving = std::thread::spawn(move || {
-            listener.set_nonblocking(false).unwrap();
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut stream = accept(&listener);
             let mut hello = Vec::new();
             while next_length(Part::Hello, &hello).unwrap().is_none() {
                 let mut byte = [0];

@@ -12,7 +12,7 @@ use crate::adversary::{
     Answer, Auth, CLIENT_SEED, Gate, Hello, Records, SERVER_SEED, STRANGER_SEED, Secrets, frame,
     key_line, long, names, public, read_flight, read_part, respond, sha256,
 };
-use crate::support::{DEADLINE, Ended, Server, TempDir, client_of, read_to_end, run};
+use crate::support::{Ended, Server, TempDir, accept, client_of, read_to_end, run};
 
 /// How long after its cause a handshake may still be there.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -26,8 +26,7 @@ struct Serving {
 impl Serving {
     /// Takes a client's first message.
     fn accept(listener: &TcpListener) -> Self {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut stream = accept(listener);
         stream.set_nodelay(true).unwrap();
         let hello = read_part(&mut stream, Part::Hello);
         Self { stream, hello }

@@ -275,7 +275,9 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn products_of_every_length_are_those_of_num_bigint() {
-        for (hex, bits, _) in PRIMES {
+        // The interpreter takes an hour for the longer ones.
+        let primes = if cfg!(miri) { &PRIMES[..1] } else { &PRIMES };
+        for &(hex, bits, _) in primes {
             let prime = BigUint::parse_bytes(hex.as_bytes(), 16).unwrap();
             let Some(ifma) = ifma::Ifma::new(&prime, bits) else { return };
             let mut arithmetic = ifma.arithmetic();

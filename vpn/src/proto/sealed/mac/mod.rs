@@ -328,7 +328,8 @@ mod tests {
     #[test]
     fn more_messages_than_lanes_and_none_as_long_as_the_next() {
         let text: Vec<u8> = (0..=255).cycle().take(500).collect();
-        let messages: Vec<_> = (0u64..).zip((0..37).map(|at| &text[..13 * at])).collect();
+        let count = if cfg!(miri) { 18 } else { 37 };
+        let messages: Vec<_> = (0u64..).zip((0..count).map(|at| &text[..13 * at])).collect();
         let key = &[0x22; TAG];
         let expected: Vec<_> = messages.iter().map(|(n, text)| reference(key, *n, text)).collect();
         for kernel in kernels() {
