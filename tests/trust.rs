@@ -149,7 +149,9 @@ fn a_server_with_a_name_in_client_toml_is_found_however_it_is_spelt_and_never_sp
     let (port, pin) = (server.port, keys.fingerprint("server"));
     let text = format!(
         "[[server]]\nname = 'work'\nhost = '127.0.0.1:{port}'\nsealed = true\n\
-         identity = '~/client'\nserver_key = '{pin}='\n"
+         identity = '~/client'\nserver_key = '{pin}='\n\
+         [[server]]\nname = 'keys'\nhost = '127.0.0.1:{port}'\nidentity = '~/client'\n\
+         server_key = '{pin}'\n"
     );
     std::fs::write(own.path().join("vpn/client.toml"), text).unwrap();
     let vpn_with = |args: &[&str]| {
@@ -159,9 +161,11 @@ fn a_server_with_a_name_in_client_toml_is_found_however_it_is_spelt_and_never_sp
         command.env("HOME", Path::new(&keys.path("client")).parent().unwrap());
         finish(command, b"")
     };
-    for name in ["work", "WORK", "work."] {
+    // Keys by themselves mean the sealed profile.
+    for name in ["work", "WORK", "work.", "keys"] {
         let ended = vpn_with(&["client", "--host", name, "-q", "-m", "abc"]);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
+        server.log.until("sealed session with");
     }
     server.log.until("sealed session with");
     // Its address by itself is the same server.

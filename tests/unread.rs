@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::sealed_cli::Keys;
 use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, TempDir, client_of, run, vpn};
 
 fn full() -> File {
@@ -251,4 +252,38 @@ fn the_exit_code_of_help_is_zero_also_for_a_reader_that_has_enough() {
     let mut process = Process(command.spawn().unwrap());
     assert_eq!(process.wait().code(), Some(0));
     assert_eq!(run(&["--help"], b"").stderr, "");
+}
+
+#[test]
+fn a_pipe_carries_everything_though_standard_error_cannot_be_written() {
+    let keys = Keys::new();
+    let line = keys.read("client.pub");
+    let folder = TempDir::new();
+    let clients = folder.file("clients", format!("permit=\"pipe\" {line}"));
+    let output = folder.path().join("output");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = vpn();
+    command.args(["server", "--host", "127.0.0.1", "--port", &port.to_string()]);
+    command.args(["--identity", &keys.path("server"), "--service", "pipe"]);
+    command.arg("--authorized-clients").arg(clients);
+    command.stdout(File::create(&output).unwrap()).stderr(full());
+    let mut server = Process(command.spawn().unwrap());
+    let start = Instant::now();
+    // Not with a connection of its own: the pipe serves one session.
+    let client = || {
+        let mut command = vpn();
+        command.args(["client", "--sealed", "--pipe", "--host", "127.0.0.1"]);
+        command.args(["--port", &port.to_string(), "--identity", &keys.path("client")]);
+        command.args(["--server-key", &keys.fingerprint("server")]);
+        crate::support::finish(command, &[7; 100_000])
+    };
+    let mut ended = client();
+    while ended.code == Some(3) {
+        assert!(start.elapsed() < DEADLINE, "{}", ended.stderr);
+        assert_eq!(server.0.try_wait().unwrap(), None, "the server has gone");
+        ended = client();
+    }
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(std::fs::read(output).unwrap(), [7; 100_000]);
 }

@@ -73,7 +73,8 @@ impl ClientEntries {
     /// The name of a server that this may be and that is to be spoken to in the sealed profile only.
     pub fn sealed(&self, server: &ServerName) -> Option<&Host> {
         let is_it = |entry: &&ClientEntry| {
-            let port = entry.port.unwrap_or(super::DEFAULT_PORT);
+            // Without a port it is whatever port is asked for.
+            let port = entry.port.unwrap_or_else(|| server.port());
             entry.sealed && ServerName::new(entry.host.clone(), port).may_be(server)
         };
         self.0.iter().find(is_it).map(|entry| &entry.name)
@@ -139,7 +140,16 @@ impl ClientEntry {
                     .map_err(|words| form(text.span(), format!("server_key: {words}")))?,
             ),
         };
-        let sealed = table.flag("sealed")?.unwrap_or(false);
+        // Keys are for the sealed profile: the classic one would leave them out without a word.
+        let has_keys = identity.is_some() || psk.is_some() || server_key.is_some();
+        let sealed = match table.flag("sealed")? {
+            Some(false) if has_keys => {
+                let words = "sealed = false, but there are keys; take out identity, psk and \
+                             server_key, or write sealed = true";
+                return Err(form(span.clone(), words.to_owned()));
+            }
+            sealed => sealed.unwrap_or(has_keys),
+        };
         Ok(Self { name: label, host: at, port, sealed, identity, psk, server_key, config })
     }
 }

@@ -241,9 +241,15 @@ pub fn open_append(path: &Path, role: Role) -> Result<File, FileError> {
         let file = open_append_now(&place, false)?;
         #[cfg(unix)]
         {
-            use std::os::unix::fs::PermissionsExt;
+            use std::os::unix::fs::{MetadataExt, PermissionsExt};
             let writing = |error: io::Error| FileProblem::writing(&error);
             let meta = file.metadata().map_err(writing)?;
+            // The owner of a file can read what comes into it, and so can the reader of a pipe.
+            let own = rustix::process::geteuid().as_raw();
+            let is_trusted = meta.uid() == own || (!meta.is_file() && meta.uid() == 0);
+            if !is_trusted {
+                return Err(FileProblem::Owner { owner: meta.uid() });
+            }
             // A file that was there already may be open to others; a pipe or terminal has no mode.
             if meta.is_file() && meta.permissions().mode() & 0o077 != 0 {
                 file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(writing)?;

@@ -63,6 +63,16 @@ impl KnownServers {
         for (number, line) in (1..).zip(bytes.split(|b| *b == b'\n')) {
             // A comment may be in whatever encoding.
             let line = String::from_utf8_lossy(line);
+            let line = line.strip_suffix('\r').unwrap_or(&line);
+            // Other programs take these for the end of a line, and what stands behind it would be lost.
+            let is_end = |c: char| {
+                matches!(c, '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+            };
+            if line.contains(is_end) {
+                let problem = "there is another kind of line end inside this line; save the file \
+                               with the line ends of Unix";
+                return Err(IdentityError::line(path, number, problem));
+            }
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;

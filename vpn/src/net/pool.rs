@@ -16,7 +16,7 @@ pub(super) use super::queue::Rank;
 
 /// Runs at most so many computations of handshakes at once, off the network threads.
 ///
-/// Who is next, and who is turned away when too many wait, is the business of [`Queue`].
+/// Who is next, and who is turned away when too many wait, is the business of `Queue`.
 #[derive(Clone, Debug)]
 pub struct DhPool {
     turns: Arc<Mutex<Turns>>,

@@ -133,8 +133,12 @@ impl Console {
             while let Some(item) = items.blocking_recv() {
                 match item {
                     Item::Line(line, _room) => {
-                        out.write_all(line.as_bytes())?;
+                        let written = out.write_all(line.as_bytes());
                         printing.is_stuck.store(false, Ordering::Relaxed);
+                        // Lines beside what standard output carries may be lost; the rest goes on.
+                        if stream == Stream::Out {
+                            written?;
+                        }
                     }
                     // The task that asked may have gone in the meantime.
                     Item::Flush(done) => drop(done.send(())),
@@ -221,6 +225,9 @@ impl Console {
     ///
     /// As [`Console::line`].
     pub async fn flush(&self) -> Result<(), ConsoleClosed> {
+        if self.unread == Unread::LeftOut && self.state.is_stuck.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let (done, printed) = oneshot::channel();
         self.queue.send(Item::Flush(done)).map_err(|_| ConsoleClosed)?;
         match self.unread {
@@ -324,6 +331,20 @@ mod tests {
         let _ = console.line("x").await;
         console.closed().await;
         assert_eq!(console.line("y").await, Err(ConsoleClosed));
+        drop(console);
+        printer.finish(None).unwrap();
+    }
+
+    #[tokio::test]
+    async fn standard_error_may_be_lost_and_nothing_ends_because_of_it() {
+        let broken = Broken(io::ErrorKind::BrokenPipe);
+        let (console, printer) =
+            Console::start_with(broken, Stream::Err, Label::NONE, Unread::LeftOut).unwrap();
+        for _ in 0..3 {
+            console.line("x").await.unwrap();
+            console.flush().await.unwrap();
+        }
+        assert!(timeout(Duration::from_millis(10), console.closed()).await.is_err());
         drop(console);
         printer.finish(None).unwrap();
     }

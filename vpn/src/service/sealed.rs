@@ -582,7 +582,7 @@ impl SealedServer {
             let event = tokio::select! {
                 event = timeout_at(until.into(), connection.next()) => match event {
                     Ok(event) => event?,
-                    Err(_) if share.is_some() => return Err(Ended::Slow),
+                    Err(_) if share.is_some() || !incoming.is_empty() => return Err(Ended::Slow),
                     Err(_) => return Ok(Done::Ended("closed, nothing happened for too long")),
                 },
                 () = shutdown.wait(), if incoming.is_empty() => {
@@ -625,7 +625,10 @@ impl SealedServer {
                                 // Nothing more is read of this client meanwhile.
                                 let granted = tokio::select! {
                                     granted = self.memory.share(length) => granted,
-                                    () = shutdown.wait() => return Ok(Done::Ended(STOPPING)),
+                                    // Inside a message a close_notify would be a lie.
+                                    () = shutdown.wait() => {
+                                        return Err(Ended::Busy(STOPPING.to_owned()));
+                                    }
                                 };
                                 share = Some((granted, Instant::now() + MESSAGE_TIME));
                                 // While it waited nobody listened to it.
