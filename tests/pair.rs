@@ -354,6 +354,29 @@ fn a_choice_and_a_public_value_may_come_in_one_piece() {
     }
 }
 
+/// Blanks around the number of a choice are allowed; the choice may have ended itself before them.
+#[test]
+fn blanks_behind_a_choice_are_the_same_in_one_piece_and_in_many() {
+    let cell = [("AES", 256)];
+    let now = Instant::now();
+    let share = format!("DHMKE:{}\n", "7".repeat(616));
+    for between in ["   ", "  \n", " \r\n"] {
+        let wire = format!("ChosenCipher:AES:256{between}{share}");
+        for slicing in (20..25).map(Slicing::At).chain([Slicing::Whole, Slicing::Bytes]) {
+            let mut client =
+                ClientHandshake::new(params(&cell, DialectPlan::AUTO), &mut rand::rng(), now);
+            for piece in slicing.cut(wire.as_bytes()) {
+                let result = client.handle_input(&piece, now);
+                assert_eq!(result, Ok(()), "{between:?}, {slicing:?}");
+            }
+            let events = std::iter::from_fn(|| client.poll_event());
+            let has_share =
+                events.filter(|event| matches!(event, Event::Compute(DhTask::Check(..)))).count();
+            assert_eq!(has_share, 1, "{between:?}, {slicing:?}");
+        }
+    }
+}
+
 #[test]
 fn a_failed_handshake_repeats_its_error() {
     let cell = [("AES", 256)];

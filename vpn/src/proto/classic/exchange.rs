@@ -82,7 +82,7 @@ impl Exchange {
             // `wants_input` brings no more of them.
             return Ok(());
         }
-        io.skip_line_end();
+        self.skip_rest(io);
         match self.scan(&io.input, is_over)? {
             Scan::Unfinished => {
                 if !io.input.is_empty() {
@@ -96,6 +96,15 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// Drops what comes late of the message before: its line end, and the blanks that may stand behind
+    /// the number of a choice, which has ended itself before them.
+    fn skip_rest(&self, io: &mut Io) {
+        match self.role {
+            Role::Client => io.skip_blanks_and_line_end(),
+            Role::Server => io.skip_line_end(),
+        }
     }
 
     fn scan(&self, input: &[u8], is_over: bool) -> Result<Scan, HandshakeError> {
@@ -218,7 +227,7 @@ impl Exchange {
         if self.has_share() {
             return Ok(());
         }
-        io.skip_line_end();
+        self.skip_rest(io);
         if !io.input.is_empty()
             && let Scan::Whole { value, text, used } = self.scan(&io.input, true)?
         {

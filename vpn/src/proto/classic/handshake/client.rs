@@ -103,7 +103,8 @@ impl ClientHandshake {
         let head = SHARE_HEAD.as_bytes();
         let end = self.io.input.windows(head.len()).position(|w| w == head)?;
         let text = &self.io.input[..end];
-        let is_choice = end <= HANDSHAKE_LIMIT && text.last().is_some_and(u8::is_ascii_digit);
+        let is_ended = text.trim_ascii_end().last().is_some_and(u8::is_ascii_digit);
+        let is_choice = end <= HANDSHAKE_LIMIT && is_ended;
         (is_choice && self.is_whole_choice(text)).then_some(end)
     }
 

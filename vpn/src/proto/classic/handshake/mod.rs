@@ -208,9 +208,18 @@ impl Io {
 
     /// Drops a line end that came late, when the message before it was complete without.
     pub(super) fn skip_line_end(&mut self) {
-        let ends = self.input.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        self.skip(b"\r\n");
+    }
+
+    /// The same with blanks, which may stand before it.
+    pub(super) fn skip_blanks_and_line_end(&mut self) {
+        self.skip(b" \r\n");
+    }
+
+    fn skip(&mut self, bytes: &[u8]) {
+        let count = self.input.iter().take_while(|b| bytes.contains(b)).count();
         // All of it: byte by byte it would all be dropped, too.
-        self.input.drain(..ends);
+        self.input.drain(..count);
     }
 }
 
