@@ -440,7 +440,13 @@ fn check(cell: Cell) {
                     !matches!(fault, Fault::ReaderGone | Fault::DiskFull) || coming > 0;
                 assert!(!is_counted || bytes[..] == BYTES[..coming], "{context}: {}", bytes.len());
             }
-            _ => assert!(said.contains(words), "{context}"),
+            // An alert behind megabytes that the peer has not read yet may not get through in the time that
+            // last words have; then the session was cut, which is a failure as well.
+            _ => assert!(
+                said.contains(words)
+                    || cell.size == LARGE && said.contains("the connection was cut"),
+                "{context}"
+            ),
         }
         // One line, and nothing of the system's or a library's.
         assert!(!said.contains("os error") && !said.contains("panicked"), "{context}");
