@@ -1,12 +1,20 @@
 #!/usr/bin/env python3
-"""CBC by other people's code: libgcrypt, and OpenSSL's libcrypto for what that has not.
+"""CBC by other people's code: libgcrypt, OpenSSL's libcrypto for what that has not, and PyCryptodome, if
+it is there, for key sizes that neither has.
 
 Reads lines `SUITE KEY IV PLAINTEXT`, all but the name in hexadecimal, and answers each with the
-ciphertext in hexadecimal, or with a dash where neither library has the cipher with such a key.
+ciphertext in hexadecimal, or with a dash where none of them has the cipher with such a key.
 """
 
 import ctypes
 import sys
+
+try:
+    from Crypto.Cipher import CAST, DES, DES3, Blowfish
+
+    PYCRYPTODOME = {"Blowfish": Blowfish, "CAST5": CAST, "DES": DES, "DES3": DES3}
+except ImportError:
+    PYCRYPTODOME = {}
 
 CBC = 3
 GCRYPT = {
@@ -78,6 +86,13 @@ class Crypto:
         return out.raw[: len(text)]
 
 
+def pycryptodome(name, key, iv, text):
+    module = PYCRYPTODOME[name]
+    # PROTOCOL.md §3.4: DES takes seven bytes, and a zero byte behind them.
+    key += b"\0" if name == "DES" else b""
+    return module.new(key, module.MODE_CBC, iv).encrypt(text)
+
+
 def main():
     gcrypt, crypto = Gcrypt(), Crypto()
     for line in sys.stdin:
@@ -89,6 +104,8 @@ def main():
             print(crypto.encrypt(f"aria_{len(key) * 8}_cbc", key, iv, text).hex())
         elif suite == "Blowfish" and len(key) == 16:
             print(gcrypt.encrypt("BLOWFISH", key, iv, text).hex())
+        elif suite in PYCRYPTODOME:
+            print(pycryptodome(suite, key, iv, text).hex())
         else:
             print("-")
 
