@@ -11,11 +11,11 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use vpn::identity::PublicKey;
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Psk,
     Ready, RecordOpener, ServerConfig, ServerFlightSent, Session, TrafficSecret, next_length,
 };
-use vpn::proto::{EnabledSuite, SuiteId};
+use vpn_proto::{EnabledSuite, SuiteId};
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
 
@@ -532,7 +532,7 @@ impl FacingClient {
 
 /// Answers the share of an honest ClientHello: our share, and the secret.
 pub(crate) fn respond(hello: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let share = vpn::proto::sealed::ClientHello::parse(hello).unwrap().share;
+    let share = vpn_proto::sealed::ClientHello::parse(hello).unwrap().share;
     let (share, secret) = Kex::X25519MlKem768.respond(&share, &mut rand::rng()).unwrap();
     (share, secret.as_bytes().to_vec())
 }

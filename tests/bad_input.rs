@@ -6,11 +6,11 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
-use vpn::proto::classic::{
+use vpn_proto::classic::{
     ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, Telling,
     Timing,
 };
-use vpn::proto::{EnabledSuite, Group};
+use vpn_proto::{EnabledSuite, Group};
 use vpn_suite::{KeySize, Registry};
 
 use crate::support::{DEADLINE, Ended, SHIPPED, Server, TempDir, accept, client_of, read_to_end};
@@ -360,7 +360,7 @@ fn answered_with(answer: &'static [u8]) -> Ended {
     let server = std::thread::spawn(move || {
         let mut stream = accept(&listener);
         let plan = params();
-        let mut server = vpn::proto::classic::ServerHandshake::new(plan, &mut rand::rng());
+        let mut server = vpn_proto::classic::ServerHandshake::new(plan, &mut rand::rng());
         let mut bytes = [0; 8192];
         while server.take_session().is_none() {
             while let Some(out) = server.poll_transmit() {

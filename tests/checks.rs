@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use num_bigint::BigUint;
 use vpn::config::{ConfigError, Overrides, Settings, Source};
-use vpn::proto::classic::{
+use vpn_proto::classic::{
     Chaining, ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event,
     HANDSHAKE_LIMIT, Handshake, MacRule, OpenError, Opener, Sealer, ServerHandshake, ServerSession,
     SessionKeys, Strip, TAG_DIGITS, Telling, Timing,
 };
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     AuthSent, ClientConfig, ClientHello, Decision, Event as SealedEvent, Gated, HelloSent,
     Identity, Kex, KexKeyPair, Limits, Part, Ready, RecordOpener, RecordSealer, ServerConfig,
     ServerFlightSent, Session, TrafficSecret, next_length,
 };
-use vpn::proto::{
+use vpn_proto::{
     Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Having, Offer, Printable,
     Profile, Separator, SuiteId, candidates, select,
 };

@@ -5,8 +5,8 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use vpn::proto::SuiteId;
-use vpn::proto::classic::{Chaining, MacRule, Opener, SessionKeys, Strip};
+use vpn_proto::SuiteId;
+use vpn_proto::classic::{Chaining, MacRule, Opener, SessionKeys, Strip};
 use vpn_suite::{KeySize, Registry, testkit::unhex};
 use zeroize::Zeroizing;
 

@@ -17,10 +17,10 @@ use vpn::identity::PublicKey;
 use vpn::net::{
     DhPool, Driver, Place, Progress, SealedConnection, SealedIoError, Source, connect_sealed,
 };
-use vpn::proto::Group;
-use vpn::proto::classic::{ClientHandshake, ClientSession};
-use vpn::proto::sealed::{ClientConfig, Event, Kex, KexKeyPair, SealedError};
 use vpn::service::reversed;
+use vpn_proto::Group;
+use vpn_proto::classic::{ClientHandshake, ClientSession};
+use vpn_proto::sealed::{ClientConfig, Event, Kex, KexKeyPair, SealedError};
 
 use crate::adversary::{CLIENT_SEED, Gate, Hello, client_config, key_line};
 use crate::bad_input::{established, params};

@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use vpn::proto::classic::{
+use vpn::service::reversed;
+use vpn_proto::classic::{
     ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, LineEnd,
     MacRule, ReplyForm, ServerHandshake, ServerSession, Telling, Timing,
 };
-use vpn::proto::{DhTask, EnabledSuite, Group, HandshakeError, SessionError};
-use vpn::service::reversed;
+use vpn_proto::{DhTask, EnabledSuite, Group, HandshakeError, SessionError};
 use vpn_suite::{KeySize, Registry};
 
 use crate::checks::try_work as compute;

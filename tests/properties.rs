@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use vpn::config::{Overrides, Settings, Source};
-use vpn::proto::classic::{
+use vpn::service::reversed;
+use vpn_proto::classic::{
     ClassicParams, ClientHandshake, Dialect, DialectPlan, Handshake, ServerHandshake, Telling,
     Timing,
 };
-use vpn::proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
-use vpn::service::reversed;
+use vpn_proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
 use vpn_suite::{CipherSuite, KeySize, KeySizes, Registry};
 
 use crate::checks::{self, work};

@@ -6,13 +6,13 @@
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use vpn::proto::sealed::{
+use vpn::service::reversed;
+use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, KexKeyPair, KexSecret,
     Limits, PeerIdentity, Psk, Ready, RecordOpener, RecordSealer, SealedError, ServerConfig,
     Session, TrafficSecret, Undelivered,
 };
-use vpn::proto::{EnabledSuite, SuiteId};
-use vpn::service::reversed;
+use vpn_proto::{EnabledSuite, SuiteId};
 use vpn_suite::testkit::unhex;
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
@@ -178,7 +178,7 @@ fn recorded_sessions_are_replayed_as_the_server() {
         let wire = wire(vector);
         let (_, ready) = replayed_client(vector);
         let gated = Gated::on_hello(server_config(vector), &wire[0].1).unwrap();
-        let name = vpn::proto::sealed::suite_name(gated.suite());
+        let name = vpn_proto::sealed::suite_name(gated.suite());
         assert_eq!(name, vector["suite"].as_str().unwrap());
         let answer = &wire[1].1;
         let random = answer[9..41].try_into().unwrap();
@@ -393,7 +393,7 @@ fn established(suite: &str, bits: u32, limits: Limits) -> (Session, Session) {
         HelloSent::start(Arc::new(client), Kex::X25519MlKem768, &mut rng).unwrap();
     let gated = Gated::on_hello(Arc::new(server), &hello).unwrap();
     let (server, flight) = gated.respond(&mut rng).unwrap();
-    let length = vpn::proto::sealed::next_length(vpn::proto::sealed::Part::Hello, &flight);
+    let length = vpn_proto::sealed::next_length(vpn_proto::sealed::Part::Hello, &flight);
     let (first, second) = flight.split_at(length.unwrap().unwrap());
     let client = client.on_first(first).unwrap().on_record(second).unwrap();
     let (client, auth) = client.accept().unwrap();

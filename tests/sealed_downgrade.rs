@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vpn::identity::PublicKey;
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     ClientConfig, ClientHello, Decision, Gated, HelloSent, Kex, Part, Ready, Reject, SealedError,
     ServerConfig, next_length,
 };

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use vpn::identity::read_identity;
-use vpn::proto::EnabledSuite;
-use vpn::proto::sealed::{
+use vpn_proto::EnabledSuite;
+use vpn_proto::sealed::{
     Alert, ClientConfig, Event, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Session,
     next_length,
 };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 use vpn::net::SealedConnection;
-use vpn::proto::sealed::{ClientConfig, Event, Kex, Limits};
+use vpn_proto::sealed::{ClientConfig, Event, Kex, Limits};
 
 use crate::sealed_cli::Keys;
 use crate::sealed_net::{aes, connected, runtime};

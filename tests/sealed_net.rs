@@ -14,8 +14,8 @@ use vpn::net::{
     DhPool, Guard, Place, SealedConnection, SealedIoError, SeenGates, Source, accept_sealed,
     connect_sealed,
 };
-use vpn::proto::EnabledSuite;
-use vpn::proto::sealed::{
+use vpn_proto::EnabledSuite;
+use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, Limits, Part,
     PeerIdentity, Ready, RecordSealer, ServerConfig, TrafficSecret, next_length,
 };

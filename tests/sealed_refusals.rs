@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vpn::identity::PublicKey;
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     Decision, Gated, Kex, KexKeyPair, Part, PeerIdentity, Ready, SealedError, ServerConfig,
 };
 

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use vpn::proto::EnabledSuite;
-use vpn::proto::sealed::{
+use vpn_proto::EnabledSuite;
+use vpn_proto::sealed::{
     Alert, Event, Kex, KexKeyPair, Limits, SealedError, ServerConfig, Session,
 };
 use vpn_suite::{KeySize, Registry};
@@ -195,7 +195,7 @@ fn a_limit_ends_a_session_with_the_alert_for_it() {
     let enabled: std::sync::Arc<[_]> =
         vec![EnabledSuite { suite, wire_name: suite.name(), sizes }].into();
     let client =
-        vpn::proto::sealed::ClientConfig { enabled: enabled.clone(), limits, ..client_config() };
+        vpn_proto::sealed::ClientConfig { enabled: enabled.clone(), limits, ..client_config() };
     let server = ServerConfig { enabled, ..server_config() };
     let (mut client, mut server) = session_pair_of(client, server);
     let error = (0..300).find_map(|_| client.send(&[1; 100]).err()).unwrap();

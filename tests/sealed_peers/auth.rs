@@ -1,6 +1,6 @@
 //! ServerAuth, ClientAuth and Ready.
 
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Part, PeerIdentity, Ready, SealedError, ServerConfig,
     Undelivered, next_length,
 };

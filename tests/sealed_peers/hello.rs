@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use num_bigint::BigUint;
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     ClientConfig, Decision, Gated, HelloSent, Kex, KexError, KexKeyPair, Part, Psk, Ready,
     SealedError, ServerConfig, next_length,
 };

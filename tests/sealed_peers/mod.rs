@@ -9,7 +9,7 @@ mod hello;
 mod processes;
 mod session;
 
-use vpn::proto::sealed::SealedError;
+use vpn_proto::sealed::SealedError;
 
 /// What the peer hears when the honest side gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

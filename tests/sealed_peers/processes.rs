@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use vpn::identity::PublicKey;
-use vpn::proto::sealed::{Kex, KexKeyPair, Part};
+use vpn_proto::sealed::{Kex, KexKeyPair, Part};
 
 use crate::adversary::{
     Answer, Auth, CLIENT_SEED, Gate, Hello, Records, SERVER_SEED, STRANGER_SEED, Secrets, frame,

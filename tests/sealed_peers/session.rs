@@ -1,6 +1,6 @@
 //! What comes after the handshake, in both directions.
 
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     Alert, Decision, Event, Kex, KexError, KexKeyPair, Part, Ready, RecordOpener, SealedError,
     Session, Undelivered, next_length,
 };

@@ -1,6 +1,6 @@
 //! A cipher-agile secure channel: agree on a block cipher, exchange a key, talk.
 //!
-//! * [`proto`] is the protocol core, without sockets, clock or threads.
+//! * [`vpn_proto`] is the protocol core, without sockets, clock or threads.
 //! * [`config`] reads `server_cipher.toml`.
 //! * [`files`] reads and writes what users name.
 //! * [`identity`] reads and writes keys, and the files that say which ones are trusted.
@@ -20,6 +20,5 @@ pub mod config;
 pub mod files;
 pub mod identity;
 pub mod net;
-pub mod proto;
 pub mod service;
 pub mod term;

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use dudect_bencher::rand::{Rng, RngExt};
 use dudect_bencher::{BenchRng, Class, CtRunner, ctbench_main};
 use subtle::ConstantTimeEq;
-use vpn::proto::sealed::{
+use vpn_proto::sealed::{
     ClientConfig, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Psk, RecordOpener,
     RecordSealer, ServerConfig, TrafficSecret,
 };
-use vpn::proto::{EnabledSuite, SuiteId};
+use vpn_proto::{EnabledSuite, SuiteId};
 use vpn_suite::{KeySize, Registry};
 use vpn_suites as _;
 use zeroize::Zeroizing;

@@ -23,8 +23,8 @@ use tokio::task::JoinSet;
 use vpn::config::{Overrides, Settings};
 use vpn::identity::{read_identity, read_public_key};
 use vpn::net::{DhPool, Driver, Place, Progress, SealedIoError, Source, connect_sealed};
-use vpn::proto::classic::{ClassicParams, ClientHandshake};
-use vpn::proto::sealed::{ClientConfig, HelloSent, Kex, Limits};
+use vpn_proto::classic::{ClassicParams, ClientHandshake};
+use vpn_proto::sealed::{ClientConfig, HelloSent, Kex, Limits};
 use vpn_suite::Registry;
 use vpn_suites as _;
 

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use vpn::proto::sealed::{MacKernel, MacKey};
+use vpn_crypto::{kernels::MacKernel, mac::MacKey};
 use vpn_suite::{KeySize, Lane, Registry, force_portable};
 use vpn_suites as _;
 

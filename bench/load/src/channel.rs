@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vpn::identity::{read_identity, read_public_key};
 use vpn::net::{DhPool, Place, SealedConnection, SealedIoError, Source, connect_sealed};
-use vpn::proto::EnabledSuite;
-use vpn::proto::sealed::{ClientConfig, Event, Kex, Limits};
+use vpn_proto::EnabledSuite;
+use vpn_proto::sealed::{ClientConfig, Event, Kex, Limits};
 use vpn_suite::{KeySize, Registry};
 
 use crate::{DEADLINE, Peer};

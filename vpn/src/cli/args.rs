@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
 use crate::identity::Pin;
-use crate::proto::sealed::Kex;
+use vpn_proto::sealed::Kex;
 
 /// Agree on a cipher, exchange a key, and talk.
 #[derive(Debug, Parser)]

@@ -11,10 +11,10 @@ use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
 use crate::identity::IdentityError;
 use crate::net::{BUSY as TOO_MANY, DialError, ListenError, PumpError, SealedIoError};
-use crate::proto::sealed::{Alert, SealedError};
-use crate::proto::{HandshakeError, SessionError};
 use crate::service::{ClientError, PipeError};
 use crate::term::{Reason, Stream, StreamError, one_line, small};
+use vpn_proto::sealed::{Alert, SealedError};
+use vpn_proto::{HandshakeError, SessionError};
 
 /// The exit codes of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,10 +362,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::proto::classic::{Advice, LineEnd};
-    use crate::proto::sealed::{KexError, Undelivered};
     use crate::service::{ConsoleClosed, Untrusted};
     use crate::term::Stream;
+    use vpn_proto::classic::{Advice, LineEnd};
+    use vpn_proto::sealed::{KexError, Undelivered};
 
     /// Every code but 0, with its meaning as README has it.
     const TABLE: [(Exit, &str); 10] = [

@@ -18,10 +18,10 @@ use crate::net::{
     DhPool, DialError, Driver, Place, Progress, SealedIoError, Source, Step, connect,
     connect_sealed, endpoint,
 };
-use crate::proto::EnabledSuite;
-use crate::proto::classic::ClientHandshake;
-use crate::proto::sealed::{ClientConfig, Kex, Limits, PeerIdentity, SealedError};
 use crate::service::ClientError;
+use vpn_proto::EnabledSuite;
+use vpn_proto::classic::ClientHandshake;
+use vpn_proto::sealed::{ClientConfig, Kex, Limits, PeerIdentity, SealedError};
 
 pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> {
     let (server, config) = described::probe(args)?;

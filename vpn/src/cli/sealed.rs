@@ -12,9 +12,9 @@ use crate::files::shown;
 use crate::identity::{
     AuthorizedClients, KnownServers, Pin, ServerName, fingerprint, folder, read_identity, read_psk,
 };
-use crate::proto::EnabledSuite;
-use crate::proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, ServerConfig};
 use crate::service::{Untrusted, Verdict};
+use vpn_proto::EnabledSuite;
+use vpn_proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, ServerConfig};
 
 /// The sealed profile of a server.
 pub(super) struct SealedService {

@@ -8,10 +8,8 @@ use vpn_suite::{CipherSuite, KeySize, Registry};
 use super::args::SpeedArgs;
 use super::failure::{Exit, Failure};
 use super::print;
-use crate::proto::sealed::{
-    Kex, KexKeyPair, RecordOpener, RecordSealer, SealedError, TrafficSecret,
-};
-use crate::proto::{DhOutcome, DhTask, ExponentSeed, Group, SuiteId};
+use vpn_proto::sealed::{Kex, KexKeyPair, RecordOpener, RecordSealer, SealedError, TrafficSecret};
+use vpn_proto::{DhOutcome, DhTask, ExponentSeed, Group, SuiteId};
 
 /// Records sealed or opened side by side, as many as a session takes at once.
 const BATCH: usize = 16;

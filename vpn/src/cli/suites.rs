@@ -7,7 +7,7 @@ use super::args::SuitesArgs;
 use super::failure::{Exit, Failure};
 use super::print;
 use crate::config::{BUILT_IN, ConfigError, Overrides, Problem, Settings};
-use crate::proto::EnabledSuite;
+use vpn_proto::EnabledSuite;
 
 /// A suite as `--json` prints it; sizes in bits, the block in bytes.
 #[derive(Debug, Serialize)]

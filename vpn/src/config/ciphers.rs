@@ -7,8 +7,8 @@ use vpn_suite::{CipherSuite, KeySize, Registry};
 use super::file::SupportedCipher;
 use super::settings::Problem;
 use super::toml::Located;
-use crate::proto::EnabledSuite;
-use crate::proto::classic::SHARED_KEY_LEN;
+use vpn_proto::EnabledSuite;
+use vpn_proto::classic::SHARED_KEY_LEN;
 
 /// The suites of the repository by their names, and the features that link them.
 const FEATURES: [(&str, &str); 16] = [

@@ -14,12 +14,12 @@ use super::toml::Located;
 use crate::files::{self, Contents, FileError, FileProblem, NotText, Role, shown};
 use crate::net::Network;
 use crate::net::limits::Limits;
-use crate::proto::classic::{
+use vpn_proto::classic::{
     Chaining, ClassicParams, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, Strip, Telling,
     Timing,
 };
-use crate::proto::sealed::Kex;
-use crate::proto::{EnabledSuite, Group, Printable, Separator};
+use vpn_proto::sealed::Kex;
+use vpn_proto::{EnabledSuite, Group, Printable, Separator};
 
 /// The file that server and client read when no other is named.
 pub const DEFAULT_PATH: &str = "server_cipher.toml";

@@ -18,8 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::proto::Printable;
 use crate::term::small;
+use vpn_proto::Printable;
 
 /// A disk that has not answered by then is taken for one that never will.
 pub const DEADLINE: Duration = Duration::from_secs(5);

@@ -14,8 +14,8 @@ use super::IdentityError;
 use super::known::word;
 use super::private;
 use crate::files::{self, Role};
-use crate::proto::Printable;
-use crate::proto::sealed::Identity;
+use vpn_proto::Printable;
+use vpn_proto::sealed::Identity;
 
 /// The type of the keys that work here.
 const TYPE: &str = "ssh-ed25519";

@@ -19,7 +19,7 @@ pub use psk::read_psk;
 use std::path::{Path, PathBuf};
 
 use crate::files::{FileError, home, shown};
-use crate::proto::Printable;
+use vpn_proto::Printable;
 
 /// The folder of the user's files: `$XDG_CONFIG_HOME/vpn`, else `~/.config/vpn`.
 pub fn folder() -> Option<PathBuf> {

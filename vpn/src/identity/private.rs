@@ -9,7 +9,7 @@ use super::IdentityError;
 use super::keys::{PublicKey, other_kind};
 use super::known::word;
 use crate::files::{self, Role, shown};
-use crate::proto::sealed::Identity;
+use vpn_proto::sealed::Identity;
 
 const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const END: &str = "-----END OPENSSH PRIVATE KEY-----";

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::{IdentityError, private};
 use crate::files::{self, Role};
-use crate::proto::Printable;
-use crate::proto::sealed::Psk;
+use vpn_proto::Printable;
+use vpn_proto::sealed::Psk;
 
 /// Reads a PSK: at least 32 bytes in hexadecimal; blanks and line ends between the digits do not
 /// count.

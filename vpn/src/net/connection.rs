@@ -15,7 +15,7 @@ use super::limits::{FAREWELL, KEEPALIVES_MISSED, REPLY};
 use super::pool::DhPool;
 use super::sealed::{Place, SealedIoError};
 use super::source::Source;
-use crate::proto::sealed::{Alert, Event, KexError, KexKeyPair, KexSecret, SealedError, Session};
+use vpn_proto::sealed::{Alert, Event, KexError, KexKeyPair, KexSecret, SealedError, Session};
 
 /// How much may wait to be sent before nothing more is read: a few times what a pipe has under way.
 const MOST_UNSENT: usize = 1024 * 1024;

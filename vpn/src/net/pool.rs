@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::queue::{Full, Queue};
 use super::source::Source;
 use super::spare::SparePairs;
-use crate::proto::sealed::{Kex, KexKeyPair};
-use crate::proto::{DhOutcome, DhTask, Group};
+use vpn_proto::sealed::{Kex, KexKeyPair};
+use vpn_proto::{DhOutcome, DhTask, Group};
 
 pub(super) use super::queue::Rank;
 
@@ -281,7 +281,7 @@ mod tests {
 
     use super::super::limits::SPARE_PAIRS;
     use super::*;
-    use crate::proto::{ExponentSeed, PublicValue};
+    use vpn_proto::{ExponentSeed, PublicValue};
 
     fn source(last: u8) -> Source {
         Source::of([127, 0, 0, last].into())

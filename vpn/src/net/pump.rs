@@ -12,9 +12,9 @@ use super::admission::Admission;
 use super::limits::{CLASSIC_QUEUE, FAREWELL, READ};
 use super::pool::{DhPool, Job, PoolError, Rank, Ticket};
 use super::source::Source;
-use crate::proto::classic::{Event, Handshake, Note};
-use crate::proto::{DhOutcome, DhTask, HandshakeError, SuiteId};
 use crate::term::Reason;
+use vpn_proto::classic::{Event, Handshake, Note};
+use vpn_proto::{DhOutcome, DhTask, HandshakeError, SuiteId};
 
 /// How far a handshake has come.
 #[derive(Debug)]
@@ -356,10 +356,10 @@ mod tests {
     use vpn_suites as _;
 
     use super::*;
-    use crate::proto::classic::{
+    use vpn_proto::classic::{
         ClassicParams, Dialect, DialectPlan, ServerHandshake, Telling, Timing,
     };
-    use crate::proto::{EnabledSuite, Group};
+    use vpn_proto::{EnabledSuite, Group};
 
     const DEADLINE: Duration = Duration::from_secs(30);
     const GROUP: Group = Group::Modp2048;

@@ -15,8 +15,8 @@ use super::pool::{DhPool, Job, PoolError, Rank};
 use super::pump::{Input, Peer, notice, read_some};
 use super::seen::SeenGates;
 use super::source::Source;
-use crate::proto::SuiteId;
-use crate::proto::sealed::{
+use vpn_proto::SuiteId;
+use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Gated, HelloSent, Kex, Part, PeerIdentity, Ready, Reject,
     SealedError, ServerConfig, next_length,
 };

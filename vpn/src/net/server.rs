@@ -14,8 +14,8 @@ use super::admission::Admission;
 use super::limits::{FAREWELL, SHUTDOWN};
 use super::pump::{farewell, send};
 use super::visitors::{Turned, Visitors};
-use crate::proto::Profile;
-use crate::proto::sealed::Reject;
+use vpn_proto::Profile;
+use vpn_proto::sealed::Reject;
 
 /// What a client of the classic profile hears when there are too many.
 pub const BUSY: &[u8] = b"Too many sessions, try again later";

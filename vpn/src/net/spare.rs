@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::limits::SPARE_PAIRS;
-use crate::proto::sealed::{Kex, KexKeyPair};
-use crate::proto::{ExponentSeed, Group, KeyPair};
+use vpn_proto::sealed::{Kex, KexKeyPair};
+use vpn_proto::{ExponentSeed, Group, KeyPair};
 
 /// Unused key pairs of the groups that clients have asked for, a bounded number of each.
 ///

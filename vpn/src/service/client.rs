@@ -17,9 +17,9 @@ use crate::net::{
     DhPool, DialError, Driver, Input, Progress, PumpError, SealedIoError, Source, connect,
     endpoint, farewell, read_some, send,
 };
-use crate::proto::classic::{Advice, ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
-use crate::proto::{Printable, SessionError};
 use crate::term::{Reason, Stream};
+use vpn_proto::classic::{Advice, ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
+use vpn_proto::{Printable, SessionError};
 
 /// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
 const WARN_ABOVE: usize = 960;

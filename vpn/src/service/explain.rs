@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use super::console::Console;
 use super::keylog::push_hex;
-use crate::proto::classic::{
+use vpn_proto::classic::{
     Advice, Chaining, Dialect, DialectPlan, End, Established, LineEnd, MacRule, Message, Note,
     PAD_TO, Reply, ReplyForm, Role, Spoken, TAG_DIGITS, What,
 };
-use crate::proto::{Candidate, Choice, Having, Printable, Separator};
+use vpn_proto::{Candidate, Choice, Having, Printable, Separator};
 
 /// This many bytes are shown in hexadecimal in full.
 const HEX_WHOLE: usize = 96;

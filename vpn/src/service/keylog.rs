@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::files::{FileError, Role, open_append};
 use crate::net::LoggedSecrets;
-use crate::proto::classic::{Chaining, Established};
+use vpn_proto::classic::{Chaining, Established};
 
 /// How many digits of a public value tell sessions apart.
 const DIGITS: usize = 40;

@@ -4,8 +4,8 @@ use super::explain::{Explain, Narrator};
 use super::keylog::KeyLog;
 use crate::files::plain;
 use crate::net::PumpError;
-use crate::proto::SessionError;
-use crate::proto::classic::{Advice, DialectPlan, Note, Role, Story, Telling, Trouble};
+use vpn_proto::SessionError;
+use vpn_proto::classic::{Advice, DialectPlan, Note, Role, Story, Telling, Trouble};
 
 /// A running commentary, a key log, both, or (the default) nobody.
 #[derive(Clone, Debug, Default)]

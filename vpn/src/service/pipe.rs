@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::streams::{Drain, Feed, Given, Stdio};
 use crate::net::{Moved, SealedConnection, SealedIoError};
-use crate::proto::sealed::{Alert, Event, SealedError, Undelivered};
+use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
 
 /// The name of the service.
 pub(super) const PIPE: &str = "pipe";

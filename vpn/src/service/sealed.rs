@@ -26,12 +26,12 @@ use crate::net::{
     Admission, DhPool, Guard, LoggedSecrets, Offence, Place, SealedConnection, SealedIoError,
     SeenGates, Shutdown, Source, Step, accept_sealed, connect, connect_sealed, endpoint,
 };
-use crate::proto::sealed::{
+use crate::term::log::SESSION;
+use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Event, PeerIdentity, Ready, SealedError, ServerConfig,
     Undelivered,
 };
-use crate::proto::{Printable, SessionError};
-use crate::term::log::SESSION;
+use vpn_proto::{Printable, SessionError};
 
 /// Whoever thinks longer than this about a server's key may find that it has not waited.
 const PATIENCE: Duration = Duration::from_secs(2);

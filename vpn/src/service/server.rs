@@ -20,13 +20,13 @@ use crate::net::{
     Admission, BUSY, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell,
     read_some, send,
 };
-use crate::proto::classic::{
-    Advice, ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
-};
-use crate::proto::sealed::ServerConfig;
-use crate::proto::{Printable, Profile, SessionError};
 use crate::term::Reason;
 use crate::term::log::SESSION;
+use vpn_proto::classic::{
+    Advice, ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
+};
+use vpn_proto::sealed::ServerConfig;
+use vpn_proto::{Printable, Profile, SessionError};
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
 #[derive(Clone, Debug)]

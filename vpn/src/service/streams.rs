@@ -10,7 +10,7 @@ use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::proto::sealed::wiped;
+use vpn_proto::sealed::wiped;
 
 /// How much is read at once, in bytes, and sealed at once: as many full records as fit side by side.
 pub(super) const CHUNK: usize = 256 * 1024;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::proto::Printable;
+use vpn_proto::Printable;
 
 /// The system's reason, without its error number and with a small first letter: `no such file or
 /// directory`.

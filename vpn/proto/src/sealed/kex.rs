@@ -265,7 +265,6 @@ impl fmt::Debug for KexSecret {
 
 /// Why a share cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum KexError {
     /// An encapsulation key that FIPS 203 §7.2 refuses.
     #[error("the ML-KEM key is not one")]

@@ -11,9 +11,9 @@ use num_bigint::BigUint;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::jacobi::jacobi;
-use super::modexp::{Exponent, Modulus};
-use super::primes;
+use vpn_crypto::jacobi::jacobi;
+use vpn_crypto::modexp::{Exponent, Modulus};
+use vpn_crypto::primes;
 
 /// A MODP group of RFC 3526 with generator 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,6 @@ impl fmt::Display for Group {
 
 /// Why a public value is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PublicValueError {
     /// It is no square modulo p, so it would tell whether the other side's exponent is odd.
     #[error("the public value is not a quadratic residue")]

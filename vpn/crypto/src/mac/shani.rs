@@ -17,10 +17,10 @@ const WIDTH: usize = 2;
 
 /// That this processor has the instructions: there is no value where it does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ShaNi(());
+pub(crate) struct ShaNi(());
 
 impl ShaNi {
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("sha")
             && is_x86_feature_detected!("ssse3")
             && is_x86_feature_detected!("sse4.1");

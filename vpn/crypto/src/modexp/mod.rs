@@ -4,19 +4,20 @@
 mod arithmetic;
 mod comb;
 #[cfg(target_arch = "x86_64")]
-mod ifma;
+pub(crate) mod ifma;
 #[cfg(target_arch = "x86_64")]
 mod window;
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Word};
 use num_bigint::BigUint;
-use vpn_suite::is_portable_forced;
 use zeroize::Zeroizing;
 
+use crate::kernels::{Power, PowerKernel};
 use arithmetic::{Arithmetic, Portable, widened};
 use comb::Comb;
 
@@ -27,7 +28,7 @@ use comb::Comb;
 const WITHOUT_TABLE: u32 = 2;
 
 /// A prime, and what is derived from it once per process.
-pub(super) struct Modulus {
+pub struct Modulus {
     prime: BigUint,
     exponent_bits: u32,
     way: Way,
@@ -42,14 +43,14 @@ enum Way {
 }
 
 /// A secret exponent. Its length in whole bytes is no secret. Wiped on drop.
-pub(super) struct Exponent {
+pub struct Exponent {
     value: Zeroizing<BoxedUint>,
     bits: u32,
 }
 
 impl Exponent {
     /// Takes its big-endian bytes.
-    pub(super) fn from_be_bytes(bytes: &[u8]) -> Self {
+    pub fn from_be_bytes(bytes: &[u8]) -> Self {
         let bits = u32::try_from(bytes.len() * 8).unwrap_or(u32::MAX).max(8);
         Self { value: Zeroizing::new(BoxedUint::from_be_slice_truncated(bytes, bits)), bits }
     }
@@ -62,23 +63,20 @@ impl Modulus {
     /// # Panics
     ///
     /// If the text is no odd number; the tables of primes are constants, and tests prepare them all.
-    pub(super) fn new(hex: &str, bits: u32, exponent_bits: u32) -> Self {
+    pub fn new(hex: &str, bits: u32, exponent_bits: u32) -> Self {
         let prime = BigUint::parse_bytes(hex.as_bytes(), 16)
             .expect("the table of primes is hexadecimal; a test parses all of it");
-        let way = match is_portable_forced() {
-            true => None,
-            false => Way::special(&prime, bits),
-        };
+        let way = Way::of(PowerKernel::choose(), &prime, bits);
         let way = way.unwrap_or_else(|| Way::portable(&prime, bits));
         Self { prime, exponent_bits, way, powers_of_two: AtomicU32::new(0) }
     }
 
-    pub(super) fn prime(&self) -> &BigUint {
+    /// The prime.
+    pub fn prime(&self) -> &BigUint {
         &self.prime
     }
 
     /// A name for the way that it is computed.
-    #[cfg(test)]
     fn kernel(&self) -> &'static str {
         match self.way {
             Way::Portable(..) => "crypto-bigint",
@@ -88,7 +86,7 @@ impl Modulus {
     }
 
     /// `base^exponent mod p` in constant time, as many bytes as the prime has. The base is not zero.
-    pub(super) fn power(&self, base: &BigUint, exponent: &Exponent) -> Zeroizing<Vec<u8>> {
+    pub fn power(&self, base: &BigUint, exponent: &Exponent) -> Zeroizing<Vec<u8>> {
         match &self.way {
             Way::Portable(params, _) => {
                 let base = BoxedMontyForm::new(widened(base, params.bits_precision()), params);
@@ -109,7 +107,7 @@ impl Modulus {
     ///
     /// From the third one on this is three to four times as fast, by a table that has 256 times the size of
     /// the prime: 256 KiB or a little more for 8192 bits.
-    pub(super) fn power_of_two(&self, exponent: &Exponent) -> Zeroizing<Vec<u8>> {
+    pub fn power_of_two(&self, exponent: &Exponent) -> Zeroizing<Vec<u8>> {
         let power = match &self.way {
             Way::Portable(params, comb) => {
                 self.power_by_comb(exponent, comb, &mut Portable::new(params))
@@ -144,6 +142,19 @@ impl Modulus {
     }
 }
 
+impl fmt::Debug for Modulus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = self.prime.bits();
+        f.debug_struct("Modulus").field("bits", &bits).field("kernel", &self.kernel()).finish()
+    }
+}
+
+impl fmt::Debug for Exponent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exponent").finish_non_exhaustive()
+    }
+}
+
 impl Way {
     /// What every machine can do.
     fn portable(prime: &BigUint, bits: u32) -> Self {
@@ -154,15 +165,15 @@ impl Way {
         Self::Portable(BoxedMontyParams::new_vartime(odd), OnceLock::new())
     }
 
-    /// What is faster, if this machine can do it.
-    #[cfg(target_arch = "x86_64")]
-    fn special(prime: &BigUint, bits: u32) -> Option<Self> {
-        Some(Self::Ifma(ifma::Ifma::new(prime, bits)?, OnceLock::new()))
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn special(_: &BigUint, _: u32) -> Option<Self> {
-        None
+    /// By this kernel, if it has code for numbers of that length.
+    fn of(kernel: PowerKernel, prime: &BigUint, bits: u32) -> Option<Self> {
+        match kernel.0 {
+            Power::Portable => Some(Self::portable(prime, bits)),
+            #[cfg(target_arch = "x86_64")]
+            Power::Ifma(proof) => {
+                Some(Self::Ifma(ifma::Ifma::new(proof, prime, bits)?, OnceLock::new()))
+            }
+        }
     }
 }
 
@@ -184,7 +195,7 @@ mod tests {
     use vpn_suite::testkit::report_kernels;
 
     use super::*;
-    use crate::proto::primes;
+    use crate::primes;
 
     /// All primes, with their sizes and the length of their exponents.
     const PRIMES: [(&str, u32, u32); 8] = [
@@ -204,7 +215,7 @@ mod tests {
         let primes = if cfg!(miri) { &PRIMES[..1] } else { &PRIMES };
         let all = primes.iter().map(|&(hex, bits, exponent_bits)| {
             let prime = BigUint::parse_bytes(hex.as_bytes(), 16).unwrap();
-            let ways = [Some(Way::portable(&prime, bits)), Way::special(&prime, bits)];
+            let ways = PowerKernel::all().map(|kernel| Way::of(kernel, &prime, bits).unwrap());
             let modulus = |way| Modulus {
                 prime: prime.clone(),
                 exponent_bits,
@@ -212,7 +223,7 @@ mod tests {
                 // With the table from the first one on.
                 powers_of_two: AtomicU32::new(WITHOUT_TABLE),
             };
-            ways.into_iter().flatten().map(modulus).collect()
+            ways.map(modulus).collect()
         });
         all.collect()
     });
@@ -254,7 +265,7 @@ mod tests {
     #[test]
     fn each_kernel_is_there_where_it_can_run() {
         let special = lacking!("avx512f", "avx512ifma");
-        let known = [("crypto-bigint", vec![]), ("avx-512 ifma", special)];
+        let known = [("avx-512 ifma", special), ("crypto-bigint", vec![])];
         let can_run = known.iter().filter(|(_, lacking)| lacking.is_empty());
         let can_run: Vec<_> = can_run.map(|(name, _)| *name).collect();
         for ways in MODULI.iter() {
@@ -266,8 +277,9 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn lengths_without_code_of_their_own_are_left_to_others() {
+        let Some(proof) = ifma::Avx512Ifma::detect() else { return };
         for (modulus, bits) in [(7u32, 3), (1 << 9, 2048), (0xffff_fffb, 512)] {
-            assert!(ifma::Ifma::new(&BigUint::from(modulus), bits).is_none(), "{modulus}");
+            assert!(ifma::Ifma::new(proof, &BigUint::from(modulus), bits).is_none(), "{modulus}");
         }
     }
 
@@ -279,7 +291,8 @@ mod tests {
         let primes = if cfg!(miri) { &PRIMES[..1] } else { &PRIMES };
         for &(hex, bits, _) in primes {
             let prime = BigUint::parse_bytes(hex.as_bytes(), 16).unwrap();
-            let Some(ifma) = ifma::Ifma::new(&prime, bits) else { return };
+            let Some(proof) = ifma::Avx512Ifma::detect() else { return };
+            let ifma = ifma::Ifma::new(proof, &prime, bits).unwrap();
             let mut arithmetic = ifma.arithmetic();
             let digits: String =
                 (0..bits / 4 - 1).map(|at| char::from(b"f09a3c7"[at as usize % 7])).collect();

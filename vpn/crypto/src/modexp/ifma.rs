@@ -39,7 +39,18 @@ const PAIR: usize = 13;
 
 type Vector = [u64; LIMBS];
 
-/// A prime in limbs. There is no value where the processor lacks the instructions.
+/// Proof that this processor has the instructions: no value exists where it does not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512Ifma(());
+
+impl Avx512Ifma {
+    pub(crate) fn detect() -> Option<Self> {
+        let has_all = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        has_all.then_some(Self(()))
+    }
+}
+
+/// A prime in limbs, on a processor that has the instructions.
 pub(super) struct Ifma {
     prime: Box<[Vector]>,
     /// -1 / prime modulo 2^52.
@@ -69,14 +80,12 @@ impl Drop for Residue {
 impl ZeroizeOnDrop for Residue {}
 
 impl Ifma {
-    /// Prepares an odd number of `bits` bits, if the processor has the instructions and there is code
-    /// for that length.
-    pub(super) fn new(modulus: &BigUint, bits: u32) -> Option<Self> {
-        let has_all = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+    /// Prepares an odd number of `bits` bits, if there is code for that length.
+    pub(super) fn new(_: Avx512Ifma, modulus: &BigUint, bits: u32) -> Option<Self> {
         // R has to be four times the prime.
         let vectors = (bits as usize + 2).div_ceil(VECTOR);
         let is_odd = modulus.bit(0);
-        if !has_all || !is_odd || !matches!(vectors, 5 | 8 | 10 | 15 | 20) {
+        if !is_odd || !matches!(vectors, 5 | 8 | 10 | 15 | 20) {
             return None;
         }
         let prime = limbs(modulus, vectors);
@@ -119,7 +128,7 @@ impl Ifma {
         let (Some(a), Some(b), Some(prime), Some(product)) = all else {
             unreachable!("all residues of a prime are as long as it");
         };
-        // SAFETY: `new` found the instructions that the function is compiled for.
+        // SAFETY: `new` was given the proof that the processor has the instructions.
         unsafe { multiply(a, b, prime, self.negative_inverse, product) }
         let mut carry = 0;
         for limb in product.as_flattened_mut() {
@@ -158,7 +167,7 @@ impl Arithmetic for IfmaArithmetic<'_> {
     fn choose(&self, chosen: &mut Residue, table: &[Residue], index: Word) {
         for (entry, number) in table.iter().zip(Word::MIN..) {
             let wanted = number.ct_eq(&index).unwrap_u8().wrapping_neg();
-            // SAFETY: `new` found the instructions that the function is compiled for.
+            // SAFETY: `new` was given the proof that the processor has the instructions.
             unsafe { choose(&mut chosen.0, &entry.0, wanted) }
         }
     }

@@ -6,9 +6,9 @@ use num_bigint::BigUint;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::super::modexp::{Exponent, Modulus};
-use super::super::primes;
 use super::kex::{Kex, KexError};
+use vpn_crypto::modexp::{Exponent, Modulus};
+use vpn_crypto::primes;
 
 /// A group of RFC 7919.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -262,7 +262,7 @@ impl Session {
 
 /// An empty buffer in which nothing is left of what was in it. As a slice that is wiped at the speed of
 /// memory and as far as it was used; as a vector it would be wiped byte by byte with all of its room.
-pub(crate) fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
+pub fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
     let mut bytes = std::mem::take(&mut *buffer);
     bytes.as_mut_slice().zeroize();
     bytes.clear();

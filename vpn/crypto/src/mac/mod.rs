@@ -5,20 +5,21 @@
 //! a lane of its own of the processor's vectors.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 mod job;
 #[cfg(target_arch = "x86_64")]
-mod shani;
+pub(crate) mod shani;
 
 use std::fmt;
 
 use sha2::block_api::compress256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::kernels::{Mac as Way, MacKernel as Kernel};
 use job::Job;
 
 /// The bytes of a tag.
-pub(super) const TAG: usize = 32;
+pub const TAG: usize = 32;
 /// The bytes of a block of SHA-256.
 const BLOCK: usize = 64;
 
@@ -34,62 +35,6 @@ const MORE_THAN_ONE: usize = 2;
 type State = [u32; 8];
 /// Its input.
 type Block = [u8; BLOCK];
-
-/// How SHA-256 is computed. All ways have the same results.
-#[derive(Clone, Copy, Debug)]
-pub struct Kernel(Way);
-
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    ShaNi(shani::ShaNi),
-    /// Many in lanes, few in pairs if there is a unit for that.
-    #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Avx512, Option<shani::ShaNi>),
-}
-
-impl Kernel {
-    /// One message at a time, in the sha2 crate: what every machine has.
-    pub const PORTABLE: Self = Self(Way::Portable);
-
-    /// The fastest that this machine has.
-    pub fn detect() -> Self {
-        Self::all().next().unwrap_or(Self::PORTABLE)
-    }
-
-    /// All that this machine has, the fastest first.
-    pub fn all() -> impl Iterator<Item = Self> {
-        #[cfg(target_arch = "x86_64")]
-        let special = {
-            let pairs = shani::ShaNi::detect();
-            let lanes = avx512::Avx512::detect();
-            // Pairs help lanes where both are there; without them it is another way for tests.
-            let alone = lanes.filter(|_| pairs.is_some());
-            [
-                lanes.map(|lanes| Way::Avx512(lanes, pairs)),
-                pairs.map(Way::ShaNi),
-                alone.map(|lanes| Way::Avx512(lanes, None)),
-            ]
-        };
-        #[cfg(not(target_arch = "x86_64"))]
-        let special: [Option<Way>; 0] = [];
-        special.into_iter().flatten().chain([Way::Portable]).map(Self)
-    }
-
-    /// What a table of speeds calls it.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            Way::Portable => "sha2",
-            #[cfg(target_arch = "x86_64")]
-            Way::ShaNi(_) => "sha-ni x2",
-            #[cfg(target_arch = "x86_64")]
-            Way::Avx512(_, Some(_)) => "avx-512 x16, sha-ni x2",
-            #[cfg(target_arch = "x86_64")]
-            Way::Avx512(_, None) => "avx-512 x16",
-        }
-    }
-}
 
 /// A key of HMAC-SHA256, in the form of the two hashes that begin with it.
 #[derive(Zeroize, ZeroizeOnDrop)]

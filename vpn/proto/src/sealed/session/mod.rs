@@ -20,7 +20,7 @@ use super::schedule::{SessionSecrets, TrafficSecret};
 use super::wire::{Part, next_length, put_long, put_short};
 
 use exchange::Exchange;
-pub(crate) use incoming::wiped;
+pub use incoming::wiped;
 
 /// Alerts are padded to a multiple of this.
 const ALERT_PAD: usize = 64;

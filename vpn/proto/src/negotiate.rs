@@ -19,9 +19,9 @@ pub const CHOICE_HEAD: &str = "ChosenCipher:";
 /// # Examples
 ///
 /// ```
-/// let offer = vpn::proto::Offer::parse("ProposedCiphers:AES:[128,256],DES3:[192]")?;
+/// let offer = vpn_proto::Offer::parse("ProposedCiphers:AES:[128,256],DES3:[192]")?;
 /// assert_eq!(offer.to_string(), "AES:[128,256],DES3:[192]");
-/// # Ok::<(), vpn::proto::OfferError>(())
+/// # Ok::<(), vpn_proto::OfferError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -126,7 +126,6 @@ impl fmt::Display for Offer {
 
 /// Why a text is not a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum OfferError {
     /// Something else than `NAME:[…]` where a cipher should start.
     #[error("a cipher is written NAME:[SIZES]")]

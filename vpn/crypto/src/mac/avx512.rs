@@ -30,10 +30,10 @@ const PARITY: i32 = 0x96;
 
 /// That this processor has the instructions: there is no value where it does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 impl Avx512 {
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         has_all.then_some(Self(()))
     }

@@ -9,7 +9,6 @@ use super::text::Printable;
 
 /// Why a handshake stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum HandshakeError {
     /// The server's choice cannot be read.
     #[error("the server's choice is not {CHOICE_FORM}: {}", excerpt(.got))]
@@ -123,7 +122,6 @@ impl From<SuiteError> for HandshakeError {
 
 /// Why an established session stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SessionError {
     /// A message whose HMAC is not that of its ciphertext, or that was cut or altered.
     #[error("bad HMAC: {pending} bytes that no HMAC vouches for")]

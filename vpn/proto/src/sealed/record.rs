@@ -3,11 +3,12 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq;
-use vpn_suite::{CbcCipher, CbcEncryptor, CipherSuite, Lane, check_key_length, is_portable_forced};
+use vpn_suite::{CbcCipher, CbcEncryptor, CipherSuite, Lane, check_key_length};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::error::SealedError;
-use super::mac::{Kernel, MacKey, TAG};
+use vpn_crypto::kernels::MacKernel;
+use vpn_crypto::mac::{MacKey, TAG};
 
 /// The longest payload of a record in bytes.
 pub const MAX_PAYLOAD: usize = 16384;
@@ -49,10 +50,6 @@ impl RecordKeys {
         iv_key: &[u8],
         mac: &[u8; 32],
     ) -> Result<Self, SealedError> {
-        let kernel = match is_portable_forced() {
-            true => Kernel::PORTABLE,
-            false => Kernel::detect(),
-        };
         let block = suite.block_size();
         if block > MAX_BLOCK {
             // No suite can be registered with such blocks.
@@ -63,7 +60,7 @@ impl RecordKeys {
             cipher: suite.keyed(key)?,
             iv_cipher: suite.encryptor(iv_key)?,
             block,
-            mac: MacKey::new(mac, kernel),
+            mac: MacKey::new(mac, MacKernel::choose()),
         })
     }
 

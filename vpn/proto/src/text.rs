@@ -11,7 +11,7 @@ use std::fmt;
 /// # Examples
 ///
 /// ```
-/// use vpn::proto::Printable;
+/// use vpn_proto::Printable;
 /// assert_eq!(Printable(b"caf\xc3\xa9 \x1b[2J\xff").to_string(), "café \\x1b[2J\\xff");
 /// ```
 #[derive(Clone, Copy, Debug)]

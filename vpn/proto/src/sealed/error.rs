@@ -7,7 +7,6 @@ use super::kex::KexError;
 
 /// Why a sealed handshake or session ends before its time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum SealedError {
     /// The peer could not be authenticated; the reason is for our log alone.
     #[error("authentication failed: {0}")]

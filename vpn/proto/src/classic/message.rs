@@ -348,7 +348,6 @@ pub enum Rest {
 
 /// Why a stream of messages cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum OpenError {
     /// The suite refused to decrypt whole blocks, which no suite should do.
     #[error("the cipher failed")]
