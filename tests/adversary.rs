@@ -10,7 +10,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use vpn::identity::PublicKey;
+use vpn::trust::PublicKey;
 use vpn_proto::sealed::{
     ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Psk,
     Ready, RecordOpener, ServerConfig, ServerFlightSent, Session, TrafficSecret, next_length,

@@ -559,7 +559,7 @@ fn established(decisions: &mut Decisions<'_>, now: Instant) {
         server.handle_input(&message, now);
         let received = server.next_text(now).unwrap().unwrap();
         assert_eq!(received, text.trim_matches('\0').as_bytes());
-        let reply = server.reply(&vpn::service::reversed(&received));
+        let reply = server.reply(&vpn::session::reversed(&received));
         client.handle_input(&reply, now);
         client.next_reply(now + Timing::default().quiet).unwrap();
     }
@@ -629,7 +629,7 @@ pub(crate) fn reply(text: &str, data: &[u8], size: usize) {
         let mut client = ClientSession::resume(id, &keys, dialect, &params).unwrap();
         assert_eq!(client.next_reply(now), Ok(None), "nothing was asked for");
         client.send(text, now).unwrap();
-        let expected = vpn::service::reversed(text.trim_matches('\0').as_bytes());
+        let expected = vpn::session::reversed(text.trim_matches('\0').as_bytes());
         let mut outcome = Ok(None);
         let mut taken = 0;
         for piece in pieces(data, size) {

@@ -13,11 +13,12 @@ use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use vpn::identity::PublicKey;
 use vpn::net::{
-    DhPool, Driver, Place, Progress, SealedConnection, SealedIoError, Source, connect_sealed,
+    DhPool, Driver, HandshakeContext, Progress, SealedConnection, SealedIoError, Source,
+    connect_sealed,
 };
-use vpn::service::reversed;
+use vpn::session::reversed;
+use vpn::trust::PublicKey;
 use vpn_proto::Group;
 use vpn_proto::classic::{ClientHandshake, ClientSession};
 use vpn_proto::sealed::{ClientConfig, Event, Kex, KexKeyPair, SealedError};
@@ -398,7 +399,8 @@ async fn shake_hands(
     pool: &DhPool,
 ) -> Result<SealedConnection, SealedIoError> {
     let stream = connect(server, from).await?;
-    let place = Place { pool, source: Source::SELF, deadline: Instant::now() + PATIENCE };
+    let place =
+        HandshakeContext { pool, source: Source::SELF, deadline: Instant::now() + PATIENCE };
     let kex = Kex::X25519MlKem768;
     Ok(connect_sealed(stream, config, kex, place, |_| Ok::<_, SealedIoError>(()), &|_| {}).await?.0)
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use vpn::service::reversed;
+use vpn::session::reversed;
 use vpn_proto::classic::{
     ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, LineEnd,
     MacRule, ReplyForm, ServerHandshake, ServerSession, Telling, Timing,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use vpn::config::{Overrides, Settings, Source};
-use vpn::service::reversed;
+use vpn::session::reversed;
 use vpn_proto::classic::{
     ClassicParams, ClientHandshake, Dialect, DialectPlan, Handshake, ServerHandshake, Telling,
     Timing,

@@ -6,7 +6,7 @@
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use vpn::service::reversed;
+use vpn::session::reversed;
 use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Event, Gated, HelloSent, Identity, Kex, KexKeyPair, KexSecret,
     Limits, PeerIdentity, Psk, Ready, RecordOpener, RecordSealer, SealedError, ServerConfig,

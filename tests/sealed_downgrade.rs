@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vpn::identity::PublicKey;
+use vpn::trust::PublicKey;
 use vpn_proto::sealed::{
     ClientConfig, ClientHello, Decision, Gated, HelloSent, Kex, Part, Ready, Reject, SealedError,
     ServerConfig, next_length,

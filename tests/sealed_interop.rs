@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
-use vpn::identity::read_identity;
+use vpn::trust::read_identity;
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{
     Alert, ClientConfig, Event, HelloSent, Identity, Kex, KexKeyPair, Limits, Part, Session,

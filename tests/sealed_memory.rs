@@ -16,10 +16,10 @@ use crate::support::{DEADLINE, SHIPPED, Server};
 const MIB: u64 = 1024;
 
 fn config(keys: &Keys) -> Arc<ClientConfig> {
-    let identity = vpn::identity::read_identity(std::path::Path::new(&keys.path("client")), || {
+    let identity = vpn::trust::read_identity(std::path::Path::new(&keys.path("client")), || {
         panic!("no passphrase")
     });
-    let key = vpn::identity::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
+    let key = vpn::trust::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
     Arc::new(ClientConfig {
         enabled: aes(),
         kex: Kex::ALL.to_vec(),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream as AsyncStream};
 use vpn::net::{
-    DhPool, Guard, Place, SealedConnection, SealedIoError, SeenGates, Source, accept_sealed,
-    connect_sealed,
+    DhPool, Guard, HandshakeContext, SealedConnection, SealedIoError, SeenGates, Source,
+    accept_sealed, connect_sealed,
 };
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{
@@ -59,7 +59,7 @@ fn strangers(limits: &str) -> String {
 /// The first message of a client that knows the server's key.
 fn hello(keys: &Keys) -> Vec<u8> {
     let key = keys.read("server.pub");
-    let key = vpn::identity::PublicKey::parse(key.trim()).unwrap();
+    let key = vpn::trust::PublicKey::parse(key.trim()).unwrap();
     let config = ClientConfig {
         enabled: aes(),
         kex: Kex::ALL.to_vec(),
@@ -221,11 +221,11 @@ fn a_session_without_signs_of_life_ends_and_one_with_them_stays() {
     assert_eq!(lines.next(), "eno");
     // A client that shakes hands and then says nothing at all, as one whose machine is gone.
     let seed = keys.read("client");
-    let identity = vpn::identity::read_identity(std::path::Path::new(&keys.path("client")), || {
+    let identity = vpn::trust::read_identity(std::path::Path::new(&keys.path("client")), || {
         panic!("no passphrase")
     });
     assert!(seed.starts_with("-----BEGIN"));
-    let key = vpn::identity::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
+    let key = vpn::trust::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
     let config = ClientConfig {
         enabled: aes(),
         kex: Kex::ALL.to_vec(),
@@ -268,7 +268,7 @@ async fn connected_by(
     config: Arc<ClientConfig>,
 ) -> (SealedConnection, Ready) {
     let deadline = Instant::now() + DEADLINE;
-    let place = Place { pool, source: Source::SELF, deadline };
+    let place = HandshakeContext { pool, source: Source::SELF, deadline };
     let connected =
         connect_sealed::<SealedIoError>(stream, config, kex, place, |_| Ok(()), &|_| {});
     connected.await.unwrap()
@@ -285,7 +285,7 @@ async fn accepted_by(
 ) -> SealedConnection {
     let seen = SeenGates::default();
     let deadline = Instant::now() + DEADLINE;
-    let place = Place { pool, source: Source::SELF, deadline };
+    let place = HandshakeContext { pool, source: Source::SELF, deadline };
     let guard = Guard { seen: &seen, queue: 64, admission: None };
     let decide = async || |_: PeerIdentity| Decision::Admit(Ready::default());
     let accepted = accept_sealed(stream, config, place, guard, async |_| {}, decide, &|_| {});
@@ -495,10 +495,10 @@ fn read_record(stream: &mut TcpStream) -> Vec<u8> {
 fn what_comes_right_behind_a_clients_proof_is_taken_at_once() {
     let keys = Keys::new();
     let server = keys.server(&[]);
-    let identity = vpn::identity::read_identity(std::path::Path::new(&keys.path("client")), || {
+    let identity = vpn::trust::read_identity(std::path::Path::new(&keys.path("client")), || {
         panic!("no passphrase")
     });
-    let key = vpn::identity::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
+    let key = vpn::trust::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
     let config = ClientConfig {
         enabled: aes(),
         kex: Kex::ALL.to_vec(),

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use vpn::identity::PublicKey;
+use vpn::trust::PublicKey;
 use vpn_proto::sealed::{
     Decision, Gated, Kex, KexKeyPair, Part, PeerIdentity, Ready, SealedError, ServerConfig,
 };

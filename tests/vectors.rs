@@ -433,7 +433,7 @@ fn replies_have_the_form_of_their_dialect() {
             let now = Instant::now();
             session.handle_input(&sealer.seal(text(&vector["text"]).as_bytes()).unwrap(), now);
             let received = session.next_text(now).unwrap().unwrap();
-            let reply = session.reply(&vpn::service::reversed(&received));
+            let reply = session.reply(&vpn::session::reversed(&received));
             assert_eq!(reply, hex(&vector[format!("{name}_hex")]), "{name} {vector}");
         }
     }
@@ -485,7 +485,7 @@ fn replay_server(vector: &Value, params: ClassicParams) {
     for (_, bytes) in messages.iter().filter(|(from, _)| *from == "client") {
         session.handle_input(bytes, now);
         let text = session.next_text(now).unwrap().unwrap();
-        let reply = session.reply(&vpn::service::reversed(&text));
+        let reply = session.reply(&vpn::session::reversed(&text));
         // Nothing is sent for an empty text in some dialects, and then nothing is recorded.
         let expected = if reply.is_empty() { &Vec::new() } else { &replies.next().unwrap().1 };
         assert_eq!(&reply, expected);
@@ -513,7 +513,7 @@ fn replay_client(vector: &Value, params: ClassicParams) {
         session.handle_input(reply, now);
         now += Timing::default().quiet;
         let shown = session.next_reply(now).unwrap().unwrap();
-        assert_eq!(shown, vpn::service::reversed(text(sent).as_bytes()));
+        assert_eq!(shown, vpn::session::reversed(text(sent).as_bytes()));
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use vpn::identity::PublicKey;
+use vpn::trust::PublicKey;
 use vpn_proto::sealed::{Kex, KexKeyPair, Part};
 
 use crate::adversary::{

@@ -21,8 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use vpn::config::{Overrides, Settings};
-use vpn::identity::{read_identity, read_public_key};
-use vpn::net::{DhPool, Driver, Place, Progress, SealedIoError, Source, connect_sealed};
+use vpn::trust::{read_identity, read_public_key};
+use vpn::net::{DhPool, Driver, HandshakeContext, Progress, SealedIoError, Source, connect_sealed};
 use vpn_proto::classic::{ClassicParams, ClientHandshake};
 use vpn_proto::sealed::{ClientConfig, HelloSent, Kex, Limits};
 use vpn_suite::Registry;
@@ -166,7 +166,7 @@ impl Client {
                 Ok(Held { _session: Box::new((stream, session)) })
             }
             Profile::Sealed(config, kex) => {
-                let place = Place { pool: &self.pool, source: Source::SELF, deadline };
+                let place = HandshakeContext { pool: &self.pool, source: Source::SELF, deadline };
                 let connected = connect_sealed::<SealedIoError>(
                     stream,
                     config.clone(),

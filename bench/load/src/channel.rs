@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use vpn::identity::{read_identity, read_public_key};
-use vpn::net::{DhPool, Place, SealedConnection, SealedIoError, Source, connect_sealed};
+use vpn::trust::{read_identity, read_public_key};
+use vpn::net::{DhPool, HandshakeContext, SealedConnection, SealedIoError, Source, connect_sealed};
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{ClientConfig, Event, Kex, Limits};
 use vpn_suite::{KeySize, Registry};
@@ -54,7 +54,7 @@ impl Dialler {
             None => Channel::Plain(stream),
             Some(config) => {
                 let deadline = Instant::now() + DEADLINE;
-                let place = Place { pool: &self.pool, source: Source::SELF, deadline };
+                let place = HandshakeContext { pool: &self.pool, source: Source::SELF, deadline };
                 let shaken = connect_sealed::<SealedIoError>(
                     stream,
                     config.clone(),

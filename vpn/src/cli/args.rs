@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
-use crate::identity::Pin;
+use crate::service;
+use crate::session::Service;
+use crate::trust::Pin;
 use vpn_proto::sealed::Kex;
 
 /// Agree on a cipher, exchange a key, and talk.
@@ -110,9 +112,8 @@ pub(super) struct SealedServerArgs {
     /// The key exchanges to use, best first [default: all of them]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = kex_names())]
     pub(super) kex: Vec<String>,
-    /// What sealed sessions are for: messages; or a pipe to our standard input and output (one
-    /// session), to nothing, or from nothing but zeros
-    #[arg(long, value_name = "NAME", value_parser = ["message", "pipe", "discard", "generate"])]
+    /// What sealed sessions are for [default: message]
+    #[arg(long, value_name = "NAME", value_parser = server_ends())]
     pub(super) service: Option<String>,
 }
 
@@ -123,8 +124,11 @@ pub(super) struct SealedClientArgs {
     /// Speak the sealed profile and no other
     #[arg(long)]
     pub(super) sealed: bool,
-    /// Join standard input and output to the server's end of a pipe
-    #[arg(long, conflicts_with_all = ["messages", "quiet"])]
+    /// What the session is for [default: message]
+    #[arg(long, value_name = "NAME", value_parser = services())]
+    pub(super) service: Option<String>,
+    /// Join standard input and output to the server's end of a pipe: --service pipe
+    #[arg(long, conflicts_with_all = ["messages", "quiet", "service"])]
     pub(super) pipe: bool,
     /// The private key by which we are known, or none [default: id_ed25519 in our folder, if it is
     /// there and no --psk is named]
@@ -151,6 +155,18 @@ pub(super) struct SealedClientArgs {
     /// Speak the classic profile to a server that is known to have a key
     #[arg(long, conflicts_with = "sealed")]
     pub(super) insecure_classic: bool,
+}
+
+/// The server's ends of all services.
+fn server_ends() -> PossibleValuesParser {
+    let value = |(name, about)| PossibleValue::new(name).help(about);
+    PossibleValuesParser::new(service::ends().map(value))
+}
+
+/// All services.
+fn services() -> PossibleValuesParser {
+    let value = |service: &&dyn Service| PossibleValue::new(service.name()).help(service.about());
+    PossibleValuesParser::new(service::ALL.iter().map(value))
 }
 
 /// The names of the key exchanges there are.
@@ -206,11 +222,18 @@ pub(super) struct ClientArgs {
 }
 
 impl ClientArgs {
+    /// What the session is for.
+    pub(super) fn service(&self) -> &'static dyn Service {
+        let name = if self.sealed.pipe { Some("pipe") } else { self.sealed.service.as_deref() };
+        name.and_then(service::find).unwrap_or(service::usual())
+    }
+
     /// A flag that means nothing without the sealed profile.
     pub(super) fn sealed_only(&self) -> Option<&'static str> {
         let sealed = &self.sealed;
         [
             ("--pipe", sealed.pipe),
+            ("--service", sealed.service.is_some()),
             ("--identity", sealed.identity.is_some()),
             ("--server-key", sealed.server_key.is_some()),
             ("--accept-new", sealed.accept_new),

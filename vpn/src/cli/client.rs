@@ -8,10 +8,9 @@ use super::watching::Watching;
 use super::{Threads, console, described, input, runtime, sealed};
 use crate::config::Settings;
 use crate::net::SealedIoError;
-use crate::service::{
-    ClientError, ClientOptions, Label, SealedWork, Unread, run_client, run_sealed_client,
-};
-use crate::term::Stream;
+use crate::output::Stream;
+use crate::session::{ClientError, ClientOptions, LocalEnd, run_classic_client, run_sealed_client};
+use crate::term::{Label, Unread};
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
     let (args, server) = &described::client(args.clone())?;
@@ -21,12 +20,14 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     }
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
-    let is_pipe = args.sealed.pipe;
-    let source = match is_pipe {
-        true => None,
-        false => {
+    let service = args.service();
+    // Standard output is the service's, if it moves bytes.
+    let (source, stream) = match service.local_end() {
+        LocalEnd::Bytes => (None, Stream::Err),
+        LocalEnd::Texts => {
             let messages = args.texts.messages.clone();
-            Some(input::source(messages, Label::NONE, settings.limits.message)?)
+            let source = input::source(messages, Label::NONE, settings.limits.message)?;
+            (Some(source), Stream::Out)
         }
     };
     let sealed = sealed::client(args, server, &settings)?;
@@ -35,13 +36,11 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     let options = ClientOptions {
         host: server.host().to_string(),
         port: server.port(),
-        is_quiet: args.texts.quiet || is_pipe,
+        is_quiet: args.texts.quiet || stream == Stream::Err,
         is_interactive: source.as_ref().is_some_and(|s| s.is_interactive),
         observers: watching.observers.clone(),
     };
     let runtime = runtime(Threads::One)?;
-    // Standard output is the pipe's, if there is one.
-    let stream = if is_pipe { Stream::Err } else { Stream::Out };
     let (console, printer) = console(stream, Label::NONE, Unread::Waited)?;
     let limits = settings.limits;
     let (texts, terminal) = source.map(|s| (s.texts, s.terminal)).unzip();
@@ -49,16 +48,12 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         match sealed {
             Some(sealed) => {
                 let (config, judge) = sealed.parts();
-                let work = match texts {
-                    Some(texts) => SealedWork::Messages(texts),
-                    None => SealedWork::Pipe,
-                };
-                run_sealed_client(&options, config, limits, work, console, judge).await
+                run_sealed_client(&options, config, limits, service, texts, console, judge).await
             }
             None => {
-                // A pipe needs the sealed profile, and that was checked.
+                // A service of bytes needs the sealed profile, and that was checked.
                 let Some(texts) = texts else { return Ok(()) };
-                run_client(&options, settings.classic(), limits, texts, console).await
+                run_classic_client(&options, settings.classic(), limits, texts, console).await
             }
         }
     });

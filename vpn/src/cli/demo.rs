@@ -10,9 +10,12 @@ use super::failure::Failure;
 use super::watching::Watching;
 use super::{Threads, console, input, runtime, server};
 use crate::config::Settings;
-use crate::net::{Server, Shutdown, bind};
-use crate::service::{ClientError, ClientOptions, Label, MessageServer, Unread, run_client};
-use crate::term::Stream;
+use crate::net::{DhPool, Server, Shutdown, bind};
+use crate::output::Stream;
+use crate::session::{
+    ClassicServer, ClientError, ClientOptions, SessionServer, run_classic_client,
+};
+use crate::term::{Label, Unread};
 
 /// Nobody but this machine is to reach the demonstration.
 const HOST: &str = "127.0.0.1";
@@ -34,14 +37,17 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         let (stop, shutdown) = Shutdown::new();
         let served = console.labelled(server_label);
         let established = Arc::new(Notify::new());
-        let service = MessageServer::new(
+        let limits = settings.limits;
+        let service = ClassicServer::new(
             settings.classic(),
-            settings.limits,
+            limits,
+            DhPool::keeping_spares(limits.dh_workers),
             served.clone(),
             shutdown.clone(),
         )
         .notifying(established.clone())
         .observed_by(watching.observers.clone());
+        let service = SessionServer::new(Some(service), None, limits.first_byte);
         let server = Server::new(listeners, settings.limits.sessions);
         let (ready, announced) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(async move {
@@ -68,8 +74,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         };
         // The prompt comes when both sides have said what they have to say.
         let texts = source.texts.after(established);
-        let client =
-            run_client(&options, settings.classic(), settings.limits, texts, console).await;
+        let client = run_classic_client(&options, settings.classic(), limits, texts, console).await;
         // The server may have ended by itself.
         let _ = stop.send(true);
         if let Ok(result) = serving.await {

@@ -2,8 +2,9 @@
 
 use super::args::{ClientArgs, ProbeArgs};
 use super::failure::{Exit, Failure};
-use crate::config::{ClientEntries, DEFAULT_PORT};
-use crate::identity::{Host, ServerName, folder, one_port};
+use crate::config::ClientEntries;
+use crate::net::DEFAULT_PORT;
+use crate::trust::{Host, ServerName, folder, one_port};
 
 /// The servers of client.toml, and its name for messages.
 fn entries() -> Result<ClientEntries, Failure> {

@@ -9,10 +9,10 @@ use vpn_suite::RegistryError;
 
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
-use crate::identity::IdentityError;
 use crate::net::{BUSY as TOO_MANY, DialError, ListenError, PumpError, SealedIoError};
-use crate::service::{ClientError, PipeError};
-use crate::term::{Reason, Stream, StreamError, one_line, small};
+use crate::output::{Reason, Stream, StreamError, one_line, small};
+use crate::session::{ClientError, TransferError};
+use crate::trust::IdentityError;
 use vpn_proto::sealed::{Alert, SealedError};
 use vpn_proto::{HandshakeError, SessionError};
 
@@ -199,8 +199,8 @@ impl From<StreamError> for Failure {
     }
 }
 
-impl From<PipeError> for Failure {
-    fn from(error: PipeError) -> Self {
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
         Self::new(exit_of_pipe(&error), chain(&error))
     }
 }
@@ -238,19 +238,21 @@ fn exit_of(error: &ClientError) -> Exit {
         ClientError::Session(_) => Exit::Rejected,
         ClientError::Busy(_) => Exit::Busy,
         ClientError::NotPermitted(_) => Exit::Denied,
-        ClientError::Pipe(error) => exit_of_pipe(error),
+        ClientError::Transfer(error) => exit_of_pipe(error),
         ClientError::Sealed(error) => exit_of_connection(error),
     }
 }
 
-fn exit_of_pipe(error: &PipeError) -> Exit {
+fn exit_of_pipe(error: &TransferError) -> Exit {
     match error {
-        PipeError::Input(_) | PipeError::Output(_) | PipeError::ReaderGone => Exit::Local,
-        PipeError::Cut(_)
-        | PipeError::EndedEarly
-        | PipeError::Stopped
-        | PipeError::Undelivered { .. } => Exit::Rejected,
-        PipeError::Sealed(error) => exit_of_connection(error),
+        TransferError::Input(_) | TransferError::Output(_) | TransferError::ReaderGone => {
+            Exit::Local
+        }
+        TransferError::Cut(_)
+        | TransferError::EndedEarly
+        | TransferError::Stopped
+        | TransferError::Undelivered { .. } => Exit::Rejected,
+        TransferError::Sealed(error) => exit_of_connection(error),
     }
 }
 
@@ -362,8 +364,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::service::{ConsoleClosed, Untrusted};
-    use crate::term::Stream;
+    use crate::output::Stream;
+    use crate::session::Untrusted;
+    use crate::term::ConsoleClosed;
     use vpn_proto::classic::{Advice, LineEnd};
     use vpn_proto::sealed::{KexError, Undelivered};
 
@@ -482,17 +485,17 @@ mod tests {
             (alert(Alert::Undelivered(Undelivered::Output)), Exit::Rejected),
             (ClientError::Busy(text()), Exit::Busy),
             (ClientError::NotPermitted(text()), Exit::Denied),
-            (PipeError::Input(system()).into(), Exit::Local),
-            (PipeError::Output(system()).into(), Exit::Local),
-            (PipeError::ReaderGone.into(), Exit::Local),
-            (PipeError::Cut(system()).into(), Exit::Rejected),
-            (PipeError::Stopped.into(), Exit::Rejected),
-            (PipeError::EndedEarly.into(), Exit::Rejected),
+            (TransferError::Input(system()).into(), Exit::Local),
+            (TransferError::Output(system()).into(), Exit::Local),
+            (TransferError::ReaderGone.into(), Exit::Local),
+            (TransferError::Cut(system()).into(), Exit::Rejected),
+            (TransferError::Stopped.into(), Exit::Rejected),
+            (TransferError::EndedEarly.into(), Exit::Rejected),
             (
-                PipeError::Undelivered { by: "the server", what: Undelivered::Output }.into(),
+                TransferError::Undelivered { by: "the server", what: Undelivered::Output }.into(),
                 Exit::Rejected,
             ),
-            (PipeError::Sealed(SealedIoError::Silent).into(), Exit::Network),
+            (TransferError::Sealed(SealedIoError::Silent).into(), Exit::Network),
             (alert(Alert::Unknown(99)), Exit::Rejected),
         ]
     }

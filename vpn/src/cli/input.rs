@@ -7,8 +7,8 @@ use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
 
 use super::failure::{Exit, Failure};
-use crate::service::{Label, Said, Texts};
-use crate::term::Stream;
+use crate::output::Stream;
+use crate::term::{Label, Said, Texts};
 
 /// What the client asks at a terminal.
 const PROMPT: &str = "Enter message: ";

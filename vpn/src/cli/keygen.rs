@@ -8,7 +8,7 @@ use super::args::{FingerprintArgs, KeygenArgs};
 use super::failure::{Exit, Failure};
 use super::print;
 use crate::files::{NewFile, Role, create_folder, expand, shown, write_pair};
-use crate::identity::{described, folder, generate, read_public_keys};
+use crate::trust::{described, folder, generate, read_public_keys};
 
 /// The name of our own key in our folder.
 pub(super) const DEFAULT_NAME: &str = "id_ed25519";

@@ -23,9 +23,9 @@ use vpn_suite::Registry;
 use args::{Cli, Command};
 use failure::{Exit, Failure};
 
-use crate::service::{Console, Label, Printer, Unread};
-use crate::term::log::{Level, Log};
-use crate::term::{Reason, Stream, one_line};
+use crate::output::log::{Level, Log};
+use crate::output::{Reason, Stream, one_line};
+use crate::term::{Console, Label, Printer, Unread};
 
 /// Runs the program with the arguments of the process and every suite that is linked into it.
 ///

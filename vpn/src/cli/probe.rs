@@ -12,13 +12,13 @@ use super::args::ProbeArgs;
 use super::failure::{Exit, Failure};
 use super::{Threads, described, print, runtime};
 use crate::config::{Overrides, Settings};
-use crate::identity::{ServerName, fingerprint};
 use crate::net::limits::SEALED_HANDSHAKE;
 use crate::net::{
-    DhPool, DialError, Driver, Place, Progress, SealedIoError, Source, Step, connect,
+    DhPool, DialError, Driver, HandshakeContext, Progress, SealedIoError, Source, Step, connect,
     connect_sealed, endpoint,
 };
-use crate::service::ClientError;
+use crate::session::ClientError;
+use crate::trust::{ServerName, fingerprint};
 use vpn_proto::EnabledSuite;
 use vpn_proto::classic::ClientHandshake;
 use vpn_proto::sealed::{ClientConfig, Kex, Limits, PeerIdentity, SealedError};
@@ -135,7 +135,7 @@ impl Probe<'_> {
         };
         let stream = self.connect().await?;
         let deadline = Instant::now() + SEALED_HANDSHAKE;
-        let place = Place { pool: &self.pool, source: Source::SELF, deadline };
+        let place = HandshakeContext { pool: &self.pool, source: Source::SELF, deadline };
         let check = |step| match step {
             Step::Chosen(_) => Ok(()),
             Step::Server(peer) => Err(Stop::Met(peer)),

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use super::args::{ClientArgs, SealedServerArgs};
 use super::failure::{Exit, Failure};
 use super::keygen::DEFAULT_NAME;
-use crate::config::{PipeEnd, Settings, Source};
+use crate::config::{Settings, Source};
 use crate::files::shown;
-use crate::identity::{
-    AuthorizedClients, KnownServers, Pin, ServerName, fingerprint, folder, read_identity, read_psk,
+use crate::service;
+use crate::session::{Offer, Untrusted, Verdict};
+use crate::trust::{
+    AuthorizedClients, Grant, KnownServers, Pin, ServerName, ServiceNames, fingerprint, folder,
+    read_identity, read_psk,
 };
-use crate::service::{Untrusted, Verdict};
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, ServerConfig};
 
@@ -20,7 +22,9 @@ use vpn_proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, Serve
 pub(super) struct SealedService {
     pub(super) config: Arc<ServerConfig>,
     pub(super) clients: Option<AuthorizedClients>,
-    pub(super) pipe: PipeEnd,
+    /// What a client may do that shows a PSK and no key.
+    pub(super) psk_grant: Grant,
+    pub(super) offer: Offer,
     /// Whether the classic profile is not spoken.
     pub(super) is_sealed_only: bool,
 }
@@ -48,7 +52,8 @@ pub(super) fn server(
         };
     }
     let classic = args.classic || (table.classic == Some(true) && !args.no_classic);
-    let pipe = args.service.as_deref().and_then(PipeEnd::from_name).unwrap_or(table.pipe);
+    let offer = offer(args.service.as_deref().or(table.service), settings)?;
+    let known = service_names();
     let clients = args.authorized_clients.as_ref().or(table.authorized_clients.as_ref());
     if clients.is_none() && psks.is_empty() {
         return Err(Failure::new(Exit::Usage, "nobody could come in")
@@ -62,8 +67,30 @@ pub(super) fn server(
         is_gate_required: args.gate.as_deref().map_or(table.is_gate_required, |g| g == "required"),
         limits: Limits::default(),
     };
-    let clients = clients.map(|path| AuthorizedClients::open(path)).transpose()?;
-    Ok(Some(SealedService { config: Arc::new(config), clients, pipe, is_sealed_only: !classic }))
+    let psk_grant = Grant::usual(&known);
+    let clients = clients.map(|path| AuthorizedClients::open(path, known)).transpose()?;
+    let config = Arc::new(config);
+    Ok(Some(SealedService { config, clients, psk_grant, offer, is_sealed_only: !classic }))
+}
+
+/// The services that lines of `authorized_clients` may permit.
+fn service_names() -> ServiceNames {
+    ServiceNames::new(service::usual().name(), service::names())
+}
+
+/// The service that a server offers, by the name of its server's end.
+fn offer(end: Option<&str>, settings: &Settings) -> Result<Offer, Failure> {
+    let end_name = end.unwrap_or(service::usual().name()).to_owned();
+    // The command line and the configuration have checked the name.
+    let service = service::with_end(&end_name).ok_or_else(|| {
+        Failure::new(Exit::Usage, format_args!("there is no service '{end_name}'"))
+    })?;
+    Ok(Offer {
+        service: service.name(),
+        end: service.serve(&end_name, &settings.limits),
+        end_name,
+        known: service::names().collect(),
+    })
 }
 
 /// One line that says which profiles a server speaks, and whom it lets in.

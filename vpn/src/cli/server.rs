@@ -11,12 +11,13 @@ use super::args::ServerArgs;
 use super::failure::{Exit, Failure};
 use super::watching::Watching;
 use super::{Threads, console, runtime, sealed};
-use crate::config::{DEFAULT_PORT, PipeEnd, Settings};
-use crate::identity::{Host, one_port};
-use crate::net::{Server, Shutdown, Visitors, bind, endpoint};
-use crate::service::{Console, ConsoleClosed, Label, MessageServer, PipeOutcome, Unread};
-use crate::term::Stream;
-use crate::term::log::SESSION;
+use crate::config::Settings;
+use crate::net::{DEFAULT_PORT, DhPool, Server, Shutdown, Visitors, bind, endpoint};
+use crate::output::Stream;
+use crate::output::log::SESSION;
+use crate::session::{ClassicServer, SealedServer, ServerEnd, SessionServer};
+use crate::term::{Console, ConsoleClosed, Label, Observers, Unread};
+use crate::trust::{Host, one_port};
 
 /// How long a server that ends waits for its last lines to be printed.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -30,65 +31,90 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let (has_sealed, spoken) = (sealed.is_some(), sealed::spoken(sealed.as_ref()));
     let watching = Watching::start(&args.common, Unread::LeftOut)?;
     raise_descriptors();
-    let pipe = sealed.as_ref().map_or(PipeEnd::None, |sealed| sealed.pipe);
-    let runtime = runtime(match pipe {
-        PipeEnd::Stdio => Threads::One,
-        _ => Threads::Several,
-    })?;
-    let outcome = PipeOutcome::default();
-    // Standard output is the pipe's, if there is one.
-    let stream = if pipe == PipeEnd::Stdio { Stream::Err } else { Stream::Out };
+    let end = sealed.as_ref().map(|sealed| sealed.offer.end.clone());
+    // Standard output is the service's, if it wants it.
+    let owns_stdio = end.as_ref().is_some_and(|end| end.owns_stdio());
+    let (threads, stream) = match owns_stdio {
+        true => (Threads::One, Stream::Err),
+        false => (Threads::Several, Stream::Out),
+    };
+    let runtime = runtime(threads)?;
     let (console, printer) = console(stream, Label::NONE, Unread::LeftOut)?;
     let (stop, shutdown) = Shutdown::new();
     watch_signals(stop.clone())?;
-    let ended = outcome.clone();
     let result = runtime.block_on(async {
         let listeners = bind(host, port)?;
         match has_sealed {
             true => log::info!(target: SESSION, "speaking {spoken}"),
             false => log::info!("speaking {spoken}"),
         }
-        let (watched, piped) = (console.clone(), outcome.clone());
+        let (watched, served) = (console.clone(), end.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = piped.wait() => log::info!("the pipe has come to its end: stopping"),
+                () = done(served) => log::info!("the service has come to its end: stopping"),
                 () = watched.closed() => log::info!("{stream} is closed: stopping"),
             }
             // The server may be gone already.
             let _ = stop.send(true);
         });
-        let service = MessageServer::new(
-            settings.classic(),
-            settings.limits,
-            console.clone(),
-            shutdown.clone(),
-        )
-        .observed_by(watching.observers.clone());
         // Clients that speak the classic profile only cannot authenticate anyway.
-        let visitors = sealed
-            .is_some()
-            .then(|| Visitors::new(settings.limits.sources, settings.exempt.clone()));
-        let service = match sealed {
-            Some(sealed) => {
-                let only = sealed.is_sealed_only;
-                service.sealing(sealed.config, sealed.clients, only, (pipe, outcome))
-            }
-            None => service,
-        };
+        let visitors =
+            has_sealed.then(|| Visitors::new(settings.limits.sources, settings.exempt.clone()));
+        let observers = watching.observers.clone();
+        let service = profiles(sealed, &settings, observers, console.clone(), &shutdown);
         let server = Server::new(listeners, settings.limits.sessions).asking(visitors);
         serve(server, host, service, console, shutdown).await
     });
     runtime.shutdown_background();
     watching.finish(Some(LAST_LINES));
     let printed = printer.finish(Some(LAST_LINES));
-    if let Some(Err(error)) = ended.result() {
+    if let Some(Err(error)) = end.and_then(|end| end.outcome()) {
         return Err(error.into());
     }
     if stream == Stream::Out {
-        // Lines beside a pipe may be lost.
+        // Lines beside the bytes of a service may be lost.
         printed?;
     }
     result
+}
+
+/// Resolves when a service has nothing more to serve.
+async fn done(end: Option<Arc<dyn ServerEnd>>) {
+    match end {
+        Some(end) => end.done().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What serves each profile that is spoken.
+fn profiles(
+    sealed: Option<sealed::SealedService>,
+    settings: &Settings,
+    observers: Observers,
+    console: Console,
+    shutdown: &Shutdown,
+) -> SessionServer {
+    let limits = settings.limits;
+    let pool = DhPool::keeping_spares(limits.dh_workers);
+    let is_sealed_only = sealed.as_ref().is_some_and(|sealed| sealed.is_sealed_only);
+    let key_log = observers.key_log.clone();
+    let classic = (!is_sealed_only).then(|| {
+        ClassicServer::new(
+            settings.classic(),
+            limits,
+            pool.clone(),
+            console.clone(),
+            shutdown.clone(),
+        )
+        .observed_by(observers)
+    });
+    let sealed = sealed.map(|sealed| {
+        let clients = (sealed.clients, sealed.psk_grant);
+        let (config, offer) = (sealed.config, sealed.offer);
+        SealedServer::new(config, clients, offer, limits, pool, console, shutdown.clone())
+            .logging_keys(key_log)
+    });
+    SessionServer::new(classic, sealed, limits.first_byte)
 }
 
 /// The host and port to listen on: the command line's, or else the configuration's.
@@ -107,7 +133,7 @@ fn listening_at(args: &ServerArgs, settings: &Settings) -> Result<(Option<String
 pub(super) async fn serve(
     server: Server,
     host: Option<&str>,
-    service: MessageServer,
+    service: SessionServer,
     console: Console,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {

@@ -6,8 +6,8 @@ use super::args::Common;
 use super::console;
 use super::failure::Failure;
 use crate::files::shown;
-use crate::service::{Explain, KeyLog, Label, Observers, Printer, Unread};
-use crate::term::Stream;
+use crate::output::Stream;
+use crate::term::{Explain, KeyLog, Label, Observers, Printer, Unread};
 
 /// The observers that the command line asks for, and the thread that prints for them.
 pub(super) struct Watching {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::settings::{ConfigError, Problem, line_of_bytes};
 use super::toml::{Located, Table, parse};
 use crate::files::{self, FileProblem, Role};
-use crate::identity::{Host, Pin, ServerName, one_port};
+use crate::trust::{Host, Pin, ServerName, one_port};
 
 /// What is written for one server; the command line comes first.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,5 @@ mod toml;
 
 pub use client::{ClientEntries, ClientEntry};
 pub use settings::{
-    BUILT_IN, ConfigError, DEFAULT_PATH, DEFAULT_PORT, Overrides, PipeEnd, Problem, SealedSettings,
-    Set, Settings, Source,
+    BUILT_IN, ConfigError, DEFAULT_PATH, Overrides, Problem, SealedSettings, Set, Settings, Source,
 };

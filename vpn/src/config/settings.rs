@@ -14,6 +14,7 @@ use super::toml::Located;
 use crate::files::{self, Contents, FileError, FileProblem, NotText, Role, shown};
 use crate::net::Network;
 use crate::net::limits::Limits;
+use crate::service;
 use vpn_proto::classic::{
     Chaining, ClassicParams, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, Strip, Telling,
     Timing,
@@ -25,8 +26,6 @@ use vpn_proto::{EnabledSuite, Group, Printable, Separator};
 pub const DEFAULT_PATH: &str = "server_cipher.toml";
 /// What holds when [`DEFAULT_PATH`] does not exist: the file as it is shipped.
 pub const BUILT_IN: &str = include_str!("../../../server_cipher.toml");
-/// The port of the protocol.
-pub const DEFAULT_PORT: u16 = 4600;
 
 /// A configuration with which server and client can work.
 #[derive(Clone, Debug)]
@@ -67,8 +66,8 @@ pub struct SealedSettings {
     pub psk: Vec<PathBuf>,
     /// Whether the gate is required.
     pub is_gate_required: bool,
-    /// What sealed sessions are for.
-    pub pipe: PipeEnd,
+    /// The service that is offered, by the name of its server's end; the usual one if none is set.
+    pub service: Option<&'static str>,
     /// Whether the classic profile is spoken too, if that is said.
     pub classic: Option<bool>,
     /// Whether suites with 64-bit blocks are used.
@@ -314,41 +313,6 @@ impl Settings {
     }
 }
 
-/// What a server joins a client's pipe to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PipeEnd {
-    /// Nothing: there is no such service.
-    #[default]
-    None,
-    /// Its standard input and output; it serves one session and ends.
-    Stdio,
-    /// Whatever comes is thrown away, for measurements.
-    Discard,
-    /// Zeros until the client goes, for measurements.
-    Generate,
-}
-
-impl PipeEnd {
-    /// All of them, by the name of the service that a user asks for.
-    pub const NAMES: [(&'static str, Self); 4] = [
-        ("message", Self::None),
-        ("pipe", Self::Stdio),
-        ("discard", Self::Discard),
-        ("generate", Self::Generate),
-    ];
-
-    /// The name of the service.
-    pub fn name(self) -> &'static str {
-        let named = Self::NAMES.iter().find(|(_, end)| *end == self);
-        named.map_or("", |(name, _)| name)
-    }
-
-    /// The one of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, end)| *end)
-    }
-}
-
 fn to_usize(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
@@ -395,12 +359,13 @@ fn sealed(table: &file::Sealed, path: &Path) -> Result<SealedSettings, Located> 
             .map_err(|words| (name.span(), Problem::Form(words)))
     };
     let gates = [("optional", false), ("required", true)];
+    let services: Vec<_> = service::ends().map(|(name, _)| (name, name)).collect();
     Ok(SealedSettings {
         identity: table.identity.as_ref().map(beside).transpose()?,
         authorized_clients: table.authorized_clients.as_ref().map(beside).transpose()?,
         psk: table.psk.iter().map(beside).collect::<Result<_, _>>()?,
         is_gate_required: pick(&table.gate, "gate", &gates)?.unwrap_or(false),
-        pipe: pick(&table.service, "service", &PipeEnd::NAMES)?.unwrap_or_default(),
+        service: pick(&table.service, "service", &services)?,
         classic: table.classic,
         allow_64bit: table.allow_64bit == Some(true),
         kex: kex(table.kex.as_deref().unwrap_or_default())?,

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::term::small;
+use crate::output::small;
 use vpn_proto::Printable;
 
 /// A disk that has not answered by then is taken for one that never will.
@@ -250,7 +250,7 @@ impl FileProblem {
     }
 }
 
-/// The words of a system's error about a file; other errors have those of [`crate::term::Reason`].
+/// The words of a system's error about a file; other errors have those of [`crate::output::Reason`].
 pub fn plain(error: &io::Error) -> String {
     let words = match error.kind() {
         io::ErrorKind::NotFound => "there is no such file or folder",

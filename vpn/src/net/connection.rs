@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::limits::{FAREWELL, KEEPALIVES_MISSED, REPLY};
 use super::pool::DhPool;
-use super::sealed::{Place, SealedIoError};
+use super::sealed::{HandshakeContext, SealedIoError};
 use super::source::Source;
 use vpn_proto::sealed::{Alert, Event, KexError, KexKeyPair, KexSecret, SealedError, Session};
 
@@ -102,7 +102,7 @@ impl SealedConnection {
         stream: TcpStream,
         mut session: Session,
         behind: &[u8],
-        place: Place<'_>,
+        place: HandshakeContext<'_>,
     ) -> Self {
         // The session repeats an error, after the events that came before it.
         let _ = session.handle_input(behind);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::limits::CONNECT;
 use super::listen::{endpoint, unbracketed};
-use crate::term::Reason;
+use crate::output::Reason;
 
 /// How long one address may keep us waiting before the next one is tried as well (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);

@@ -75,6 +75,8 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 pub const MESSAGE_MEMORY: usize = 64 * 1024 * 1024;
 /// A long message that is not there in this time ends its session: others wait for its memory.
 pub const MESSAGE_TIME: Duration = Duration::from_secs(60);
+/// The longest message of a sealed session in bytes (PROTOCOL.md §4.9).
+pub const SEALED_MESSAGE: usize = 1 << 20;
 /// How much a session of messages reads at once; it holds a few times that.
 pub const MESSAGE_READ: usize = 32 * 1024;
 /// Sessions at once of a client's key that `authorized_clients` does not limit otherwise.

@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+/// The port of the protocol.
+pub const DEFAULT_PORT: u16 = 4600;
+
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
 

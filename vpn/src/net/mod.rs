@@ -20,10 +20,12 @@ mod visitors;
 pub use admission::Admission;
 pub use connection::{Moved, SealedConnection};
 pub use dial::{DialError, connect};
-pub use listen::{ListenError, bind, endpoint};
+pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use pool::{DhPool, PoolError};
 pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
-pub use sealed::{Guard, LoggedSecrets, Place, SealedIoError, Step, accept_sealed, connect_sealed};
+pub use sealed::{
+    Guard, HandshakeContext, LoggedSecrets, SealedIoError, Step, accept_sealed, connect_sealed,
+};
 pub use seen::SeenGates;
 pub use server::{BUSY, Server, Shutdown};
 pub use source::{Network, Source};

@@ -41,12 +41,12 @@ struct Turn {
 }
 
 /// A place in the queue; given up when it is dropped.
-struct Place<'a> {
+struct HandshakeContext<'a> {
     pool: &'a DhPool,
     ticket: Ticket,
 }
 
-impl Drop for Place<'_> {
+impl Drop for HandshakeContext<'_> {
     fn drop(&mut self) {
         lock(&self.pool.turns).queue.remove(self.ticket.0);
     }
@@ -193,7 +193,7 @@ impl DhPool {
                 .queue
                 .push(ticket.0, source, rank, most, sender)
                 .map_err(|Full| PoolError::Full)?;
-            (awaited, Place { pool: self, ticket })
+            (awaited, HandshakeContext { pool: self, ticket })
         };
         let turn = awaited.await;
         drop(place);

@@ -12,7 +12,7 @@ use super::admission::Admission;
 use super::limits::{CLASSIC_QUEUE, FAREWELL, READ};
 use super::pool::{DhPool, Job, PoolError, Rank, Ticket};
 use super::source::Source;
-use crate::term::Reason;
+use crate::output::Reason;
 use vpn_proto::classic::{Event, Handshake, Note};
 use vpn_proto::{DhOutcome, DhTask, HandshakeError, SuiteId};
 

@@ -32,7 +32,7 @@ pub enum Step {
 
 /// Where and until when a handshake may compute.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct HandshakeContext<'a> {
     /// The pool.
     pub pool: &'a DhPool,
     /// Whose turn in it it is.
@@ -85,7 +85,7 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
     mut stream: TcpStream,
     config: Arc<ClientConfig>,
     kex: Kex,
-    place: Place<'_>,
+    place: HandshakeContext<'_>,
     mut check: impl FnMut(Step) -> Result<(), E>,
     log_keys: &impl Fn(&LoggedSecrets<'_>),
 ) -> Result<(SealedConnection, Ready), E> {
@@ -151,7 +151,7 @@ fn is_silent_end(error: &SealedIoError) -> bool {
 pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
     mut stream: TcpStream,
     config: Arc<ServerConfig>,
-    place: Place<'_>,
+    place: HandshakeContext<'_>,
     guard: Guard<'_>,
     mut chosen: impl AsyncFnMut(SuiteId),
     decide: impl AsyncFnOnce() -> D,
@@ -253,7 +253,7 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
 
 /// Runs a computation when its turn comes.
 async fn compute<T: Send + 'static>(
-    place: Place<'_>,
+    place: HandshakeContext<'_>,
     work: impl FnOnce() -> Result<T, SealedError> + Send + 'static,
 ) -> Result<T, SealedIoError> {
     Ok(place.pool.compute("sealed", place.source, work).await.ok_or(SealedIoError::TimedOut)??)

@@ -2,8 +2,8 @@
 
 use zeroize::Zeroizing;
 
-/// The longest message in bytes.
-pub(super) const LONGEST: usize = 1 << 20;
+use crate::net::limits::SEALED_MESSAGE as LONGEST;
+
 const HEADER: usize = 4;
 
 /// Cuts messages from a stream, in any slicing.

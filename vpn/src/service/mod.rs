@@ -1,24 +1,71 @@
-//! What a session is for. So far: exchanging messages, each answered with its text reversed.
+//! What sealed sessions are for. This is the only place that names all services.
+//!
+//! To add one, write its file and add it to [`ALL`]. `permit`, `--service`, `--help` and
+//! `docs/services.md` are made from the list.
 
-mod client;
-mod console;
-mod explain;
 mod frames;
-mod keylog;
 mod memory;
 mod message;
-mod observe;
 mod pipe;
-mod sealed;
-mod server;
-mod streams;
 
-pub use client::{ClientError, ClientOptions, Said, Texts, run_client};
-pub use console::{Console, ConsoleClosed, Label, Printer, Unread};
-pub use explain::Explain;
-pub use keylog::KeyLog;
-pub use message::reversed;
-pub use observe::Observers;
-pub use pipe::{PipeError, PipeOutcome};
-pub use sealed::{SealedServer, SealedWork, Untrusted, Verdict, run_sealed_client};
-pub use server::MessageServer;
+use crate::session::Service;
+
+/// Every service. The first one is what a client gets that asks for nothing else, and what its line in
+/// `authorized_clients` permits if it does not say.
+pub const ALL: &[&dyn Service] = &[&message::Message, &pipe::Pipe];
+
+/// The service that a client gets that asks for nothing else.
+pub fn usual() -> &'static dyn Service {
+    ALL[0]
+}
+
+/// The service of this name.
+pub fn find(name: &str) -> Option<&'static dyn Service> {
+    ALL.iter().copied().find(|service| service.name() == name)
+}
+
+/// The names of all services, in the order of the list.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|service| service.name())
+}
+
+/// The service that has a server's end of this name, as `vpn server --service` says it.
+pub fn with_end(end: &str) -> Option<&'static dyn Service> {
+    ALL.iter().copied().find(|service| service.ends().iter().any(|(name, _)| *name == end))
+}
+
+/// The names of all server's ends, in the order of the list.
+pub fn ends() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALL.iter().flat_map(|service| service.ends())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_into_permit_and_the_wire() {
+        let names: Vec<_> = names().collect();
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+        for name in names {
+            assert!(!name.is_empty() && name.len() < 256);
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
+            assert_eq!(find(name).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn the_first_end_of_a_service_has_its_name() {
+        let mut seen = HashSet::new();
+        for service in ALL {
+            assert_eq!(service.ends()[0].0, service.name());
+        }
+        for (end, about) in ends() {
+            assert!(seen.insert(end), "{end} is there twice");
+            assert!(!about.is_empty() && !about.contains('\n'), "{end}");
+            assert!(with_end(end).is_some());
+        }
+    }
+}

@@ -1,180 +1,192 @@
-//! The pipe service: two byte streams over a sealed session, each with an end of its own.
-//!
-//! Success is a promise: each side says close_notify only when it has written and flushed everything
-//! that it received, and counts as done only when it has heard the same of the other side.
+//! The pipe service: standard input and output of both sides, joined byte for byte.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
-use super::streams::{Drain, Feed, Given, Stdio};
-use crate::net::{Moved, SealedConnection, SealedIoError};
-use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
+use crate::net::SealedConnection;
+use crate::net::limits::{Limits, SHUTDOWN};
+use crate::session::streams::{Drain, Feed, Stdio};
+use crate::session::{
+    ClientError, Connected, Ended, Handler, Local, LocalEnd, ServerEnd, ServerSession, Service,
+    ServiceFuture, ServiceResult, TransferError, join,
+};
 
-/// The name of the service.
-pub(super) const PIPE: &str = "pipe";
+/// How long a pipe may go on when the server was told to stop. What the server says then has to arrive
+/// before [`SHUTDOWN`] is over.
+const GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
 
-/// Moves bytes both ways until both directions have come to their ends and everything that the peer
-/// sent is written and flushed.
-///
-/// Neither direction waits for the other: while nobody takes what the peer sent, what we have to say
-/// still goes out.
-///
-/// # Errors
-///
-/// Why it ended before; what was written by then is incomplete.
-pub(super) async fn join(
-    connection: &mut SealedConnection,
-    mut input: Feed,
-    mut output: Drain,
-) -> Result<(), PipeError> {
-    let (mut has_ended, mut peer_has_ended) = (false, false);
-    let mut is_written = false;
-    // What the peer sent last and nobody has taken yet; nothing more is read meanwhile.
-    let mut untaken = None;
-    loop {
-        if peer_has_ended && untaken.is_none() {
-            output.end();
+/// The service.
+#[derive(Debug)]
+pub(super) struct Pipe;
+
+/// The server's ends that are not standard input and output.
+const DISCARD: &str = "discard";
+const GENERATE: &str = "generate";
+
+impl Service for Pipe {
+    fn name(&self) -> &'static str {
+        "pipe"
+    }
+
+    fn about(&self) -> &'static str {
+        "a pipe between standard input and output of both sides; the server serves one session"
+    }
+
+    fn ends(&self) -> Vec<(&'static str, &'static str)> {
+        vec![
+            (self.name(), self.about()),
+            (DISCARD, "a pipe to nothing: what the client sends is dropped"),
+            (GENERATE, "a pipe from nothing but zeros, as fast as the client takes them"),
+        ]
+    }
+
+    fn serve(&self, end: &str, _: &Limits) -> Arc<dyn ServerEnd> {
+        match end {
+            DISCARD => Arc::new(Synthetic::Discard),
+            GENERATE => Arc::new(Synthetic::Generate),
+            _ => Arc::new(PipeOutcome::default()),
         }
-        if has_ended && is_written && connection.is_flushed() {
-            return Ok(());
-        }
-        connection.pause_reading(untaken.is_some());
-        while let Some(used) = output.used() {
-            connection.recycle(used);
-        }
-        tokio::select! {
-            // One chunk at a time: what the peer does not take we do not read.
-            // While a fresh exchange holds our key fast its limit could come too near.
-            read = input.next(),
-                if !has_ended && connection.is_flushed() && !connection.session().is_exchanging() =>
-            {
-                let mut chunk = read.map_err(PipeError::Input)?;
-                if chunk.is_empty() {
-                    has_ended = true;
-                    connection.session().send_eof().map_err(SealedIoError::Sealed)?;
-                } else {
-                    input.gather(&mut chunk);
-                    connection.session().send(&chunk).map_err(SealedIoError::Sealed)?;
-                    input.reuse(chunk);
-                }
-                connection.stage();
-            }
-            given = output.give(&mut untaken), if !is_written => {
-                match given.map_err(PipeError::of_output)? {
-                    Given::Taken => {}
-                    Given::Finished => is_written = true,
-                }
-            }
-            moved = connection.advance() => match moved? {
-                Moved::Event(Event::Data(data)) => untaken = Some(data),
-                Moved::Event(Event::Eof) => peer_has_ended = true,
-                // It has all that we sent; it waits for our word until what it sent is written.
-                Moved::Event(Event::CloseRequested)
-                    if has_ended && peer_has_ended && connection.is_flushed() => {}
-                Moved::Event(Event::CloseRequested | Event::Closed) => {
-                    return Err(PipeError::EndedEarly);
-                }
-                Moved::Event(Event::Alert(alert)) => log::info!("the peer says: {alert}"),
-                Moved::Event(_) | Moved::Sent => {}
-            },
+    }
+
+    fn local_end(&self) -> LocalEnd {
+        LocalEnd::Bytes
+    }
+
+    fn run(&self, session: Connected, _: Local) -> ServiceFuture<'static, Result<(), ClientError>> {
+        Box::pin(run_bytes(session))
+    }
+}
+
+/// The client's end of a service of bytes: joins standard input and output to the server's end.
+pub(super) async fn run_bytes(session: Connected) -> Result<(), ClientError> {
+    let mut connection = session.connection;
+    let joined = match Stdio::take().map(Stdio::open) {
+        Some((input, output)) => join(&mut connection, input, output).await,
+        None => Err(TransferError::Stopped),
+    };
+    let ended = finish(connection, joined).await;
+    Ok(ended.map_err(|error| error.said_by("the server"))?)
+}
+
+/// Says the last words of a transfer, and hears those of the peer.
+async fn finish(
+    connection: SealedConnection,
+    joined: Result<(), TransferError>,
+) -> Result<(), TransferError> {
+    match joined {
+        // We have passed on everything, and the peer says when it has.
+        Ok(()) => Ok(connection.close_when_peer_does().await?),
+        Err(error) => {
+            connection.abort(error.alert()).await;
+            Err(error)
         }
     }
 }
 
-/// Why a pipe ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum PipeError {
-    /// The connection was lost, and nobody knows what arrived.
-    #[error("the connection was cut: not everything was handed over")]
-    Cut(#[source] io::Error),
-    /// The peer said that it was the end when it was not.
-    #[error("the other side ended the session before everything was handed over")]
-    EndedEarly,
-    /// Standard input cannot be read.
-    #[error("cannot read standard input")]
-    Input(#[source] io::Error),
-    /// Standard output cannot be written.
-    #[error("cannot write standard output")]
-    Output(#[source] io::Error),
-    /// Whoever reads our standard output does so no more.
-    #[error("the reader of standard output has gone before it had everything")]
-    ReaderGone,
-    /// The session ended.
-    #[error(transparent)]
-    Sealed(SealedIoError),
-    /// The pipe was given up before its end, for a reason of this side.
-    #[error("the pipe was cut off: not everything was handed over")]
-    Stopped,
-    /// The peer says that it could not hand over everything.
-    #[error("{}", undelivered(.by, *.what))]
-    Undelivered {
-        /// The peer.
-        by: &'static str,
-        /// What it could not hand over.
-        what: Undelivered,
-    },
+/// The server's end of a service of bytes: joins these streams to the client's end. Returns how it
+/// ended, and that again for the log.
+pub(super) async fn serve_bytes(
+    session: ServerSession,
+    streams: Result<(Feed, Drain), TransferError>,
+) -> Result<(), TransferError> {
+    let ServerSession { mut connection, mut shutdown, .. } = session;
+    // A reader of its output may stop the client for as long as it likes.
+    connection.expect_pings(None);
+    connection.read_at_most(usize::MAX);
+    let joined = async {
+        let (input, output) = streams?;
+        join(&mut connection, input, output).await?;
+        // The client says first that it has passed on everything, or it was cut.
+        while !connection.session().is_closed() {
+            connection.next().await?;
+        }
+        Ok(())
+    };
+    let stopped = async {
+        shutdown.wait().await;
+        sleep(GRACE).await;
+    };
+    let joined = tokio::select! {
+        joined = joined => joined,
+        () = stopped => Err(TransferError::Stopped),
+    };
+    finish(connection, joined).await.map_err(|error| error.said_by("the client"))
 }
 
-impl PipeError {
-    fn of_output(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::ReaderGone,
-            _ => Self::Output(error),
-        }
-    }
-
-    /// Names the peer.
-    pub(super) fn said_by(self, peer: &'static str) -> Self {
-        match self {
-            Self::Undelivered { what, .. } => Self::Undelivered { by: peer, what },
-            error => error,
-        }
-    }
-
-    /// What the peer is to be told, if it is not the peer that told us.
-    pub(super) fn alert(&self) -> Alert {
-        match self {
-            Self::Input(_) => Alert::Undelivered(Undelivered::Input),
-            Self::Output(_) | Self::ReaderGone => Alert::Undelivered(Undelivered::Output),
-            Self::Cut(_) | Self::EndedEarly | Self::Stopped | Self::Undelivered { .. } => {
-                Alert::Undelivered(Undelivered::Unspecified)
-            }
-            // A session that has failed by itself has said its last words already.
-            Self::Sealed(_) => Alert::ProtocolError,
-        }
+/// How a transfer ended, for the log.
+pub(super) fn told(ended: &Result<(), TransferError>) -> ServiceResult {
+    match ended {
+        Ok(()) => Ok("the client closed the session"),
+        Err(error) => Err(Ended::Transfer(error.to_string())),
     }
 }
 
-impl From<SealedIoError> for PipeError {
-    fn from(error: SealedIoError) -> Self {
-        match error {
-            SealedIoError::Io(error) => Self::Cut(error),
-            SealedIoError::Sealed(SealedError::Alert(Alert::Undelivered(what))) => {
-                Self::Undelivered { by: "the other side", what }
-            }
-            error => Self::Sealed(error),
-        }
+/// A server's end that is no stream of the system.
+#[derive(Clone, Copy, Debug)]
+enum Synthetic {
+    /// Drops everything.
+    Discard,
+    /// Sends zeros.
+    Generate,
+}
+
+impl ServerEnd for Synthetic {
+    fn admit(&self) -> Result<Box<dyn Handler>, String> {
+        Ok(Box::new(*self))
     }
 }
 
-fn undelivered(by: &str, what: Undelivered) -> String {
-    match what {
-        Undelivered::Output => {
-            format!("{by} could not write to its standard output everything that we sent")
+impl Handler for Synthetic {
+    fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
+        Box::pin(async move {
+            let input = match *self {
+                Self::Discard => Feed::Empty,
+                Self::Generate => Feed::Zeros,
+            };
+            told(&serve_bytes(session, Ok((input, Drain::nothing()))).await)
+        })
+    }
+}
+
+impl ServerEnd for PipeOutcome {
+    fn admit(&self) -> Result<Box<dyn Handler>, String> {
+        match self.take() {
+            Ok(owner) => Ok(Box::new(owner)),
+            Err(taken) => Err(taken.to_string()),
         }
-        Undelivered::Input => {
-            format!("{by} could not read all of its standard input: what came here is incomplete")
-        }
-        Undelivered::Unspecified => format!("{by} says that not everything was handed over"),
+    }
+
+    fn owns_stdio(&self) -> bool {
+        true
+    }
+
+    fn done(&self) -> ServiceFuture<'_, ()> {
+        Box::pin(self.wait())
+    }
+
+    fn outcome(&self) -> Option<Result<(), TransferError>> {
+        self.result()
+    }
+}
+
+impl Handler for PipeOwner {
+    fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
+        Box::pin(async move {
+            let ended = serve_bytes(session, self.open()).await;
+            let told = told(&ended);
+            self.end(ended);
+            told
+        })
     }
 }
 
 /// Standard input and output of a server and how its pipe ended: they exist once, and one session has
 /// all of them.
 #[derive(Clone, Debug, Default)]
-pub struct PipeOutcome(Arc<Shared>);
+struct PipeOutcome(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -187,12 +199,12 @@ enum State {
     #[default]
     Free,
     Taken,
-    Ended(Option<Result<(), PipeError>>),
+    Ended(Option<Result<(), TransferError>>),
 }
 
 /// Why a session does not get the pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PipeTaken {
+enum PipeTaken {
     #[error("the server's pipe is in use by another client")]
     InUse,
     #[error("the server's pipe has served its one session, and the server is about to end")]
@@ -201,7 +213,7 @@ pub(super) enum PipeTaken {
 
 impl PipeOutcome {
     /// Takes the pipe, before anything is read or written.
-    pub(super) fn take(&self) -> Result<PipeOwner, PipeTaken> {
+    fn take(&self) -> Result<PipeOwner, PipeTaken> {
         let mut state = self.state();
         match *state {
             State::Free => {}
@@ -210,20 +222,20 @@ impl PipeOutcome {
         }
         *state = State::Taken;
         drop(state);
-        Ok(PipeOwner { outcome: self.clone(), result: Err(PipeError::Stopped) })
+        Ok(PipeOwner { outcome: self.clone(), result: Err(TransferError::Stopped) })
     }
 
     /// Returns once the session has ended.
-    pub async fn wait(&self) {
+    async fn wait(&self) {
         self.0.has_ended.notified().await;
     }
 
     /// How it ended, if there was one; it is told once.
-    pub fn result(&self) -> Option<Result<(), PipeError>> {
+    fn result(&self) -> Option<Result<(), TransferError>> {
         match &mut *self.state() {
             State::Free => None,
             // Its session was cut off with everything else.
-            State::Taken => Some(Err(PipeError::Stopped)),
+            State::Taken => Some(Err(TransferError::Stopped)),
             State::Ended(result) => result.take(),
         }
     }
@@ -236,19 +248,19 @@ impl PipeOutcome {
 /// The session that has the pipe. However it goes, the pipe has ended then, and anything but a proper
 /// end is a failure.
 #[derive(Debug)]
-pub(super) struct PipeOwner {
+struct PipeOwner {
     outcome: PipeOutcome,
-    result: Result<(), PipeError>,
+    result: Result<(), TransferError>,
 }
 
 impl PipeOwner {
     /// Standard input and output, once.
-    pub(super) fn open(&self) -> Result<(Feed, Drain), PipeError> {
-        Stdio::take().map(Stdio::open).ok_or(PipeError::Stopped)
+    fn open(&self) -> Result<(Feed, Drain), TransferError> {
+        Stdio::take().map(Stdio::open).ok_or(TransferError::Stopped)
     }
 
     /// Says how it ended.
-    pub(super) fn end(mut self, result: Result<(), PipeError>) {
+    fn end(mut self, result: Result<(), TransferError>) {
         self.result = result;
     }
 }
@@ -281,6 +293,6 @@ mod tests {
         let outcome = PipeOutcome::default();
         drop(outcome.take().unwrap());
         outcome.wait().await;
-        assert!(matches!(outcome.result(), Some(Err(PipeError::Stopped))));
+        assert!(matches!(outcome.result(), Some(Err(TransferError::Stopped))));
     }
 }

@@ -1,11 +1,16 @@
-//! How the program talks to a person: the standard streams, and the log.
-//!
-//! Nothing else in the library writes to standard output or standard error (Clippy's `print_stdout`
-//! and `print_stderr` see to that).
+//! How the program talks to a person: console, running commentary, key log, and the texts that a
+//! person types.
 
-pub mod log;
-mod reason;
-mod stream;
+mod console;
+mod explain;
+mod keylog;
+mod observe;
+mod texts;
 
-pub use reason::{Reason, one_line, small};
-pub use stream::{Stream, StreamError};
+pub use console::{Console, ConsoleClosed, Label, Printer, Unread};
+pub use explain::Explain;
+pub use keylog::KeyLog;
+pub use observe::Observers;
+pub(crate) use observe::Watch;
+pub(crate) use texts::QUIT;
+pub use texts::{Said, Texts};

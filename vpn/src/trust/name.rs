@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::DEFAULT_PORT;
+use crate::net::DEFAULT_PORT;
 use vpn_proto::Printable;
 
 /// No name in the DNS is longer.

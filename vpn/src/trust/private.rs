@@ -192,7 +192,7 @@ pub(super) fn what_it_is(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::generate;
+    use crate::trust::generate;
 
     fn rewrapped(pem: &str, width: usize, end: &str) -> String {
         let digits: String = pem.lines().filter(|l| !l.starts_with('-')).collect();

@@ -1,124 +1,33 @@
-//! The client's side of the message service.
+//! The client's side of a classic session.
 
-use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
-use super::console::{Console, ConsoleClosed};
-use super::observe::{Observers, Watch};
-use super::pipe::PipeError;
-use super::sealed::Untrusted;
-use crate::net::limits::{HANDSHAKE, Limits, REPLY};
+use super::error::ClientError;
+use super::output::{ClientOptions, Output};
+use crate::net::limits::{Limits, REPLY};
 use crate::net::{
-    DhPool, DialError, Driver, Input, Progress, PumpError, SealedIoError, Source, connect,
-    endpoint, farewell, read_some, send,
+    DhPool, Driver, Input, Progress, Source, connect, endpoint, farewell, read_some, send,
 };
-use crate::term::{Reason, Stream};
-use vpn_proto::classic::{Advice, ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
+use crate::output::Reason;
+use crate::term::{Console, QUIT, Said, Texts, Watch};
+use vpn_proto::classic::{ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
 use vpn_proto::{Printable, SessionError};
 
 /// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
 const WARN_ABOVE: usize = 960;
 
-/// The text that ends a session instead of being sent.
-pub(super) const QUIT: &str = r"\quit";
 /// How long a source of texts may take to end after the server did.
 const LAST_TEXT: Duration = Duration::from_millis(200);
-
-/// What a client is to do.
-#[derive(Debug)]
-pub struct ClientOptions {
-    /// Where to connect to.
-    pub host: String,
-    /// The port there.
-    pub port: u16,
-    /// Print nothing but replies.
-    pub is_quiet: bool,
-    /// Somebody sits at a prompt and can try again.
-    pub is_interactive: bool,
-    /// Who else is told what happens.
-    pub observers: Observers,
-}
-
-/// A source of texts to send, asked for one at a time.
-#[derive(Debug)]
-pub struct Texts {
-    requests: mpsc::Sender<oneshot::Sender<Said>>,
-    /// Whether the connection is watched while the source thinks; not behind a line editor, which
-    /// has to leave the terminal as it found it.
-    is_interruptible: bool,
-    /// What to wait for before the first request.
-    gate: Option<Arc<Notify>>,
-}
-
-/// What a source of texts has to say.
-#[derive(Debug)]
-pub enum Said {
-    /// There is no more.
-    End,
-    /// The source failed.
-    Failed(io::Error),
-    /// The user wants out, now.
-    Interrupted,
-    /// Send this.
-    Text(String),
-}
-
-impl Texts {
-    /// Asks `next` on a thread of its own whenever a text is wanted.
-    ///
-    /// # Errors
-    ///
-    /// If the system has no thread left.
-    pub fn new(
-        is_interruptible: bool,
-        mut next: impl FnMut() -> Said + Send + 'static,
-    ) -> io::Result<Self> {
-        let (requests, mut wanted) = mpsc::channel::<oneshot::Sender<Said>>(1);
-        let thread = std::thread::Builder::new().name("texts".to_owned());
-        thread.spawn(move || {
-            while let Some(answer) = wanted.blocking_recv() {
-                // The session may have ended in the meantime.
-                let _ = answer.send(next());
-            }
-        })?;
-        Ok(Self { requests, is_interruptible, gate: None })
-    }
-
-    /// Whether a connection may be watched while the source thinks.
-    pub(super) fn is_interruptible(&self) -> bool {
-        self.is_interruptible
-    }
-
-    /// Asks for the first text only when notified, so that a prompt follows what is printed first.
-    #[must_use]
-    pub fn after(mut self, gate: Arc<Notify>) -> Self {
-        self.gate = Some(gate);
-        self
-    }
-
-    pub(super) async fn request(&mut self) -> oneshot::Receiver<Said> {
-        if let Some(gate) = self.gate.take() {
-            // If the other side never gets there, its failure shows soon enough.
-            let _ = timeout(HANDSHAKE, gate.notified()).await;
-        }
-        let (answer, said) = oneshot::channel();
-        // If the thread is gone the receiver says so.
-        let _ = self.requests.send(answer).await;
-        said
-    }
-}
 
 /// Connects, shakes hands, and sends texts until there are no more.
 ///
 /// # Errors
 ///
 /// [`ClientError`] says what ended the session before its time.
-pub async fn run_client(
+pub async fn run_classic_client(
     options: &ClientOptions,
     mut params: ClassicParams,
     limits: Limits,
@@ -182,7 +91,7 @@ async fn talk(
     watch: &mut Watch,
 ) -> Result<(), ClientError> {
     loop {
-        out.console.flush().await?;
+        out.flush().await?;
         watch.flush().await;
         match next_text(texts, session, stream).await? {
             Said::Text(text) if text == QUIT => return Ok(()),
@@ -210,7 +119,7 @@ async fn next_text(
     loop {
         tokio::select! {
             said = &mut said => return Ok(said.unwrap_or(Said::End)),
-            ready = stream.readable(), if texts.is_interruptible => {
+            ready = stream.readable(), if texts.is_interruptible() => {
                 ready?;
                 match read_some(stream)? {
                     Input::Bytes(bytes) => session.handle_input(&bytes, Instant::now()),
@@ -283,113 +192,4 @@ async fn last_words(stream: &mut TcpStream, session: &mut ClientSession) -> Opti
     }
     session.handle_eof();
     session.next_reply(Instant::now()).err().map(ClientError::Session)
-}
-
-/// What a client prints.
-pub(super) struct Output {
-    console: Console,
-    is_quiet: bool,
-    is_interactive: bool,
-}
-
-impl Output {
-    pub(super) fn new(console: Console, options: &ClientOptions) -> Self {
-        Self { console, is_quiet: options.is_quiet, is_interactive: options.is_interactive }
-    }
-
-    pub(super) async fn reply(&self, shown: &Printable<'_>) -> Result<(), ConsoleClosed> {
-        if self.is_quiet {
-            return self.console.line(shown).await;
-        }
-        self.console.line(format!("Server says: {shown}")).await
-    }
-
-    /// A text that cannot be sent: at a prompt the user can send something else instead.
-    pub(super) async fn not_sent(&self, error: SessionError) -> Result<(), ClientError> {
-        if !self.is_interactive {
-            return Err(error.into());
-        }
-        Ok(self.console.line(format!("Not sent: {error}")).await?)
-    }
-
-    pub(super) async fn flush(&self) -> Result<(), ConsoleClosed> {
-        self.console.flush().await
-    }
-
-    /// Says on standard error what kind of session it is, before the prompt comes.
-    pub(super) fn tell(&self, line: impl std::fmt::Display) {
-        if !self.is_quiet {
-            Stream::tell(line);
-        }
-    }
-
-    pub(super) async fn note(
-        &self,
-        line: impl std::fmt::Display + Send,
-    ) -> Result<(), ConsoleClosed> {
-        if self.is_quiet { Ok(()) } else { self.console.line(line).await }
-    }
-}
-
-/// Why a client ended before its time.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// A failure that a setting of the dialect may mend.
-    #[error("{error}")]
-    Advised {
-        /// The failure.
-        error: Box<Self>,
-        /// The setting.
-        advice: Box<Advice>,
-    },
-    /// The server has no room now.
-    #[error("the server is busy: {0}")]
-    Busy(String),
-    /// Standard output is closed.
-    #[error(transparent)]
-    Console(#[from] ConsoleClosed),
-    /// There is no connection.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// There is no session.
-    #[error(transparent)]
-    Handshake(PumpError),
-    /// The texts cannot be read.
-    #[error("cannot read the next text: {}", Reason(.0))]
-    Input(io::Error),
-    /// The user interrupted.
-    #[error("interrupted")]
-    Interrupted,
-    /// The connection failed.
-    #[error("the connection failed: {}", Reason(.0))]
-    Io(#[from] io::Error),
-    /// The server stays silent.
-    #[error("no reply within {} seconds", .0.as_secs())]
-    NoReply(Duration),
-    /// The server does not let us have the service.
-    #[error("the server refuses the service: {0}")]
-    NotPermitted(String),
-    /// The pipe ended before its end.
-    #[error(transparent)]
-    Pipe(#[from] PipeError),
-    /// The sealed session is over, or there is none.
-    #[error(transparent)]
-    Sealed(#[from] SealedIoError),
-    /// The session is over.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// The server is not the one that it should be.
-    #[error(transparent)]
-    Untrusted(#[from] Untrusted),
-}
-
-impl ClientError {
-    /// The same with what may mend it, if something is known that may.
-    fn advised(self, advice: Option<Advice>) -> Self {
-        match advice {
-            Some(advice) => Self::Advised { error: Box::new(self), advice: Box::new(advice) },
-            None => self,
-        }
-    }
 }

@@ -26,9 +26,9 @@ use crate::net::limits::SESSIONS_OF_A_KEY;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// No more faults than this are logged of one state of the file.
 const FAULTS: usize = 20;
-/// The services that exist, or whose names are taken for later (PROTOCOL.md §4.9).
-const SERVICES: [&str; 3] = ["message", "pipe", "tun"];
-const RESERVED: [&str; 4] = ["exec:", "forward:", "remote-forward:", "tun:"];
+/// Names of services for later, by themselves and with a target (PROTOCOL.md §4.8).
+const RESERVED: [&str; 1] = ["tun"];
+const RESERVED_WITH_TARGET: [&str; 4] = ["exec:", "forward:", "remote-forward:", "tun:"];
 /// Options of OpenSSH's authorized_keys, and what to do about them.
 const OF_SSH: [(&str, &str); 21] = [
     ("agent-forwarding", "take it out"),
@@ -61,6 +61,7 @@ pub struct AuthorizedClients(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    services: ServiceNames,
     state: Mutex<State>,
     /// One look at the file at a time.
     turn: tokio::sync::Mutex<()>,
@@ -93,17 +94,41 @@ pub struct Grant {
     pub comment: String,
 }
 
-impl Default for Grant {
-    fn default() -> Self {
-        Self {
-            permit: vec!["message".to_owned()],
-            max_sessions: Some(SESSIONS_OF_A_KEY),
-            comment: String::new(),
-        }
+/// The services of a program, as `permit` names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceNames {
+    usual: String,
+    others: Vec<String>,
+}
+
+impl ServiceNames {
+    /// These services. A client whose line does not say may use the usual one.
+    pub fn new<'a>(usual: &str, others: impl IntoIterator<Item = &'a str>) -> Self {
+        let others = others.into_iter().filter(|name| *name != usual).map(str::to_owned);
+        Self { usual: usual.to_owned(), others: others.collect() }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.usual == name || self.others.iter().any(|other| other == name)
+    }
+
+    /// All names, for messages.
+    fn listed(&self) -> String {
+        let names = std::iter::once(&self.usual).chain(&self.others);
+        names.map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Grant {
+    /// What a client may do whose line does not say.
+    pub fn usual(services: &ServiceNames) -> Self {
+        Self {
+            permit: vec![services.usual.clone()],
+            max_sessions: Some(SESSIONS_OF_A_KEY),
+            comment: String::new(),
+        }
+    }
+
     /// Whether a service may be opened.
     pub fn permits(&self, service: &str) -> bool {
         self.permit.iter().any(|p| p == service)
@@ -118,12 +143,13 @@ struct Line {
 }
 
 impl AuthorizedClients {
-    /// The file at this path, which is read now to see that every line is right.
+    /// The file at this path, which is read now to see that every line is right. Its lines may permit
+    /// these services.
     ///
     /// # Errors
     ///
     /// If it cannot be read, others could write it, or a line is wrong.
-    pub fn open(path: &Path) -> Result<Self, IdentityError> {
+    pub fn open(path: &Path, services: ServiceNames) -> Result<Self, IdentityError> {
         let now = SystemTime::now();
         let contents = files::read(path, Role::AuthorizedClients)?;
         if let Err(error) = text_of(&contents.bytes)
@@ -131,7 +157,7 @@ impl AuthorizedClients {
         {
             return Err(IdentityError::line(path, error.line, error));
         }
-        let (list, faults) = ClientList::parse(&contents.bytes);
+        let (list, faults) = ClientList::parse(&contents.bytes, &services);
         if let Some((line, problem)) = faults.into_iter().next() {
             return Err(IdentityError::line(path, line, problem));
         }
@@ -146,6 +172,7 @@ impl AuthorizedClients {
         };
         Ok(Self(Arc::new(Shared {
             path: path.to_owned(),
+            services,
             state: Mutex::new(state),
             turn: tokio::sync::Mutex::default(),
             is_reading: AtomicBool::new(false),
@@ -229,7 +256,7 @@ impl Shared {
     }
 
     fn take_in(&self, now: SystemTime, contents: &Contents) -> Arc<ClientList> {
-        let (list, faults) = ClientList::parse(&contents.bytes);
+        let (list, faults) = ClientList::parse(&contents.bytes, &self.services);
         let list = Arc::new(list);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stamp != contents.stamp {
@@ -267,7 +294,7 @@ impl Shared {
 
 impl ClientList {
     /// Reads all lines that are right, and says which are not.
-    fn parse(bytes: &[u8]) -> (Self, Vec<(usize, String)>) {
+    fn parse(bytes: &[u8], services: &ServiceNames) -> (Self, Vec<(usize, String)>) {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         let (mut clients, mut faults) = (HashMap::<_, Vec<Line>>::new(), Vec::new());
         for (number, line) in (1..).zip(bytes.split(|b| *b == b'\n')) {
@@ -277,7 +304,7 @@ impl ClientList {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            match parse(line) {
+            match parse(line, services) {
                 Ok((key, line)) => clients.entry(key).or_default().push(line),
                 Err(problem) => faults.push((number, problem)),
             }
@@ -307,8 +334,8 @@ impl ClientList {
     }
 }
 
-fn parse(line: &str) -> Result<([u8; 32], Line), String> {
-    let mut entry = Line { grant: Grant::default(), from: Vec::new(), expires: None };
+fn parse(line: &str, known: &ServiceNames) -> Result<([u8; 32], Line), String> {
+    let mut entry = Line { grant: Grant::usual(known), from: Vec::new(), expires: None };
     let mut seen: Vec<String> = Vec::new();
     let mut rest = line;
     if line.starts_with("-----BEGIN") {
@@ -328,7 +355,7 @@ fn parse(line: &str) -> Result<([u8; 32], Line), String> {
             return Err(unknown(&name));
         };
         match name.as_str() {
-            "permit" => entry.grant.permit = services(value)?,
+            "permit" => entry.grant.permit = permitted(value, known)?,
             "from" => entry.from = networks(value)?,
             "expires" => {
                 let end = seconds_of(value.trim());
@@ -359,17 +386,19 @@ fn unknown(name: &str) -> String {
     }
 }
 
-fn services(value: &str) -> Result<Vec<String>, String> {
+fn permitted(value: &str, known: &ServiceNames) -> Result<Vec<String>, String> {
     let list: Vec<&str> = value.split(',').map(str::trim).collect();
     if list.iter().all(|service| service.is_empty()) {
-        return Err("permit names no service (possible: message, pipe)".to_owned());
+        return Err(format!("permit names no service (possible: {})", known.listed()));
     }
     let is_known = |service: &str| {
-        SERVICES.contains(&service)
-            || RESERVED.iter().any(|p| service.strip_prefix(p).is_some_and(|rest| !rest.is_empty()))
+        let is_reserved = |prefix| service.strip_prefix(prefix).is_some_and(|t| !t.is_empty());
+        known.contains(service)
+            || RESERVED.contains(&service)
+            || RESERVED_WITH_TARGET.into_iter().any(is_reserved)
     };
     match list.iter().find(|service| !is_known(service)) {
-        Some(other) => Err(format!("'{other}' is no service (possible: message, pipe)")),
+        Some(other) => Err(format!("'{other}' is no service (possible: {})", known.listed())),
         None => Ok(list.into_iter().map(str::to_owned).collect()),
     }
 }
@@ -438,17 +467,21 @@ fn seconds_of(date: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn known() -> ServiceNames {
+        ServiceNames::new("message", ["message", "pipe"])
+    }
+
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@here";
 
     #[test]
     fn lines_say_who_and_what_for() {
-        let (key, line) = parse(KEY).unwrap();
+        let (key, line) = parse(KEY, &known()).unwrap();
         assert_eq!((key[31], line.grant.comment.as_str()), (31, "me@here"));
         assert!(line.grant.permits("message") && !line.grant.permits("pipe"));
         let options = "permit=\"message,exec:backup\" from=\"10.0.0.0/8,::1\" \
                        expires=\"2027-01-01\" max-sessions=4 ";
-        let (_, line) = parse(&format!("{options}{KEY}")).unwrap();
+        let (_, line) = parse(&format!("{options}{KEY}"), &known()).unwrap();
         assert_eq!(line.grant.permit, ["message", "exec:backup"]);
         assert_eq!((line.grant.max_sessions, line.expires), (Some(4), Some(1_798_761_600)));
         assert!(line.from[0].contains("10.1.2.3".parse().unwrap()));
@@ -464,7 +497,7 @@ mod tests {
             "permit=\" message ,pipe \",from=\"127.0.0.1, ::1\" \t",
             "Permit=\"message,pipe\",  max-sessions=3\t",
         ] {
-            let (_, line) = parse(&format!("{options}{tabs}")).unwrap();
+            let (_, line) = parse(&format!("{options}{tabs}"), &known()).unwrap();
             assert_eq!(line.grant.permit, ["message", "pipe"], "{options}");
             assert_eq!(line.grant.comment, "me@here");
         }
@@ -496,7 +529,7 @@ mod tests {
             (&format!("expires=2027-01-01 expires=2028-01-01 {KEY}"), "'expires' is given twice"),
             (&format!("from=10.0.0.1,FROM=10.0.0.2 {KEY}"), "'from' is given twice"),
         ] {
-            let got = parse(line).unwrap_err();
+            let got = parse(line, &known()).unwrap_err();
             assert!(got.contains(problem), "{line}: {got}");
         }
     }
@@ -507,7 +540,7 @@ mod tests {
         let text = format!(
             "expires=2020-01-01 {KEY}\nnonsense\nfrom=10.0.0.0/8 {KEY}\npermit=\"pipe\" {KEY}\n"
         );
-        let (list, faults) = ClientList::parse(text.as_bytes());
+        let (list, faults) = ClientList::parse(text.as_bytes(), &known());
         let key = PublicKey::parse(KEY).unwrap().bytes;
         assert_eq!(list.grant(&key, here).unwrap().permit, ["pipe"]);
         assert_eq!(faults.len(), 1);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::term::{Stream, StreamError};
+use crate::output::{Stream, StreamError};
 
 /// How many bytes of lines may wait to be printed.
 const ROOM: usize = 4 * 1024 * 1024;

@@ -7,7 +7,7 @@ mod name;
 mod private;
 mod psk;
 
-pub use authorized::{AuthorizedClients, ClientList, Grant};
+pub use authorized::{AuthorizedClients, ClientList, Grant, ServiceNames};
 pub use keys::{
     Pin, PublicKey, described, fingerprint, generate, read_public_key, read_public_keys,
 };

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use vpn_proto::sealed::wiped;
 
 /// How much is read at once, in bytes, and sealed at once: as many full records as fit side by side.
-pub(super) const CHUNK: usize = 256 * 1024;
+pub(crate) const CHUNK: usize = 256 * 1024;
 /// What a pipe of the system should hold in bytes: two chunks, so that both of its ends can work. A
 /// user may have 64 MiB of them in all before every new pipe becomes small.
 #[cfg(target_os = "linux")]
@@ -24,24 +24,24 @@ const UNDER_WAY: usize = 2;
 /// The right to use standard input and output for a pipe. A process has them once, so there is one
 /// of it: two pipes would run into each other.
 #[derive(Debug)]
-pub(super) struct Stdio(());
+pub(crate) struct Stdio(());
 
 impl Stdio {
     /// The right, unless somebody has it or has had it.
-    pub(super) fn take() -> Option<Self> {
+    pub(crate) fn take() -> Option<Self> {
         static IS_TAKEN: AtomicBool = AtomicBool::new(false);
         (!IS_TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
     }
 
     /// Starts reading the one and makes the other ready to be written.
-    pub(super) fn open(self) -> (Feed, Drain) {
+    pub(crate) fn open(self) -> (Feed, Drain) {
         (Feed::stdin(), Drain::stdout())
     }
 }
 
 /// Where a pipe's bytes come from.
 #[derive(Debug)]
-pub(super) enum Feed {
+pub(crate) enum Feed {
     /// From nowhere: it is at its end.
     Empty,
     /// From a thread that reads; used buffers go back to it.
@@ -65,7 +65,7 @@ impl Feed {
     }
 
     /// Reads a stream on a thread.
-    pub(super) fn of(mut stream: impl Read + Send + 'static) -> Self {
+    pub(crate) fn of(mut stream: impl Read + Send + 'static) -> Self {
         let (sender, chunks) = mpsc::channel(UNDER_WAY);
         let (used, returned) = blocking::channel::<Vec<u8>>();
         std::thread::spawn(move || {
@@ -96,7 +96,7 @@ impl Feed {
 
     /// What is there, once there is something; empty at the end. Nothing is lost if the wait is
     /// given up.
-    pub(super) async fn next(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Vec<u8>> {
         match self {
             Self::Empty => Ok(Vec::new()),
             Self::Thread { chunks, rest, .. } => match rest.take() {
@@ -112,7 +112,7 @@ impl Feed {
     }
 
     /// More of what is there without waiting, up to [`CHUNK`] bytes in all.
-    pub(super) fn gather(&mut self, gathered: &mut Vec<u8>) {
+    pub(crate) fn gather(&mut self, gathered: &mut Vec<u8>) {
         let Self::Thread { chunks, used, rest } = self else { return };
         while gathered.len() < CHUNK
             && rest.is_none()
@@ -140,7 +140,7 @@ impl Feed {
     }
 
     /// Gives a buffer back.
-    pub(super) fn reuse(&self, chunk: Vec<u8>) {
+    pub(crate) fn reuse(&self, chunk: Vec<u8>) {
         if let Self::Thread { used, .. } = self {
             // Without a thread there is nobody who needs it.
             let _ = used.send(chunk);
@@ -150,7 +150,7 @@ impl Feed {
 
 /// Where a pipe's bytes go to.
 #[derive(Debug)]
-pub(super) enum Drain {
+pub(crate) enum Drain {
     /// Nowhere; holds the last chunk until [`Drain::used`] takes it.
     Nothing { last: Option<Zeroizing<Vec<u8>>>, is_at_end: bool },
     /// To a thread that writes, and gives back what it has written.
@@ -164,7 +164,7 @@ pub(super) enum Drain {
 
 /// What came of [`Drain::give`].
 #[derive(Debug)]
-pub(super) enum Given {
+pub(crate) enum Given {
     /// The chunk was taken.
     Taken,
     /// Everything was written, the end included.
@@ -173,7 +173,7 @@ pub(super) enum Given {
 
 impl Drain {
     /// Nowhere.
-    pub(super) fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self::Nothing { last: None, is_at_end: false }
     }
 
@@ -186,7 +186,7 @@ impl Drain {
     }
 
     /// Writes to a stream on a thread.
-    pub(super) fn of(mut stream: impl Write + Send + 'static) -> Self {
+    pub(crate) fn of(mut stream: impl Write + Send + 'static) -> Self {
         let (chunks, mut queue) = mpsc::channel::<Zeroizing<Vec<u8>>>(UNDER_WAY);
         let (give_back, written) = blocking::channel();
         let (end, ended) = oneshot::channel();
@@ -212,7 +212,7 @@ impl Drain {
     }
 
     /// Says that there is no more.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         match self {
             Self::Nothing { is_at_end, .. } => *is_at_end = true,
             Self::Thread { chunks, .. } => *chunks = None,
@@ -225,7 +225,7 @@ impl Drain {
     /// # Errors
     ///
     /// Why not everything was written. It is not to be asked again then.
-    pub(super) async fn give(
+    pub(crate) async fn give(
         &mut self,
         chunk: &mut Option<Zeroizing<Vec<u8>>>,
     ) -> io::Result<Given> {
@@ -254,7 +254,7 @@ impl Drain {
     }
 
     /// A buffer that is needed no more.
-    pub(super) fn used(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn used(&mut self) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::Nothing { last, .. } => last.take(),
             Self::Thread { written, .. } => written.try_recv().ok(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use crate::files::{FileError, Role, open_append};
+use crate::files::{FileError, Role, open_append, plain};
 use crate::net::LoggedSecrets;
 use vpn_proto::classic::{Chaining, Established};
 
@@ -37,6 +37,14 @@ impl KeyLog {
         let line = line(session);
         // A line is one write, so a failed one before it does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes())
+    }
+
+    /// Appends secrets of a sealed session to a log, if there is one. A failure is logged and stays
+    /// here: the session is worth more than its lines.
+    pub(crate) fn write(log: Option<&Self>, secrets: &LoggedSecrets<'_>) {
+        if let Some(Err(error)) = log.map(|log| log.record_sealed(secrets)) {
+            log::error!("cannot write to the key log: {}", plain(&error));
+        }
     }
 
     /// Appends secrets of a sealed session.

@@ -1,4 +1,4 @@
-//! The server's side of the message service, one connection at a time.
+//! The server's side of classic sessions, one connection at a time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,31 +6,25 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
-use super::console::{Console, ConsoleClosed};
-use super::message::reversed;
-use super::observe::{Observers, Watch};
-use super::pipe::PipeOutcome;
-use super::sealed::SealedServer;
-use crate::config::PipeEnd;
-use crate::identity::AuthorizedClients;
+use super::reversal::reversed;
 use crate::net::limits::{FAREWELL, Limits, REPLY};
 use crate::net::{
     Admission, BUSY, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell,
     read_some, send,
 };
-use crate::term::Reason;
-use crate::term::log::SESSION;
+use crate::output::Reason;
+use crate::output::log::SESSION;
+use crate::term::{Console, ConsoleClosed, Observers, Watch};
 use vpn_proto::classic::{
     Advice, ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
 };
-use vpn_proto::sealed::ServerConfig;
-use vpn_proto::{Printable, Profile, SessionError};
+use vpn_proto::{Printable, SessionError};
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
 #[derive(Clone, Debug)]
-pub struct MessageServer {
+pub struct ClassicServer {
     params: ClassicParams,
     limits: Limits,
     pool: DhPool,
@@ -38,54 +32,19 @@ pub struct MessageServer {
     shutdown: Shutdown,
     established: Option<Arc<Notify>>,
     observers: Observers,
-    sealed: Option<SealedServer>,
-    /// Whether the classic profile is not spoken.
-    is_sealed_only: bool,
 }
 
-impl MessageServer {
+impl ClassicServer {
     /// A server with these settings, printing to `console` until told to stop.
     pub fn new(
         params: ClassicParams,
         limits: Limits,
+        pool: DhPool,
         console: Console,
         shutdown: Shutdown,
     ) -> Self {
-        let pool = DhPool::keeping_spares(limits.dh_workers);
         let observers = Observers::default();
-        Self {
-            params,
-            limits,
-            pool,
-            console,
-            shutdown,
-            established: None,
-            observers,
-            sealed: None,
-            is_sealed_only: false,
-        }
-    }
-
-    /// Also speaks the sealed profile; the first byte of a connection decides.
-    #[must_use]
-    pub fn sealing(
-        mut self,
-        config: Arc<ServerConfig>,
-        clients: Option<AuthorizedClients>,
-        is_sealed_only: bool,
-        (pipe, outcome): (PipeEnd, PipeOutcome),
-    ) -> Self {
-        let sealed = SealedServer::new(
-            config,
-            clients,
-            self.limits,
-            self.pool.clone(),
-            self.console.clone(),
-            self.shutdown.clone(),
-        );
-        self.sealed = Some(sealed.piping(pipe, outcome));
-        self.is_sealed_only = is_sealed_only;
-        self
+        Self { params, limits, pool, console, shutdown, established: None, observers }
     }
 
     /// Also tells these what happens.
@@ -103,48 +62,9 @@ impl MessageServer {
         self
     }
 
-    /// Serves one connection to its end. Whatever goes wrong is logged and stays here.
-    ///
-    /// Each profile has a box of its own, so that the task has no room for both.
-    pub async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-        if let Some(sealed) = &self.sealed {
-            // The first bytes decide, and nothing is said before them.
-            let mut first = [0];
-            let shows = timeout(self.limits.first_byte, stream.peek(&mut first)).await;
-            if matches!(shows, Ok(Ok(1))) {
-                admission.advance(false);
-            }
-            match shows {
-                Ok(Ok(1)) => match Profile::of_first_byte(first[0]) {
-                    Some(Profile::Sealed) => {
-                        let key_log = self.observers.key_log.as_ref();
-                        Box::pin(sealed.serve(stream, peer, &admission, key_log)).await;
-                        return;
-                    }
-                    Some(Profile::Classic) if !self.is_sealed_only => {}
-                    profile => {
-                        let spoken =
-                            if profile.is_none() { "no profile" } else { "the classic one" };
-                        log::info!("{peer}: closed, it speaks {spoken}");
-                        farewell(stream).await;
-                        return;
-                    }
-                },
-                Ok(Ok(_)) => {
-                    log::info!("{peer}: closed by the client before it said anything");
-                    return;
-                }
-                Ok(Err(error)) => {
-                    log::debug!("{peer}: {error}");
-                    return;
-                }
-                Err(_) => {
-                    log::info!("{peer}: closed, it says nothing");
-                    return;
-                }
-            }
-        }
-        match Box::pin(self.session(stream, peer, &admission)).await {
+    /// Serves one connection to its end. What goes wrong is logged and stays here.
+    pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, admission: &Admission) {
+        match self.session(stream, peer, admission).await {
             Ok(reason) => log::info!(target: SESSION, "{peer}: {reason}"),
             // That is no fault of the client's, and the server ends.
             Err(Ended::Console(error)) => log::info!(target: SESSION, "{peer}: {error}"),

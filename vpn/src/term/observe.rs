@@ -28,7 +28,7 @@ impl Observers {
     }
 
     /// Watches one session of this side.
-    pub(super) async fn watch(&self, role: Role, plan: DialectPlan, peer: String) -> Watch {
+    pub(crate) async fn watch(&self, role: Role, plan: DialectPlan, peer: String) -> Watch {
         let key_log = self.key_log.clone();
         let mut narrator = self.explain.as_ref().map(|explain| explain.narrate(role, plan, peer));
         if let Some(narrator) = &mut narrator {
@@ -40,14 +40,14 @@ impl Observers {
 
 /// The observers of one session.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     key_log: Option<KeyLog>,
     narrator: Option<Narrator>,
     story: Story,
 }
 
 impl Watch {
-    pub(super) async fn tell(&mut self, note: Note) {
+    pub(crate) async fn tell(&mut self, note: Note) {
         if let (Note::Established(session), Some(key_log)) = (&note, &self.key_log)
             && let Err(error) = key_log.record(session)
         {
@@ -63,7 +63,7 @@ impl Watch {
     }
 
     /// The handshake failed. Returns the setting that is the likeliest to help, if one may.
-    pub(super) async fn fail_handshake(&mut self, error: &PumpError) -> Option<Advice> {
+    pub(crate) async fn fail_handshake(&mut self, error: &PumpError) -> Option<Advice> {
         let trouble = match error {
             PumpError::Handshake(error) => Trouble::Handshake(error),
             PumpError::Io(_) | PumpError::Full => Trouble::Lost,
@@ -73,12 +73,12 @@ impl Watch {
     }
 
     /// The session failed. Returns as [`Watch::fail_handshake`] does.
-    pub(super) async fn fail_session(&mut self, error: &SessionError) -> Option<Advice> {
+    pub(crate) async fn fail_session(&mut self, error: &SessionError) -> Option<Advice> {
         self.fail(Trouble::Session(error), &error.to_string()).await
     }
 
     /// The connection broke, or the peer fell silent. Returns as [`Watch::fail_handshake`] does.
-    pub(super) async fn fail(&mut self, trouble: Trouble<'_>, words: &str) -> Option<Advice> {
+    pub(crate) async fn fail(&mut self, trouble: Trouble<'_>, words: &str) -> Option<Advice> {
         let mut advice = self.story.advise(trouble);
         if let Some(narrator) = &mut self.narrator {
             narrator.fail(words, &advice).await;
@@ -88,7 +88,7 @@ impl Watch {
     }
 
     /// Returns once everything told so far was printed.
-    pub(super) async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         if let Some(narrator) = &self.narrator {
             narrator.flush().await;
         }

@@ -1,0 +1,132 @@
+//! Who may have a sealed session, what for, and how many at once (PROTOCOL.md §4.8).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::trust::{AuthorizedClients, ClientList, Grant};
+use vpn_proto::sealed::PeerIdentity;
+
+/// Stands for the PSKs where sessions are counted; no key is all zeros.
+const PSKS: [u8; 32] = [0; 32];
+/// Why a client is denied for a fault of our own file.
+const UNREADABLE: &str = "the list of authorized clients cannot be read";
+
+/// Decides about clients, and counts the sessions of each key.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    clients: Option<AuthorizedClients>,
+    /// What a client may do that shows a PSK and no key.
+    psk_grant: Grant,
+    sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
+}
+
+/// A client may come in.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// What it may do.
+    pub(super) grant: Grant,
+    /// Its place among the sessions of its key, as long as this lives.
+    _counted: Counted,
+}
+
+/// A client may not come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Denied {
+    /// Why, for the log.
+    pub(super) reason: &'static str,
+    /// Whether a file of ours is at fault.
+    pub(super) is_our_fault: bool,
+}
+
+/// The clients that are listed now.
+#[derive(Debug)]
+pub(super) enum Listed {
+    Clients(Arc<ClientList>),
+    Nobody,
+    Unreadable,
+}
+
+/// Counts a session of a key as long as it lives.
+#[derive(Debug)]
+struct Counted {
+    sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
+    key: [u8; 32],
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = sessions.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl Access {
+    pub(super) fn new(clients: Option<AuthorizedClients>, psk_grant: Grant) -> Self {
+        Self { clients, psk_grant, sessions: Arc::default() }
+    }
+
+    /// Reads who is listed now. This may wait for a disk.
+    pub(super) async fn listed(&self) -> Listed {
+        match &self.clients {
+            Some(clients) => clients.current().await.map_or(Listed::Unreadable, Listed::Clients),
+            None => Listed::Nobody,
+        }
+    }
+
+    /// What a client may do, and a place among the sessions of its key.
+    pub(super) fn decide(
+        &self,
+        listed: &Listed,
+        client: PeerIdentity,
+        from: SocketAddr,
+    ) -> Result<Admitted, Denied> {
+        let denied = |reason| Denied { reason, is_our_fault: false };
+        let key = match client {
+            // A PSK permits no more than that. Its holders count as one: they cannot be told apart.
+            PeerIdentity::PskOnly => return self.count(PSKS, self.psk_grant.clone()),
+            PeerIdentity::Key(key) => key,
+        };
+        let grant = match listed {
+            Listed::Clients(clients) => clients.grant(&key, from.ip()).map_err(denied)?,
+            Listed::Nobody => return Err(denied("no key is authorized here")),
+            Listed::Unreadable => return Err(Denied { reason: UNREADABLE, is_our_fault: true }),
+        };
+        self.count(key, grant)
+    }
+
+    /// Takes a place among the sessions of a key.
+    fn count(&self, key: [u8; 32], grant: Grant) -> Result<Admitted, Denied> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sessions.entry(key).or_default();
+        if grant.max_sessions.is_some_and(|most| *count >= most) {
+            let reason = "its key has as many sessions as it may have";
+            return Err(Denied { reason, is_our_fault: false });
+        }
+        *count += 1;
+        Ok(Admitted { grant, _counted: Counted { sessions: self.sessions.clone(), key } })
+    }
+}
+
+/// Whether a client gets a service, or the words of the refusal.
+pub(super) fn may_use(service: &str, grant: &Grant, client: PeerIdentity) -> Result<(), String> {
+    if grant.permits(service) {
+        return Ok(());
+    }
+    let permit = [&grant.permit[..], &[service.to_owned()]].concat().join(",");
+    Err(match client {
+        PeerIdentity::Key(_) => format!(
+            "this key may not use the service '{service}': its line in authorized_clients needs \
+             permit=\"{permit}\""
+        ),
+        PeerIdentity::PskOnly => format!(
+            "a PSK alone does not permit the service '{service}': it takes a key in \
+             authorized_clients with permit=\"{service}\""
+        ),
+    })
+}

@@ -1,0 +1,33 @@
+//! One session from its first byte to its last, in both roles and both profiles.
+//!
+//! A sealed session is for a [`Service`]; which services there are is none of this module's business.
+
+mod access;
+mod classic_client;
+mod classic_server;
+mod error;
+mod output;
+mod reversal;
+mod sealed_client;
+mod sealed_server;
+mod server;
+mod service;
+pub(crate) mod streams;
+mod transfer;
+
+pub use classic_client::run_classic_client;
+pub use classic_server::ClassicServer;
+pub use error::{ClientError, Untrusted, Verdict};
+pub use output::ClientOptions;
+pub(crate) use output::Output;
+pub(crate) use reversal::Reversal;
+pub use reversal::reversed;
+pub use sealed_client::{Connected, run_sealed_client};
+pub use sealed_server::{Offer, SealedServer};
+pub use server::SessionServer;
+pub use service::{
+    Ended, Handler, Local, LocalEnd, ServerEnd, ServerSession, Service, ServiceFuture,
+    ServiceResult,
+};
+pub use transfer::TransferError;
+pub(crate) use transfer::join;

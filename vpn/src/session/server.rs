@@ -1,0 +1,80 @@
+//! Serves connections: the first byte of each decides the profile.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::classic_server::ClassicServer;
+use super::sealed_server::SealedServer;
+use crate::net::{Admission, farewell};
+use vpn_proto::Profile;
+
+/// A server of one profile, or of both.
+#[derive(Clone, Debug)]
+pub struct SessionServer {
+    classic: Option<ClassicServer>,
+    sealed: Option<SealedServer>,
+    /// How long a client may take for its first byte.
+    first_byte: Duration,
+}
+
+impl SessionServer {
+    /// A server of these profiles. A client gets `first_byte` to show which one it speaks.
+    pub fn new(
+        classic: Option<ClassicServer>,
+        sealed: Option<SealedServer>,
+        first_byte: Duration,
+    ) -> Self {
+        Self { classic, sealed, first_byte }
+    }
+
+    /// Serves one connection to its end. What goes wrong is logged and stays here.
+    ///
+    /// Each profile has a box of its own, so that the task has no room for both.
+    pub async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
+        // A classic server speaks first in some dialects, so only a server of both waits.
+        let profile = match &self.sealed {
+            None => Some(Profile::Classic),
+            Some(_) => match self.first_byte(&stream, peer, &admission).await {
+                Some(first) => Profile::of_first_byte(first),
+                None => return,
+            },
+        };
+        match profile {
+            Some(Profile::Sealed) if let Some(sealed) = &self.sealed => {
+                Box::pin(sealed.serve(stream, peer, &admission)).await;
+            }
+            Some(Profile::Classic) if let Some(classic) = &self.classic => {
+                Box::pin(classic.serve(stream, peer, &admission)).await;
+            }
+            profile => {
+                let spoken = if profile.is_none() { "no profile" } else { "the classic one" };
+                log::info!("{peer}: closed, it speaks {spoken}");
+                farewell(stream).await;
+            }
+        }
+    }
+
+    /// The first byte, which stays in the socket. Nothing is said before it.
+    async fn first_byte(
+        &self,
+        stream: &TcpStream,
+        peer: SocketAddr,
+        admission: &Admission,
+    ) -> Option<u8> {
+        let mut first = [0];
+        match timeout(self.first_byte, stream.peek(&mut first)).await {
+            Ok(Ok(1)) => {
+                admission.advance(false);
+                return Some(first[0]);
+            }
+            Ok(Ok(_)) => log::info!("{peer}: closed by the client before it said anything"),
+            Ok(Err(error)) => log::debug!("{peer}: {error}"),
+            Err(_) => log::info!("{peer}: closed, it says nothing"),
+        }
+        None
+    }
+}
