@@ -132,6 +132,15 @@ impl Settings {
         }
     }
 
+    /// The built-in configuration, for the suites that are linked.
+    ///
+    /// # Errors
+    ///
+    /// If none of its suites is linked.
+    pub fn built_in(registry: &Registry) -> Result<Self, ConfigError> {
+        Self::parse(BUILT_IN, Source::BuiltIn, registry, &Overrides::default())
+    }
+
     fn from_file(
         path: &Path,
         registry: &Registry,

@@ -293,6 +293,12 @@ impl Shared {
 }
 
 impl ClientList {
+    /// A list of these keys, which may all do the same.
+    pub fn of(keys: impl IntoIterator<Item = [u8; 32]>, grant: &Grant) -> Self {
+        let line = || Line { grant: grant.clone(), from: Vec::new(), expires: None };
+        Self(keys.into_iter().map(|key| (key, vec![line()])).collect())
+    }
+
     /// Reads all lines that are right, and says which are not.
     fn parse(bytes: &[u8], services: &ServiceNames) -> (Self, Vec<(usize, String)>) {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
