@@ -30,8 +30,8 @@ pub enum Peer {
     Psk,
 }
 
-impl From<PeerIdentity> for Peer {
-    fn from(peer: PeerIdentity) -> Self {
+impl Peer {
+    fn new(peer: PeerIdentity) -> Self {
         match peer {
             PeerIdentity::Key(bytes) => Self::Key(PublicKey { bytes, comment: String::new() }),
             PeerIdentity::PskOnly => Self::Psk,
@@ -135,7 +135,7 @@ impl Channel {
             ending.0.end(outcome);
             told
         });
-        (Self { stream, shared, peer: peer.into() }, work)
+        (Self { stream, shared, peer: Peer::new(peer) }, work)
     }
 
     /// Who is at the other end. It has proved that.

@@ -52,7 +52,7 @@ impl Client {
     ///
     /// If the file cannot be read or is wrong; the error names the line.
     pub fn config(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let registry = Registry::linked()?;
+        let registry = Registry::linked().map_err(Error::registry)?;
         let settings = Settings::load(Some(path.as_ref()), &registry, &Overrides::default())?;
         self.settings = Arc::new(settings);
         Ok(self)
@@ -134,6 +134,6 @@ impl Client {
 
 /// The built-in configuration, for the suites that are linked.
 pub(super) fn built_in() -> Result<Settings, Error> {
-    let registry = Registry::linked()?;
+    let registry = Registry::linked().map_err(Error::registry)?;
     Ok(Settings::built_in(&registry)?)
 }

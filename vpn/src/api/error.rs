@@ -8,6 +8,7 @@ use crate::files::FileError;
 use crate::net::ListenError;
 use crate::session::{Blame, ClientError, TransferError};
 use crate::trust::{IdentityError, NameError};
+use vpn_suite::RegistryError;
 
 /// Why something did not work. [`Error::blame`] says who has to act.
 ///
@@ -34,6 +35,11 @@ impl Error {
 
     pub(super) fn new(blame: Blame, words: impl Into<String>) -> Self {
         Self { blame, cause: Cause::Words(words.into()) }
+    }
+
+    /// The suites that are linked cannot be used.
+    pub(super) fn registry(error: RegistryError) -> Self {
+        Self::lower(Blame::Usage, error)
     }
 
     fn lower(blame: Blame, error: impl StdError + Send + Sync + 'static) -> Self {
@@ -116,12 +122,6 @@ impl From<ListenError> for Error {
 
 impl From<NameError> for Error {
     fn from(error: NameError) -> Self {
-        Self::lower(Blame::Usage, error)
-    }
-}
-
-impl From<vpn_suite::RegistryError> for Error {
-    fn from(error: vpn_suite::RegistryError) -> Self {
         Self::lower(Blame::Usage, error)
     }
 }

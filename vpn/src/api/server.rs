@@ -74,7 +74,7 @@ impl Server {
     ///
     /// If the file cannot be read or is wrong; the error names the line.
     pub fn config(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let registry = Registry::linked()?;
+        let registry = Registry::linked().map_err(Error::registry)?;
         self.settings = Settings::load(Some(path.as_ref()), &registry, &Overrides::default())?;
         Ok(self)
     }
