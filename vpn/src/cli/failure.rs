@@ -240,6 +240,9 @@ fn hint_for(error: &ClientError) -> Option<String> {
             _ => advice.to_string(),
         },
         ClientError::Untrusted(untrusted) => untrusted.hint.clone(),
+        ClientError::Handshake(PumpError::Handshake(HandshakeError::Closed {
+            awaited: "the server's choice",
+        })) => "it may speak the sealed profile only: try --sealed, or `vpn probe HOST`".to_owned(),
         ClientError::Sealed(SealedIoError::NoAnswer) => {
             "or it does not speak the sealed profile, or turns away whoever comes too often"
                 .to_owned()

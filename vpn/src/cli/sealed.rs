@@ -108,6 +108,10 @@ pub(super) fn spoken(sealed: Option<&SealedService>) -> String {
         }
         None => "the sealed profile, by PSK".to_owned(),
     };
+    let key = match sealed.config.is_gate_required {
+        true => format!("{key}, for clients that know it or a PSK beforehand"),
+        false => key,
+    };
     match sealed.is_sealed_only {
         true => format!("{key}; not the classic one"),
         false => format!("{key}; and the classic one, which lets everybody in"),
@@ -281,6 +285,8 @@ fn ask(
         let mut answer = String::new();
         let heard = asked.and_then(|()| input.read_line(&mut answer));
         if !matches!(heard, Ok(1..)) {
+            // The answer ended without a line end, and so did the question.
+            let _ = output.write_all(b"\n");
             return false;
         }
         let answer = answer.trim();

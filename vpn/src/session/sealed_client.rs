@@ -156,7 +156,12 @@ pub(crate) async fn connect_sealed_client(
         let log_keys = |secrets: &LoggedSecrets<'_>| KeyLog::write(key_log, secrets);
         let config = attempts.config.clone();
         let result = connect_sealed(stream, config, attempts.kex, place, check, &log_keys).await;
-        if let Some(id) = chosen.filter(|_| thought <= PATIENCE || result.is_ok()) {
+        // A server that is not trusted is not used, and one that was not waited for comes again.
+        let is_used = match &result {
+            Ok(_) => true,
+            Err(error) => thought <= PATIENCE && !matches!(error, ClientError::Untrusted(_)),
+        };
+        if let Some(id) = chosen.filter(|_| is_used) {
             out.note(format!("We are going to use {id}")).await?;
             out.note("Negotiating the key").await?;
         }

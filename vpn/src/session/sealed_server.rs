@@ -162,6 +162,9 @@ impl SealedServer {
                     Decision::Admit(ready)
                 }
                 Err(denied) => {
+                    if let PeerIdentity::Key(key) = client {
+                        log::info!(target: SESSION, "{peer}: the client's key is {}", fingerprint(&key));
+                    }
                     *faults = denied.is_our_fault;
                     Decision::Deny(denied.reason)
                 }

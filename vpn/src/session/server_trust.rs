@@ -114,13 +114,18 @@ impl ServerTrust {
         if self.accepted == Some(key) {
             return Ok(());
         }
-        let is_accepted =
-            self.accepts_new || self.ask.as_mut().is_some_and(|ask| ask(&self.server, &shown));
-        if !is_accepted {
-            return Err(untrusted(
-                format!("{} is unknown; its key is {shown}", self.server),
-                format!("compare it, then pin it with --server-key {shown}, or use --accept-new"),
-            ));
+        if !self.accepts_new {
+            let answer = self.ask.as_mut().map(|ask| ask(&self.server, &shown));
+            if answer != Some(true) {
+                let reason = match answer {
+                    None => format!("{} is unknown; its key is {shown}", self.server),
+                    Some(_) => format!("the key of {} was not accepted", self.server),
+                };
+                let hint = format!(
+                    "compare it, then pin it with --server-key {shown}, or use --accept-new"
+                );
+                return Err(untrusted(reason, hint));
+            }
         }
         self.accepted = Some(key);
         if let Err(error) = self.known.remember(&self.server, key) {
