@@ -124,6 +124,18 @@ where
         })?;
         Ok(Self { cipher })
     }
+
+    /// Keys the cipher and puts it in a box: the [`Keyed`](crate::Keyed) of the cipher.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn boxed(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>
+    where
+        C: Send + 'static,
+    {
+        Ok(Box::new(Self::new(key)?))
+    }
 }
 
 impl<C> From<C> for Cbc<C>

@@ -7,32 +7,19 @@
 //!
 //! # Examples
 //!
-//! A suite is a type that implements the trait, and one line that registers it:
+//! A suite needs a block cipher and one declaration:
 //!
 //! ```
-//! use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, Registry, SuiteError};
+//! use vpn_suite::{Cbc, Registry};
 //!
-//! struct Example;
-//!
-//! impl CipherSuite for Example {
-//!     fn name(&self) -> &'static str {
-//!         "EXAMPLE"
-//!     }
-//!     fn key_sizes(&self) -> KeySizes {
-//!         KeySizes::List(&[128])
-//!     }
-//!     fn block_size(&self) -> usize {
-//!         16
-//!     }
-//!     fn is_constant_time(&self) -> bool {
-//!         true
-//!     }
-//!     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-//!         Ok(Box::new(Cbc::<aes::Aes128>::new(key)?))
-//!     }
+//! vpn_suite::suite! {
+//!     /// The suite `EXAMPLE`.
+//!     pub struct Example;
+//!     name: "EXAMPLE",
+//!     block_size: 16,
+//!     is_constant_time: true,
+//!     keys: { 128 => Cbc::<aes::Aes128>::boxed },
 //! }
-//!
-//! vpn_suite::register!(&Example);
 //!
 //! # fn main() -> Result<(), vpn_suite::RegistryError> {
 //! assert!(Registry::linked()?.find("EXAMPLE").is_some());
@@ -46,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod cbc;
+mod declare;
 mod error;
 mod kernel;
 mod key_size;
@@ -56,12 +44,15 @@ mod suite;
 pub mod testkit;
 
 pub use crate::cbc::{Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, Lane};
+pub use crate::declare::Keyed;
 pub use crate::error::{RegistryError, SuiteError};
 pub use crate::kernel::{force_portable, is_portable_forced};
 pub use crate::key_size::{KeySize, KeySizes};
 pub use crate::registry::{Registration, Registry};
 pub use crate::suite::{CipherSuite, SpeedClass, check_key_length};
 
-// `register!` expands in crates that do not depend on inventory themselves.
+// The macros expand in crates that do not depend on inventory themselves.
+#[doc(hidden)]
+pub use crate::declare::keyed_by_size;
 #[doc(hidden)]
 pub use inventory;
