@@ -5,37 +5,15 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `CAST5`, known from OpenPGP.
-#[derive(Clone, Copy, Debug)]
-pub struct Cast5;
-
-impl CipherSuite for Cast5 {
-    fn name(&self) -> &'static str {
-        "CAST5"
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        &["CAST-128", "CAST"]
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::Range { min: 40, max: 128, step: 8 }
-    }
-
-    fn block_size(&self) -> usize {
-        8
-    }
-
+vpn_suite::suite! {
+    /// The suite `CAST5`, known from OpenPGP.
+    pub struct Cast5;
+    name: "CAST5",
+    aliases: &["CAST-128", "CAST"],
+    block_size: 8,
     // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::<cast5::Cast5>::new(key)?))
-    }
+    is_constant_time: false,
+    keys: { 40..=128 step 8 => Cbc::<cast5::Cast5>::boxed },
 }
-
-vpn_suite::register!(&Cast5);

@@ -6,33 +6,14 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `IDEA`, known from the first PGP.
-#[derive(Clone, Copy, Debug)]
-pub struct Idea;
-
-impl CipherSuite for Idea {
-    fn name(&self) -> &'static str {
-        "IDEA"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128])
-    }
-
-    fn block_size(&self) -> usize {
-        8
-    }
-
+vpn_suite::suite! {
+    /// The suite `IDEA`, known from the first PGP.
+    pub struct Idea;
+    name: "IDEA",
+    block_size: 8,
     // Multiplication modulo 2^16 + 1 treats zero apart, with a branch.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::<idea::Idea>::new(key)?))
-    }
+    is_constant_time: false,
+    keys: { 128 => Cbc::<idea::Idea>::boxed },
 }
-
-vpn_suite::register!(&Idea);
