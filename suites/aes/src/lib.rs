@@ -10,45 +10,23 @@ mod wide;
 
 use aes::{Aes128, Aes192, Aes256};
 use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
+use vpn_suite::{Cbc, CbcCipher, SpeedClass, SuiteError};
 use zeroize::ZeroizeOnDrop;
 
-/// The suite `AES`: the right choice wherever the peer has it.
-#[derive(Clone, Copy, Debug)]
-pub struct Aes;
-
-impl CipherSuite for Aes {
-    fn name(&self) -> &'static str {
-        "AES"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128, 192, 256])
-    }
-
-    fn block_size(&self) -> usize {
-        16
-    }
-
+vpn_suite::suite! {
+    /// The suite `AES`: the right choice wherever the peer has it.
+    pub struct Aes;
+    name: "AES",
+    block_size: 16,
     // Hardware instructions where there are any, fixsliced bit operations elsewhere.
-    fn is_constant_time(&self) -> bool {
-        true
-    }
-
-    fn speed(&self) -> SpeedClass {
-        SpeedClass::Hardware
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(match key.len() {
-            16 => fastest::<Aes128, 11>(key)?,
-            24 => fastest::<Aes192, 13>(key)?,
-            _ => fastest::<Aes256, 15>(key)?,
-        })
-    }
+    is_constant_time: true,
+    speed: SpeedClass::Hardware,
+    keys: {
+        128 => fastest::<Aes128, 11>,
+        192 => fastest::<Aes192, 13>,
+        256 => fastest::<Aes256, 15>,
+    },
 }
-
-vpn_suite::register!(&Aes);
 
 /// Keys the cipher `C`, which has `KEYS` round keys, with the best kernel that this machine has.
 fn fastest<C, const KEYS: usize>(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>

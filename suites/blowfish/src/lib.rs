@@ -8,33 +8,14 @@
 mod cipher;
 mod pi;
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `Blowfish`: for peers that have nothing better.
-#[derive(Clone, Copy, Debug)]
-pub struct Blowfish;
-
-impl CipherSuite for Blowfish {
-    fn name(&self) -> &'static str {
-        "Blowfish"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::Range { min: 32, max: 448, step: 8 }
-    }
-
-    fn block_size(&self) -> usize {
-        8
-    }
-
+vpn_suite::suite! {
+    /// The suite `Blowfish`: for peers that have nothing better.
+    pub struct Blowfish;
+    name: "Blowfish",
+    block_size: 8,
     // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::from(cipher::Blowfish::new(key))))
-    }
+    is_constant_time: false,
+    keys: { 32..=448 step 8 => |key| Ok(Box::new(Cbc::from(cipher::Blowfish::new(key)))) },
 }
-
-vpn_suite::register!(&Blowfish);

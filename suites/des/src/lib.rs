@@ -5,43 +5,25 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
+use vpn_suite::{Cbc, CbcCipher, SpeedClass, SuiteError};
 use zeroize::Zeroizing;
 
-/// The suite `DES`: seven key bytes, to which a zero byte is added.
-///
-/// DES takes eight bytes and ignores the lowest bit of each, so of the 56 bits handed in 49 count.
-/// The peers that this is for do just that.
-#[derive(Clone, Copy, Debug)]
-pub struct Des;
-
-impl CipherSuite for Des {
-    fn name(&self) -> &'static str {
-        "DES"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[56])
-    }
-
-    fn block_size(&self) -> usize {
-        8
-    }
-
+vpn_suite::suite! {
+    /// The suite `DES`: seven key bytes, to which a zero byte is added.
+    ///
+    /// DES takes eight bytes and ignores the lowest bit of each, so of the 56 bits handed in 49 count.
+    /// The peers that this is for do just that.
+    pub struct Des;
+    name: "DES",
+    block_size: 8,
     // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn speed(&self) -> SpeedClass {
-        SpeedClass::Slow
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        let mut padded = Zeroizing::new([0; 8]);
-        padded[..key.len()].copy_from_slice(key);
-        Ok(Box::new(Cbc::from(vpn_des_core::Des::<1>::new(&padded))))
-    }
+    is_constant_time: false,
+    speed: SpeedClass::Slow,
+    keys: { 56 => keyed },
 }
 
-vpn_suite::register!(&Des);
+fn keyed(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+    let mut padded = Zeroizing::new([0; 8]);
+    padded[..key.len()].copy_from_slice(key);
+    Ok(Box::new(Cbc::from(vpn_des_core::Des::<1>::new(&padded))))
+}
