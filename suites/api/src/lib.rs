@@ -1,9 +1,12 @@
-//! What a cipher is to this workspace: [`CipherSuite`], the [`Registry`] that finds every linked
-//! one, and [`Cbc`], which turns any RustCrypto block cipher into one.
+//! The interface of a cipher suite.
 //!
-//! A suite offers cipher block chaining over whole blocks and nothing else. Padding, authentication
-//! and randomness belong to the record layer, once, for all suites: CBC by itself detects no
-//! tampering, so never decrypt what was not authenticated first.
+//! * [`CipherSuite`] is the trait of a suite. [`suite!`](crate::suite!) implements it.
+//! * [`Registry`] finds every suite that is linked into the program.
+//! * [`Cbc`] runs any RustCrypto block cipher in CBC mode.
+//!
+//! A suite encrypts and decrypts whole blocks in CBC mode and does nothing else. Padding,
+//! authentication and randomness are the task of the record layer, for all suites. CBC does not
+//! detect tampering: authenticate data before you decrypt it.
 //!
 //! # Examples
 //!
@@ -27,8 +30,8 @@
 //! # }
 //! ```
 //!
-//! rustc links only crates that are *named*: a program that wants a suite writes
-//! `use that_suite as _;` besides the line in its manifest.
+//! rustc links only crates that are *named*. So a program needs the line `use that_suite as _;` in
+//! addition to the dependency in its manifest.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What `suite!` makes of its fields.
+//! The implementation that `suite!` generates.
 
 use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySize, KeySizes, Registry, SpeedClass, SuiteError};
 
