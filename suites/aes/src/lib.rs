@@ -1,6 +1,6 @@
 //! AES (FIPS 197) as the cipher suite `AES`, with keys of 128, 192 and 256 bits.
 
-// Only `vaes`, which gives its reason, calls instructions that not every processor has.
+// Only the module `vaes` has unsafe code. It calls instructions that not every processor has.
 #![deny(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -14,11 +14,11 @@ use vpn_suite::{Cbc, CbcCipher, SpeedClass, SuiteError};
 use zeroize::ZeroizeOnDrop;
 
 vpn_suite::suite! {
-    /// The suite `AES`: the right choice wherever the peer has it.
+    /// The suite `AES`, the best choice if the peer supports it.
     pub struct Aes;
     name: "AES",
     block_size: 16,
-    // Hardware instructions where there are any, fixsliced bit operations elsewhere.
+    // Hardware instructions if the processor has them, fixsliced code otherwise.
     is_constant_time: true,
     speed: SpeedClass::Hardware,
     keys: {
@@ -28,7 +28,8 @@ vpn_suite::suite! {
     },
 }
 
-/// Keys the cipher `C`, which has `KEYS` round keys, with the best kernel that this machine has.
+/// Keys the cipher `C`, which has `KEYS` round keys, and chooses the fastest kernel for this
+/// processor.
 fn fastest<C, const KEYS: usize>(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>
 where
     C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + ZeroizeOnDrop + Send + 'static,

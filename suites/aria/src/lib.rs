@@ -5,11 +5,11 @@
 use vpn_suite::Cbc;
 
 vpn_suite::suite! {
-    /// The suite `ARIA`: the Korean standard, in the shape of AES.
+    /// The suite `ARIA`, the Korean standard. It has the block size and the key sizes of AES.
     pub struct Aria;
     name: "ARIA",
     block_size: 16,
-    // S-boxes are tables, looked up with secret indices.
+    // The S-boxes are tables, and secret bytes are the indices.
     is_constant_time: false,
     keys: {
         128 => Cbc::<aria::Aria128>::boxed,

@@ -6,11 +6,12 @@
 use vpn_suite::Cbc;
 
 vpn_suite::suite! {
-    /// The suite `Camellia`: the block and the keys of AES, from another school.
+    /// The suite `Camellia`. It has the block size and the key sizes of AES, and a different
+    /// design.
     pub struct Camellia;
     name: "Camellia",
     block_size: 16,
-    // S-boxes are tables, looked up with secret indices.
+    // The S-boxes are tables, and secret bytes are the indices.
     is_constant_time: false,
     keys: {
         128 => Cbc::<camellia::Camellia128>::boxed,

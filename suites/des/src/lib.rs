@@ -1,7 +1,7 @@
 //! Single DES (FIPS 46-3) as the cipher suite `DES`, with keys of 56 bits.
 //!
-//! **Hazard**: 56 bits are searched through in hours. The suite exists because some servers know
-//! nothing else; the shipped configuration does not enable it.
+//! **Hazard**: exhaustive search finds a 56-bit key in hours. The suite is for servers that support
+//! nothing else. The default configuration does not enable it.
 
 #![forbid(unsafe_code)]
 
@@ -9,14 +9,14 @@ use vpn_suite::{Cbc, CbcCipher, SpeedClass, SuiteError};
 use zeroize::Zeroizing;
 
 vpn_suite::suite! {
-    /// The suite `DES`: seven key bytes, to which a zero byte is added.
+    /// The suite `DES`. Its keys have seven bytes, and it appends a zero byte to them.
     ///
-    /// DES takes eight bytes and ignores the lowest bit of each, so of the 56 bits handed in 49 count.
-    /// The peers that this is for do just that.
+    /// DES takes eight bytes and ignores the lowest bit of each. So only 49 of the 56 bits count.
+    /// The peers that this suite is for do the same.
     pub struct Des;
     name: "DES",
     block_size: 8,
-    // S-boxes are tables, looked up with secret indices.
+    // The S-boxes are tables, and secret bytes are the indices.
     is_constant_time: false,
     speed: SpeedClass::Slow,
     keys: { 56 => keyed },

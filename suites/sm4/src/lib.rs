@@ -5,11 +5,11 @@
 use vpn_suite::Cbc;
 
 vpn_suite::suite! {
-    /// The suite `SM4`: the Chinese standard.
+    /// The suite `SM4`, the Chinese standard.
     pub struct Sm4;
     name: "SM4",
     block_size: 16,
-    // S-boxes are tables, looked up with secret indices.
+    // The S-boxes are tables, and secret bytes are the indices.
     is_constant_time: false,
     keys: { 128 => Cbc::<sm4::Sm4>::boxed },
 }

@@ -1,7 +1,8 @@
 //! Triple DES (NIST SP 800-67) as the cipher suite `DES3`, with keys of 128 and 192 bits.
 //!
-//! Every eighth bit of a key is parity and ignored, so 112 and 168 bits count, of which known
-//! attacks leave at most 80 and 112. For peers that have nothing better.
+//! Every eighth bit of a key is a parity bit, which is ignored. So 112 and 168 bits count. Known
+//! attacks reduce the security to at most 80 and 112 bits. Use it only with peers that have nothing
+//! better.
 
 #![forbid(unsafe_code)]
 
@@ -10,15 +11,16 @@ use vpn_suite::{Cbc, CbcCipher, CipherSuite, SpeedClass, SuiteError};
 use zeroize::Zeroizing;
 
 vpn_suite::suite! {
-    /// The suite `DES3`: three DES keys of 64 bits, or two, the first of which serves as the third.
+    /// The suite `DES3`. A key consists of three DES keys of 64 bits, or of two. If there are two,
+    /// the first is also the third.
     ///
-    /// It refuses keys whose first two or last two DES keys are equal: neighbours that are equal cancel
-    /// each other out, and single DES remains.
+    /// The suite refuses a key if its first two or its last two DES keys are equal. Equal
+    /// neighbours cancel each other out, and the result is single DES.
     pub struct Des3;
     name: "DES3",
     aliases: &["3DES", "TDES"],
     block_size: 8,
-    // S-boxes are tables, looked up with secret indices.
+    // The S-boxes are tables, and secret bytes are the indices.
     is_constant_time: false,
     speed: SpeedClass::Slow,
     keys: { 128 | 192 => keyed },
@@ -37,7 +39,7 @@ fn keyed(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
     Err(SuiteError::WeakKey { suite: Des3.name(), reason })
 }
 
-/// Compares without parity bits, and without stopping at the first difference.
+/// Compares two DES keys without their parity bits. It does not stop at the first difference.
 fn is_same_des_key(a: &[u8; 8], b: &[u8; 8]) -> bool {
     a.iter().zip(b).fold(0, |seen, (x, y)| seen | ((x ^ y) & 0xfe)) == 0
 }

@@ -6,13 +6,13 @@
 use vpn_suite::{Cbc, SpeedClass};
 
 vpn_suite::suite! {
-    /// The suite `Twofish`: a finalist for AES, by the author of Blowfish.
+    /// The suite `Twofish`, an AES finalist by the author of Blowfish and others.
     pub struct Twofish;
     name: "Twofish",
     block_size: 16,
-    // S-boxes depend on the key and are tables, looked up with secret indices.
+    // The S-boxes depend on the key, and secret bytes are the indices.
     is_constant_time: false,
-    // The crate computes what others look up.
+    // The crate computes the S-boxes for each block. Faster implementations look them up.
     speed: SpeedClass::Slow,
     keys: { 128 | 192 | 256 => Cbc::<twofish::Twofish>::boxed },
 }
