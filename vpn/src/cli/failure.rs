@@ -240,9 +240,6 @@ fn hint_for(error: &ClientError) -> Option<String> {
             _ => advice.to_string(),
         },
         ClientError::Untrusted(untrusted) => untrusted.hint.clone(),
-        ClientError::Handshake(PumpError::Handshake(HandshakeError::Closed {
-            awaited: "the server's choice",
-        })) => "it may speak the sealed profile only: try --sealed, or `vpn probe HOST`".to_owned(),
         ClientError::Sealed(SealedIoError::NoAnswer) => {
             "or it does not speak the sealed profile, or turns away whoever comes too often"
                 .to_owned()
@@ -271,7 +268,8 @@ fn hint_for(error: &ClientError) -> Option<String> {
         ClientError::Handshake(PumpError::Handshake(error)) => match error {
             HandshakeError::Closed { awaited } if awaited.contains("choice") => {
                 "many servers close without a word when they support none of the ciphers offered, \
-                 or cannot read the proposal; -v tells more"
+                 or cannot read the proposal; it may speak the sealed profile only: try --sealed, or \
+                 `vpn probe HOST`"
                     .to_owned()
             }
             HandshakeError::Refused { text } if text.starts_with(b"Could not agree") => {
