@@ -1,8 +1,8 @@
 //! The Jacobi symbol of public numbers, in variable time.
 //!
-//! The binary algorithm halves and subtracts long numbers thousands of times. This module works like
-//! Lehmer's version of Euclid's algorithm: it decides about sixty steps from the first and the last
-//! word of both numbers. Then it applies these steps to all words in one pass.
+//! The binary algorithm halves and subtracts long numbers thousands of times. This module works
+//! like Lehmer's version of Euclid's algorithm: it decides about sixty steps from the first and the
+//! last word of both numbers. Then it applies these steps to all words in one pass.
 
 use num_bigint::BigUint;
 

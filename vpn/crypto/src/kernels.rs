@@ -9,8 +9,8 @@
 //! | modular powers | `avx-512 ifma` | `avx512f`, `avx512ifma` |
 //! | | `crypto-bigint` | none |
 //!
-//! The first kernel that the processor can run is used. After [`vpn_suite::force_portable`] it is the
-//! last kernel of each kind.
+//! The first kernel that the processor can run is used. After [`vpn_suite::force_portable`] it is
+//! the last kernel of each kind.
 
 use vpn_suite::is_portable_forced;
 

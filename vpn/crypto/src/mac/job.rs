@@ -126,8 +126,8 @@ impl<'a> Job<'a> {
 
 /// Adds the padding of SHA-256 (FIPS 180-4 §5.1.1) and returns the number of blocks in `tail`.
 ///
-/// The last `end` bytes of the message are in `tail`, followed by zeros. `length` is the size of the
-/// message in bytes, without the block that holds the key.
+/// The last `end` bytes of the message are in `tail`, followed by zeros. `length` is the size of
+/// the message in bytes, without the block that holds the key.
 fn pad(tail: &mut [u8], end: usize, length: usize) -> usize {
     tail[end] = 0x80;
     let blocks = (end + 1 + 8).div_ceil(BLOCK);

@@ -22,11 +22,12 @@ use sha256::{BLOCK, INITIAL};
 
 pub use job::TAG;
 
-/// With this many messages or more, sixteen lanes are faster than pairs: one block in every lane takes
-/// 160 ns, a pair of blocks 40 ns.
+/// With this many messages or more, sixteen lanes are faster than pairs: one block in every lane
+/// takes 160 ns, a pair of blocks 40 ns.
 #[cfg(target_arch = "x86_64")]
 const MIN_LANES_OVER_PAIRS: usize = 9;
-/// The same limit on a processor without the SHA instructions, where one block takes 150 ns or more.
+/// The same limit on a processor without the SHA instructions, where one block takes 150 ns or
+/// more.
 #[cfg(target_arch = "x86_64")]
 const MIN_LANES_OVER_ONE: usize = 2;
 
@@ -56,8 +57,8 @@ impl MacKey {
         self.kernel
     }
 
-    /// The tag of one message: HMAC-SHA256(key, sequence || text), with the sequence number as eight
-    /// bytes, big-endian.
+    /// The tag of one message: HMAC-SHA256(key, sequence || text), with the sequence number as
+    /// eight bytes, big-endian.
     pub fn tag(&self, sequence: u64, text: &[u8]) -> [u8; TAG] {
         self.finish(Job::new(&self.states, sequence, text))
     }
@@ -104,8 +105,8 @@ impl MacKey {
         }
     }
 
-    /// Finishes jobs in sixteen lanes. When a job ends, the next one takes its lane. Stops when fewer
-    /// than `min_busy` lanes have a job, and returns the unfinished jobs.
+    /// Finishes jobs in sixteen lanes. When a job ends, the next one takes its lane. Stops when
+    /// fewer than `min_busy` lanes have a job, and returns the unfinished jobs.
     #[cfg(target_arch = "x86_64")]
     fn finish_in_lanes<'a, 'o>(
         &self,

@@ -8,8 +8,8 @@ pub(super) type State = [u32; 8];
 /// One block of input.
 pub(super) type Block = [u8; BLOCK];
 
-/// The initial hash value (FIPS 180-4 §5.3.3): the first 32 bits of the fractions of the square roots
-/// of the first eight primes.
+/// The initial hash value (FIPS 180-4 §5.3.3): the first 32 bits of the fractions of the square
+/// roots of the first eight primes.
 pub(super) const INITIAL: State = [
     0x6a09_e667,
     0xbb67_ae85,

@@ -76,8 +76,8 @@ pub(super) fn widened(value: &BigUint, bits: u32) -> BoxedUint {
     BoxedUint::from_be_slice_truncated(&value.to_bytes_be(), bits)
 }
 
-/// Reads `count` bits of a secret number, `step` positions apart, from position `first` upwards. The
-/// first bit is the lowest one of the result. The positions are public.
+/// Reads `count` bits of a secret number, `step` positions apart, from position `first` upwards.
+/// The first bit is the lowest one of the result. The positions are public.
 pub(super) fn bits(number: &BoxedUint, first: u32, step: u32, count: u32) -> Word {
     (0..count).fold(0, |bits, at| {
         let position = first + at * step;

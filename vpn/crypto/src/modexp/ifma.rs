@@ -1,8 +1,8 @@
 //! Multiplication modulo a prime with AVX-512 IFMA: eight products of 52 by 52 bits at a time.
 //!
-//! Numbers are in Montgomery form with R = 2^416V, where V is the number of vectors. They are at most
-//! twice the prime. R is more than four times the prime, so a product is again at most twice the
-//! prime, and no comparison is needed (Gueron, "Efficient software implementations of modular
+//! Numbers are in Montgomery form with R = 2^416V, where V is the number of vectors. They are at
+//! most twice the prime. R is more than four times the prime, so a product is again at most twice
+//! the prime, and no comparison is needed (Gueron, "Efficient software implementations of modular
 //! exponentiation", 2012).
 #![expect(
     unsafe_code,
@@ -176,8 +176,8 @@ impl Arithmetic for IfmaArithmetic<'_> {
 
     fn finish(&mut self, mut residue: Residue) -> Zeroizing<Vec<u8>> {
         let one = Residue(limbs(&BigUint::from(1u8), self.prime.prime.len()));
-        // Outside Montgomery form the number is below the prime, or the prime itself in place of zero.
-        // The power of a number that is not zero is not zero.
+        // Outside Montgomery form the number is below the prime, or the prime itself in place of
+        // zero. The power of a number that is not zero is not zero.
         self.multiply(&mut residue, &one);
         let (pairs, _) = residue.0.as_flattened().as_chunks::<2>();
         let mut bytes = Zeroizing::new(Vec::with_capacity(pairs.len() * PAIR));
@@ -207,8 +207,8 @@ fn limbs(number: &BigUint, vectors: usize) -> Box<[Vector]> {
     limbs.into()
 }
 
-/// `product = a * b / R` modulo the prime, in limbs of up to 62 bits. `b` has at most 160 limbs, and
-/// each of them adds at most four products of 52 bits to a limb of the sum.
+/// `product = a * b / R` modulo the prime, in limbs of up to 62 bits. `b` has at most 160 limbs,
+/// and each of them adds at most four products of 52 bits to a limb of the sum.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn multiply<const V: usize>(
     a: &[Vector; V],
@@ -225,7 +225,8 @@ fn multiply<const V: usize>(
         for (sum, a) in sums.iter_mut().zip(a) {
             *sum = _mm512_madd52lo_epu64(*sum, load(a), limb);
         }
-        // Adding this multiple of the prime makes the lowest limb zero. Then the sum moves down one limb.
+        // Adding this multiple of the prime makes the lowest limb zero. Then the sum moves down one
+        // limb.
         let lowest = _mm512_broadcastq_epi64(_mm512_castsi512_si128(sums[0]));
         let times = _mm512_madd52lo_epu64(zero, lowest, negative_inverse);
         for (sum, prime) in sums.iter_mut().zip(prime) {

@@ -24,7 +24,8 @@ use comb::Comb;
 
 /// How many powers of 2 are computed before a table for them is made.
 ///
-/// The table takes as long as two exponentiations. A client with one handshake would lose this time.
+/// The table takes as long as two exponentiations. A client with one handshake would lose this
+/// time.
 const WITHOUT_TABLE: u32 = 2;
 
 /// A prime modulus, with values that are derived from it once per process.
@@ -58,8 +59,8 @@ impl Exponent {
 }
 
 impl Modulus {
-    /// Prepares a prime of `bits` bits, in hexadecimal. Exponents usually have `exponent_bits` bits;
-    /// others work too, but more slowly.
+    /// Prepares a prime of `bits` bits, in hexadecimal. Exponents usually have `exponent_bits`
+    /// bits; others work too, but more slowly.
     ///
     /// # Panics
     ///
@@ -101,11 +102,11 @@ impl Modulus {
         }
     }
 
-    /// `2^exponent mod p`, with the same result as [`Modulus::power`]. 2 is the generator of every group
-    /// in [`primes`](crate::primes).
+    /// `2^exponent mod p`, with the same result as [`Modulus::power`]. 2 is the generator of every
+    /// group in [`primes`](crate::primes).
     ///
-    /// The third call makes a table; from then on a power takes about a third of the time. The table
-    /// has 256 times the size of the prime: about 256 KiB for 8192 bits.
+    /// The third call makes a table; from then on a power takes about a third of the time. The
+    /// table has 256 times the size of the prime: about 256 KiB for 8192 bits.
     pub fn power_of_two(&self, exponent: &Exponent) -> Zeroizing<Vec<u8>> {
         let power = match &self.backend {
             Backend::Portable(params, comb) => {
@@ -117,7 +118,8 @@ impl Modulus {
         power.unwrap_or_else(|| self.power(&BigUint::from(2u8), exponent))
     }
 
-    /// A power of 2 by the table. `None` before the table is made, and for exponents that are too long.
+    /// A power of 2 by the table. `None` before the table is made, and for exponents that are too
+    /// long.
     fn power_by_comb<A: Arithmetic>(
         &self,
         exponent: &Exponent,
@@ -199,7 +201,8 @@ mod tests {
         (primes::FFDHE_8192, 8192, 400),
     ];
 
-    /// Each prime with every kernel of this machine. Miri gets one prime only: a power takes minutes.
+    /// Each prime with every kernel of this machine. Miri gets one prime only: a power takes
+    /// minutes.
     static MODULI: LazyLock<Vec<Vec<Modulus>>> = LazyLock::new(|| {
         let primes = if cfg!(miri) { &PRIMES[..1] } else { &PRIMES };
         let all = primes.iter().map(|&(hex, bits, exponent_bits)| {
