@@ -1,20 +1,19 @@
-//! Offers, choices and the longest-key rule: pure functions over text (PROTOCOL.md §3.2).
+//! Offers, choices and the longest-key rule, as pure functions over text (PROTOCOL.md §3.2).
 
 use std::fmt;
 
-use vpn_suite::{CipherSuite, KeySize};
+use super::super::suite::{EnabledSuite, SuiteId};
+use super::super::text::Printable;
 
-use super::text::Printable;
-
-/// The word that opens a proposal.
+/// The first word of a proposal.
 pub const PROPOSAL_HEAD: &str = "ProposedCiphers:";
-/// The word that opens a choice.
+/// The first word of a choice.
 pub const CHOICE_HEAD: &str = "ChosenCipher:";
 
-/// What a client lists: cipher names with key sizes in bits, in the client's order.
+/// The ciphers that a client offers: names with key sizes in bits, in the order of the client.
 ///
-/// An offer is a peer's claim: names need not exist here, sizes need not make sense, a list may be
-/// empty. [`select`] sorts that out.
+/// An offer is not checked against the suites of this side: a name may be unknown, a size may be
+/// impossible, a list of sizes may be empty. [`select`] skips such entries.
 ///
 /// # Examples
 ///
@@ -31,22 +30,23 @@ pub struct Offer {
 /// One cipher of an [`Offer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfferEntry {
-    /// The name as the peer wrote it.
+    /// The name, as on the wire.
     pub name: String,
-    /// Key sizes in bits as the peer wrote them.
+    /// The key sizes in bits, in the order of the wire.
     pub sizes: Vec<u32>,
 }
 
 impl Offer {
-    /// Collects entries into an offer.
+    /// Makes an offer of these entries.
     pub fn new(entries: impl IntoIterator<Item = OfferEntry>) -> Self {
         Self { entries: entries.into_iter().collect() }
     }
 
-    /// What this side proposes: everything enabled, in the order of the configuration.
+    /// The offer of this side: all enabled suites, in the order of the configuration.
     ///
-    /// A name that ends in digits goes before the name without them: parsers in the field drop
-    /// digits from names and let the later entry win, so `DES3` has to come before `DES`.
+    /// One rule changes the order: a name that ends in digits comes before the name without digits.
+    /// Some existing parsers drop the digits and use the later entry. So `DES3` must come before
+    /// `DES`.
     pub fn from_enabled(enabled: &[EnabledSuite]) -> Self {
         let mut entries: Vec<OfferEntry> = enabled
             .iter()
@@ -67,24 +67,24 @@ impl Offer {
         Self { entries }
     }
 
-    /// The ciphers listed, in order.
+    /// The ciphers, in order.
     pub fn entries(&self) -> &[OfferEntry] {
         &self.entries
     }
 
-    /// The proposal as it goes on the wire, without a line end.
+    /// The proposal as text for the wire, without a line end.
     pub fn to_wire(&self) -> String {
         format!("{PROPOSAL_HEAD}{self}")
     }
 
-    /// Reads a whole proposal, without its line end.
+    /// Parses a complete proposal, without its line end.
     ///
-    /// Blanks are allowed behind the head and behind commas, because programs in the field send
-    /// them there; everything else is as [`Offer::to_wire`] writes it.
+    /// Spaces are allowed after the first word and after commas, because some existing programs
+    /// send them. Everything else must have the form of [`Offer::to_wire`].
     ///
     /// # Errors
     ///
-    /// [`OfferError`] names the first thing that is not as it should be.
+    /// [`OfferError`] names the first mistake.
     pub fn parse(text: &str) -> Result<Self, OfferError> {
         let mut rest = text.strip_prefix(PROPOSAL_HEAD).ok_or(OfferError::Head)?;
         let mut entries = Vec::new();
@@ -102,6 +102,11 @@ impl Offer {
                 None => return Err(OfferError::Separator),
             }
         }
+    }
+
+    /// The first entry that offers this suite with a key of `bits` bits.
+    fn find(&self, suite: &EnabledSuite, bits: u32) -> Option<&OfferEntry> {
+        self.entries.iter().find(|o| suite.has_name(&o.name) && o.sizes.contains(&bits))
     }
 }
 
@@ -124,55 +129,55 @@ impl fmt::Display for Offer {
     }
 }
 
-/// Why a text is not a proposal.
+/// The mistake in a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
-    /// Something else than `NAME:[…]` where a cipher should start.
+    /// An entry does not start with `NAME:[`.
     #[error("a cipher is written NAME:[SIZES]")]
     Entry,
-    /// It does not start with `ProposedCiphers:`.
+    /// The text does not start with `ProposedCiphers:`.
     #[error("a proposal starts with {PROPOSAL_HEAD}")]
     Head,
-    /// A name is missing or has a character that no name has.
+    /// A name is empty, or has a character that is not allowed.
     #[error("a cipher name has letters, digits and -+._ only")]
     Name,
-    /// Something between `]` and the next cipher that is not a comma.
+    /// Two entries are not separated by one comma.
     #[error("ciphers are separated by one comma")]
     Separator,
-    /// A key size that is not a plain number of at most six digits.
+    /// A key size is not a number of one to six digits.
     #[error("a key size is a number of bits")]
     Size,
-    /// A list of sizes without its `]`.
+    /// A list of key sizes has no `]`.
     #[error("a list of key sizes ends with ]")]
     Unclosed,
 }
 
-/// What a server picks: one name of the offer and one key size in bits.
+/// The choice of a server: one name and one key size of the offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The name, spelt as in the offer.
+    /// The name, as in the offer.
     pub name: String,
     /// The key size in bits.
     pub bits: u32,
 }
 
 impl Choice {
-    /// The choice as it goes on the wire, without a line end.
+    /// The choice as text for the wire, without a line end.
     pub fn to_wire(&self, separator: Separator) -> String {
         format!("{CHOICE_HEAD}{}{}{}", self.name, separator.as_char(), self.bits)
     }
 
-    /// The choice as the one entry of an offer.
+    /// The choice as an entry of an offer.
     pub(super) fn to_entry(&self) -> OfferEntry {
         OfferEntry { name: self.name.clone(), sizes: vec![self.bits] }
     }
 
-    /// Reads a whole choice, without its line end, and tells which separator it used.
+    /// Parses a complete choice, without its line end. Returns the choice and its separator.
     ///
     /// # Errors
     ///
-    /// [`ChoiceError`] if the text is anything but `ChosenCipher:NAME:BITS` or
-    /// `ChosenCipher:NAME,BITS`, with blanks allowed around name and number.
+    /// [`ChoiceError`] if the text is not `ChosenCipher:NAME:BITS` or `ChosenCipher:NAME,BITS`.
+    /// Spaces are allowed around name and number.
     pub fn parse(text: &str) -> Result<(Self, Separator), ChoiceError> {
         let rest = text.strip_prefix(CHOICE_HEAD).ok_or(ChoiceError)?;
         let at = rest.find([':', ',']).ok_or(ChoiceError)?;
@@ -194,22 +199,22 @@ impl fmt::Display for Choice {
     }
 }
 
-/// The text is not a choice.
+/// A text is not a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a choice is written {CHOICE_HEAD}NAME:BITS")]
 pub struct ChoiceError;
 
-/// What stands between name and size in a choice.
+/// The character between name and size in a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Separator {
-    /// `:`, as the assignment's text has it.
+    /// `:`, as in the text of the assignment.
     Colon,
-    /// `,`, as the programs of 2020 and 2025 have it.
+    /// `,`, as in the programs of 2020 and 2025.
     Comma,
 }
 
 impl Separator {
-    /// The character itself.
+    /// The character.
     pub const fn as_char(self) -> char {
         match self {
             Self::Colon => ':',
@@ -218,49 +223,42 @@ impl Separator {
     }
 }
 
-/// A suite that is linked *and* listed in the configuration, with the sizes listed there.
-#[derive(Clone, Debug)]
-pub struct EnabledSuite {
-    /// The suite.
-    pub suite: &'static dyn CipherSuite,
-    /// The name to offer: the suite's name or the alias that the configuration uses.
-    pub wire_name: &'static str,
-    /// The key sizes enabled, in the order of the configuration.
-    pub sizes: Vec<KeySize>,
-}
-
-/// A suite with one of its key sizes.
-#[derive(Clone, Copy, Debug)]
-pub struct SuiteId {
-    /// The suite.
-    pub suite: &'static dyn CipherSuite,
-    /// The key size.
-    pub size: KeySize,
-}
-
-impl fmt::Display for SuiteId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.suite.name(), self.size.bits())
-    }
-}
-
 /// The outcome of [`select`].
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// What will be used.
+    /// The suite and key size to use.
     pub id: SuiteId,
-    /// What to answer: the same, under the name that the peer used.
+    /// The answer: the same suite, with the name that the peer used.
     pub choice: Choice,
-    /// Whether nothing more the peer could list would change the outcome.
+    /// Whether no further entry of the peer could change the outcome.
     pub is_best: bool,
 }
 
-/// Picks the longest key that both sides support; among equals the server's order decides.
+/// Selects the longest key that both sides support. Among equal keys the order of `enabled`
+/// decides.
 ///
-/// Names are compared as they are, aliases included. `None` if there is nothing in common.
+/// Names and aliases must match exactly. `None` if the two sides have nothing in common.
+///
+/// # Examples
+///
+/// ```
+/// use vpn_proto::{EnabledSuite, Offer, select};
+/// use vpn_suite::{KeySize, Registry};
+/// # use vpn_suites as _;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let aes = Registry::linked()?.find("AES").ok_or("not linked")?;
+/// let sizes: Vec<KeySize> = [128, 256].into_iter().filter_map(KeySize::from_bits).collect();
+/// let enabled = [EnabledSuite { suite: aes, wire_name: "AES", sizes }];
+/// let offer = Offer::parse("ProposedCiphers:DES3:[192],AES:[128,256]")?;
+/// let selection = select(&enabled, &offer).ok_or("nothing in common")?;
+/// assert_eq!(selection.id.to_string(), "AES256");
+/// # Ok(())
+/// # }
+/// ```
 pub fn select(enabled: &[EnabledSuite], offer: &Offer) -> Option<Selection> {
     let mut best: Option<Selection> = None;
-    // The first strictly longest key of the configuration: no offer can do better than that.
+    // The first longest key of the configuration. No offer can lead to a better one.
     let longest = enabled.iter().flat_map(|e| &e.sizes).max().copied();
     let mut seen_longest = false;
     for entry in enabled {
@@ -270,11 +268,7 @@ pub fn select(enabled: &[EnabledSuite], offer: &Offer) -> Option<Selection> {
             if best.as_ref().is_some_and(|b| size <= b.id.size) {
                 continue;
             }
-            let offered = offer
-                .entries
-                .iter()
-                .find(|o| answers_to(entry.suite, &o.name) && o.sizes.contains(&size.bits()));
-            if let Some(offered) = offered {
+            if let Some(offered) = offer.find(entry, size.bits()) {
                 best = Some(Selection {
                     id: SuiteId { suite: entry.suite, size },
                     choice: Choice { name: offered.name.clone(), bits: size.bits() },
@@ -286,41 +280,41 @@ pub fn select(enabled: &[EnabledSuite], offer: &Offer) -> Option<Selection> {
     best
 }
 
-/// A cipher with a key size that at least one side has, for messages that explain a selection.
+/// A cipher with a key size that at least one side supports. Messages that explain a selection list
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The name, as the side that has it writes it.
+    /// The name, as the side that supports it writes it.
     pub name: String,
     /// The key size in bits.
     pub bits: u32,
-    /// Who has it.
-    pub has: Having,
+    /// Which side supports it.
+    pub has: SupportedBy,
 }
 
-/// Which side has a [`Candidate`].
+/// Which side supports a [`Candidate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Having {
+pub enum SupportedBy {
     /// Both sides.
     Both,
-    /// It is enabled here, and nothing is known of the peer having it.
+    /// This side. Of the peer it is not known.
     Ours,
-    /// The peer alone.
+    /// Only the peer.
     Theirs,
 }
 
-/// What there is to choose from: what is enabled, in its order, then what only the peer has.
+/// All candidates of a selection: first the enabled suites in their order, then those that only the
+/// peer supports.
 ///
-/// A server passes the client's offer; a client, which knows no more, the server's choice.
+/// A server passes the offer of the client. A client does not know the list of the server, so it
+/// passes the choice of the server as an offer.
 pub fn candidates(enabled: &[EnabledSuite], offer: &Offer) -> Vec<Candidate> {
     let mut list = Vec::new();
     for entry in enabled {
         for size in &entry.sizes {
             let bits = size.bits();
-            let offered = offer
-                .entries
-                .iter()
-                .any(|o| answers_to(entry.suite, &o.name) && o.sizes.contains(&bits));
-            let has = if offered { Having::Both } else { Having::Ours };
+            let is_offered = offer.find(entry, bits).is_some();
+            let has = if is_offered { SupportedBy::Both } else { SupportedBy::Ours };
             list.push(Candidate { name: entry.wire_name.to_owned(), bits, has });
         }
     }
@@ -328,28 +322,24 @@ pub fn candidates(enabled: &[EnabledSuite], offer: &Offer) -> Vec<Candidate> {
         for &bits in &entry.sizes {
             let choice = Choice { name: entry.name.clone(), bits };
             if accept(enabled, &choice).is_none() {
-                list.push(Candidate { name: choice.name, bits, has: Having::Theirs });
+                list.push(Candidate { name: choice.name, bits, has: SupportedBy::Theirs });
             }
         }
     }
     list
 }
 
-/// Finds what a peer's choice means on this side; `None` if it was not on offer.
+/// The suite that the choice of a peer means on this side. `None` if it was not offered.
 pub fn accept(enabled: &[EnabledSuite], choice: &Choice) -> Option<SuiteId> {
-    enabled.iter().filter(|e| answers_to(e.suite, &choice.name)).find_map(|e| {
+    enabled.iter().filter(|e| e.has_name(&choice.name)).find_map(|e| {
         let size = e.sizes.iter().find(|s| s.bits() == choice.bits)?;
         Some(SuiteId { suite: e.suite, size: *size })
     })
 }
 
-/// Lists enabled suites as a proposal would, for messages.
+/// The list of enabled suites in the form of a proposal, for messages.
 pub fn describe(enabled: &[EnabledSuite]) -> String {
     Offer::from_enabled(enabled).to_string()
-}
-
-fn answers_to(suite: &dyn CipherSuite, name: &str) -> bool {
-    suite.name() == name || suite.aliases().contains(&name)
 }
 
 fn is_name_byte(byte: u8) -> bool {
@@ -367,7 +357,7 @@ fn parse_sizes(list: &str) -> Result<Vec<u32>, OfferError> {
 }
 
 fn parse_size(digits: &str) -> Result<u32, OfferError> {
-    // `u32::from_str` takes a plus sign, and nobody's key has a million bits.
+    // `u32::from_str` would accept a plus sign. No key has a million bits.
     const MAX_DIGITS: usize = 6;
     if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.bytes().all(|b| b.is_ascii_digit())
     {
