@@ -4,8 +4,7 @@
 //! Bytes, time and randomness are arguments. Bytes, events and deadlines are results. The section
 //! numbers in this crate are those of `PROTOCOL.md`.
 //!
-//! * [`classic`]: the protocol of an assignment and of many small programs. It authenticates
-//!   nobody.
+//! * [`classic`]: the protocol of an assignment and of many small programs. It does not authenticate.
 //! * [`sealed`]: both sides are authenticated, and both directions are encrypted.
 //! * The crate root: the parts of both profiles, and the negotiation and the groups of the classic
 //!   one.

@@ -177,7 +177,7 @@ impl DialectPlan {
         follow_mac: true,
     };
 
-    /// This dialect, whatever the peer sends.
+    /// This dialect. Nothing that the peer sends changes it.
     pub const fn fixed(base: Dialect) -> Self {
         Self { base, follow_line_end: false, follow_separator: false, follow_mac: false }
     }

@@ -284,3 +284,125 @@ pub enum OpenError {
         limit: usize,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::fixtures::aes256;
+    use super::super::sealer::Sealer;
+    use super::*;
+
+    fn keys() -> SessionKeys {
+        SessionKeys { key: Zeroizing::new(vec![b'k'; 32]), iv: Zeroizing::new(vec![b'i'; 16]) }
+    }
+
+    fn sealer(rule: MacRule, chaining: Chaining) -> Sealer {
+        Sealer::new(aes256(), &keys(), rule, chaining).unwrap()
+    }
+
+    fn opener(rules: &[MacRule], chaining: Chaining, limit: usize) -> Opener {
+        Opener::new(aes256(), &keys(), rules, chaining, Strip::Both, limit).unwrap()
+    }
+
+    const BOTH: [MacRule; 2] = [MacRule::PerMessage, MacRule::Cumulative];
+
+    #[test]
+    fn messages_of_every_rule_and_chaining_are_opened() {
+        for rule in BOTH {
+            for chaining in [Chaining::Chain, Chaining::Restart] {
+                let (mut sealer, mut opener) =
+                    (sealer(rule, chaining), opener(&BOTH, chaining, 1024));
+                let mut stream = Vec::new();
+                for text in ["hello", "", "0123456789abcdef!"] {
+                    stream.extend(sealer.seal(text.as_bytes()).unwrap());
+                }
+                let mut texts = Vec::new();
+                for byte in stream {
+                    opener.push(&[byte]);
+                    texts.extend(opener.next_message().unwrap());
+                }
+                assert_eq!(texts, [&b"hello"[..], b"", b"0123456789abcdef!"]);
+                assert_eq!((opener.mac_rule(), opener.pending()), (Some(rule), 0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_remainder_is_named_by_its_last_64_bytes() {
+        let remainder = |bytes: &[u8]| {
+            let mut opener = opener(&BOTH, Chaining::Chain, 1024);
+            opener.push(bytes);
+            assert_eq!(opener.next_message(), Ok(None));
+            opener.remainder()
+        };
+        let message = sealer(MacRule::PerMessage, Chaining::Chain).seal(b"x").unwrap();
+        let (ciphertext, tag) = message.split_at(16);
+        assert_eq!(remainder(b""), Remainder::Empty);
+        assert_eq!(remainder(&message[..50]), Remainder::Unfinished);
+        assert_eq!(remainder(&message[..79]), Remainder::Unfinished);
+        assert_eq!(remainder(&[ciphertext, &[b'0'; 64]].concat()), Remainder::BadTag);
+        assert_eq!(remainder(&[ciphertext, &tag.to_ascii_uppercase()].concat()), Remainder::BadTag);
+        assert_eq!(remainder(&[ciphertext, &tag[..60], b"zzzz"].concat()), Remainder::DamagedTag);
+        assert_eq!(remainder(&[ciphertext, &[b'z'; 64]].concat()), Remainder::NoTag);
+        let misaligned = Remainder::Misaligned { ciphertext: 15 };
+        assert_eq!(remainder(&message[1..]), misaligned);
+    }
+
+    #[test]
+    fn ciphertext_beyond_the_limit_is_refused() {
+        let mut opener = opener(&BOTH, Chaining::Chain, 32);
+        opener.push(&[b'z'; 95]);
+        assert_eq!(opener.next_message(), Ok(None));
+        opener.push(b"z");
+        assert_eq!(opener.next_message(), Err(OpenError::TooLong { limit: 32 }));
+    }
+
+    #[test]
+    fn a_trace_names_the_other_rule_and_the_other_chaining() {
+        let (mut sealer, mut opener) = (
+            sealer(MacRule::Cumulative, Chaining::Restart),
+            opener(&[MacRule::PerMessage], Chaining::Chain, 1024),
+        );
+        opener.enable_trace(&keys());
+        let first = sealer.seal(b"first").unwrap();
+        opener.push(&first);
+        assert_eq!(opener.next_message().unwrap().unwrap(), b"first");
+        let last = opener.take_last().unwrap();
+        assert_eq!((&last.ciphertext[..], &last.tag[..]), first.split_at(16));
+        assert_eq!(last.garbled_unless, None);
+        // Up to the first message both rules are the same.
+        opener.push(&sealer.seal(b"second").unwrap());
+        assert_eq!(opener.next_message(), Ok(None));
+        assert_eq!(opener.other_rule_fits(), Some(MacRule::Cumulative));
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf8_shows_the_other_chaining() {
+        for (theirs, ours) in
+            [(Chaining::Restart, Chaining::Chain), (Chaining::Chain, Chaining::Restart)]
+        {
+            let mut sealer = sealer(MacRule::PerMessage, theirs);
+            let mut opener = opener(&[MacRule::PerMessage], ours, 1024);
+            opener.enable_trace(&keys());
+            let mut found = Vec::new();
+            for _ in 0..8 {
+                opener.push(&sealer.seal("a text in UTF-8: ü".as_bytes()).unwrap());
+                opener.next_message().unwrap().unwrap();
+                found.extend(opener.take_last().unwrap().garbled_unless);
+            }
+            // A garbled block can be UTF-8 by chance, but not eight of them.
+            assert!(!found.is_empty() && found.iter().all(|chaining| *chaining == theirs));
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let opener = opener(&BOTH, Chaining::Chain, 1024);
+        assert_eq!(
+            format!("{opener:?}"),
+            "Opener { macs: [PerMessage, Cumulative], pending: 0, .. }"
+        );
+        let sealer = sealer(MacRule::Cumulative, Chaining::Chain);
+        assert_eq!(format!("{sealer:?}"), "Sealer { mac: Cumulative, .. }");
+        assert_eq!(format!("{:?}", keys()), "SessionKeys(..)");
+    }
+}

@@ -122,7 +122,7 @@ impl fmt::Display for Alert {
 mod tests {
     use super::*;
 
-    /// Every alert with its code, its payload behind the code, and its text.
+    /// Every alert with its code, the detail after the code, and its text.
     const ALL: [(Alert, u16, &[u8], &str); 12] = [
         (Alert::CloseNotify, 0, &[], "close_notify"),
         (Alert::AccessDenied, 1, &[], "access_denied"),

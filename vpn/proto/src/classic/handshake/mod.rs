@@ -8,6 +8,8 @@ mod client;
 mod exchange;
 mod server;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
 //! An established session of the sealed profile (PROTOCOL.md §4.5, §4.6): one service, data in both
-//! directions, key updates, and an end that nobody can forge.
+//! directions, key updates, and an authenticated end.
 
 mod buffer;
 mod event;

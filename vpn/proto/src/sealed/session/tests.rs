@@ -363,7 +363,7 @@ fn memory_of_empty_buffers_is_given_back() {
     assert!(server.spare.iter().all(|buffer| buffer.is_empty() && buffer.capacity() > 8));
     server.shrink();
     assert!(server.spare.is_empty());
-    // Records one by one, and behind bytes that are there already.
+    // Records one by one, and after bytes that are in the buffer already.
     client.ping(b"1").unwrap();
     client.ping(b"2").unwrap();
     let first = client.poll_transmit().unwrap();
