@@ -14,7 +14,7 @@ use vpn_crypto::jacobi::jacobi;
 use vpn_crypto::modexp::{Exponent, Modulus};
 use vpn_crypto::primes;
 
-use super::exponent;
+use crate::exponent;
 
 /// A MODP group of RFC 3526 with generator 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

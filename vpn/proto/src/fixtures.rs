@@ -5,11 +5,11 @@ use std::sync::Arc;
 use vpn_suite::{KeySize, Registry};
 use vpn_suites as _;
 
-use super::sealed::{
+use crate::sealed::{
     ClientConfig, Decision, Gated, HelloSent, Identity, Kex, Limits, Part, Ready, ServerConfig,
     Session, next_length,
 };
-use super::suite::{EnabledSuite, SuiteId};
+use crate::suite::{EnabledSuite, SuiteId};
 
 /// AES with these key sizes in bits.
 pub(crate) fn aes(sizes: &[u32]) -> Arc<[EnabledSuite]> {

@@ -1,7 +1,7 @@
 //! The profile of a connection, from its first byte (PROTOCOL.md §4.1).
 
-use super::classic::negotiate::PROPOSAL_HEAD;
-use super::sealed::PREFACE;
+use crate::classic::negotiate::PROPOSAL_HEAD;
+use crate::sealed::PREFACE;
 
 /// One of the two profiles, which share a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use super::super::dh::Group;
-use super::super::role::Role;
 use super::dialect::{Chaining, Dialect, DialectPlan, LineEnd, MacRule, ONE_RECV};
 use super::error::{HandshakeError, SessionError};
 use super::negotiate::{Choice, Separator};
 use super::note::{End, HandshakeMessage, MessageKind, Note};
+use crate::dh::Group;
+use crate::role::Role;
 
 /// The facts that one side has seen in a session.
 #[derive(Clone, Debug)]

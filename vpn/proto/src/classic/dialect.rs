@@ -1,8 +1,8 @@
 //! Dialects: how existing programs differ in the classic protocol (PROTOCOL.md §3.6).
 
-use super::super::dh::Group;
 use super::negotiate::Separator;
 use super::tag::TAG_DIGITS;
+use crate::dh::Group;
 
 /// One variant of the classic protocol. It answers every question that the assignment leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

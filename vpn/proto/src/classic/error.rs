@@ -2,11 +2,11 @@
 
 use vpn_suite::SuiteError;
 
-use super::super::dh::PublicValueError;
-use super::super::text::Printable;
 use super::dialect::LineEnd;
 use super::negotiate::OfferError;
 use super::opener::OpenError;
+use crate::dh::PublicValueError;
+use crate::text::Printable;
 
 /// The form of a proposal, for messages.
 const PROPOSAL_FORM: &str = "ProposedCiphers:NAME:[BITS,...],...";

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::super::dh::DhTask;
-use super::super::role::Role;
-use super::super::suite::SuiteId;
 use super::dialect::LineEnd;
 use super::note::{End, Established, HandshakeMessage, MessageKind, Note, Telling};
 use super::params::HANDSHAKE_LIMIT;
+use crate::dh::DhTask;
+use crate::role::Role;
+use crate::suite::SuiteId;
 
 /// An event of a handshake, for the caller.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::super::dh::SharedSecret;
-use super::super::suite::SuiteId;
+use crate::dh::SharedSecret;
+use crate::suite::SuiteId;
 
 /// The length of the shared key in characters. No key of the classic profile is longer.
 pub const SHARED_KEY_LEN: usize = 64;

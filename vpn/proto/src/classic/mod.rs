@@ -20,7 +20,7 @@ mod sealer;
 mod session;
 mod tag;
 
-pub use super::role::Role;
+pub use crate::role::Role;
 pub use advice::{Advice, Diagnosis, Trouble};
 pub use dialect::{Chaining, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, Strip};
 pub use handshake::{ClientHandshake, Handshake, ServerHandshake};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::super::suite::{EnabledSuite, SuiteId};
-use super::super::text::Printable;
+use crate::suite::{EnabledSuite, SuiteId};
+use crate::text::Printable;
 
 /// The first word of a proposal.
 pub const PROPOSAL_HEAD: &str = "ProposedCiphers:";

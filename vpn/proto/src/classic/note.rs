@@ -2,11 +2,11 @@
 //!
 //! [`ClassicParams::telling`](super::ClassicParams::telling) says which notes a session makes.
 
-use super::super::role::Role;
-use super::super::suite::SuiteId;
 use super::dialect::{Chaining, Dialect, LineEnd, MacRule};
 use super::keys::SessionKeys;
 use super::negotiate::{Candidate, Choice};
+use crate::role::Role;
+use crate::suite::SuiteId;
 
 /// Which notes a session makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,11 +8,11 @@ use std::fmt;
 use vpn_suite::{CbcDecryptor, SuiteError};
 use zeroize::Zeroizing;
 
-use super::super::suite::SuiteId;
 use super::dialect::{Chaining, MacRule, Strip};
 use super::keys::SessionKeys;
 use super::mac::RunningMac;
 use super::tag::{self, TAG_DIGITS};
+use crate::suite::SuiteId;
 
 /// This many hexadecimal digits among 64 bytes are a damaged tag. Ciphertext has five or six of
 /// them.
@@ -287,9 +287,9 @@ pub enum OpenError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::fixtures::aes256;
-    use super::super::sealer::Sealer;
     use super::*;
+    use crate::classic::sealer::Sealer;
+    use crate::fixtures::aes256;
 
     fn keys() -> SessionKeys {
         SessionKeys { key: Zeroizing::new(vec![b'k'; 32]), iv: Zeroizing::new(vec![b'i'; 16]) }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::suite::EnabledSuite;
 use super::dialect::DialectPlan;
 use super::note::Telling;
+use crate::suite::EnabledSuite;
 
 /// The longest handshake message in bytes. A `DHMKE:` message of group 18 has 2,473 bytes, a
 /// proposal of all suites has some hundreds.

@@ -5,11 +5,11 @@ use std::fmt;
 use vpn_suite::{CbcEncryptor, SuiteError};
 use zeroize::Zeroizing;
 
-use super::super::suite::SuiteId;
 use super::dialect::{Chaining, MacRule};
 use super::keys::SessionKeys;
 use super::mac::RunningMac;
 use super::tag::{self, TAG_DIGITS};
+use crate::suite::SuiteId;
 
 /// A text is padded with zero bytes to a multiple of this many bytes, for every block size.
 pub const PAD_TO: usize = 16;

@@ -5,7 +5,6 @@ use rand::CryptoRng;
 use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::super::suite::SuiteId;
 use super::error::SealedError;
 use super::kex::Kex;
 use super::psk::Psk;
@@ -15,6 +14,7 @@ use super::wire::{
     FRAME_HEADER, HANDSHAKE_LIMIT, PREFACE, Reader, frame, put_long, put_short, read_fields,
     unframed,
 };
+use crate::suite::SuiteId;
 
 /// The most key exchanges in a list.
 const MAX_KEX: usize = 8;
@@ -321,8 +321,8 @@ fn read_names(reader: &mut Reader<'_>, most: usize) -> Result<Vec<String>, Seale
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::fixtures::aes256;
     use super::*;
+    use crate::fixtures::aes256;
 
     const KEY: [u8; 32] = [0x11; 32];
 

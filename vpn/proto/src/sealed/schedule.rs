@@ -8,12 +8,12 @@ use sha2::Sha256;
 use vpn_suite::CipherSuite;
 use zeroize::Zeroizing;
 
-use super::super::suite::SuiteId;
 use super::error::SealedError;
 use super::kex::KexSecret;
 use super::psk::Psk;
 use super::record::RecordKeys;
 use super::suites::suite_name;
+use crate::suite::SuiteId;
 
 /// A secret of the schedule. Wiped on drop.
 pub(super) type Secret = Zeroizing<[u8; 32]>;
@@ -171,8 +171,8 @@ impl fmt::Debug for SessionSecrets {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::fixtures::aes256;
     use super::*;
+    use crate::fixtures::aes256;
 
     #[test]
     fn debug_shows_no_secret() {

@@ -1,6 +1,6 @@
 //! Cipher suites of the sealed profile: names and order of preference (PROTOCOL.md §4.2).
 
-use super::super::suite::{EnabledSuite, SuiteId};
+use crate::suite::{EnabledSuite, SuiteId};
 
 /// The name of a suite and key size on the wire, for example `aes-256-cbc`.
 pub fn suite_name(id: SuiteId) -> String {
@@ -20,8 +20,8 @@ pub(super) fn ranked(enabled: &[EnabledSuite]) -> Vec<SuiteId> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::fixtures::{aes, aes256};
     use super::*;
+    use crate::fixtures::{aes, aes256};
 
     #[test]
     fn names_are_lower_case_and_long_keys_come_first() {

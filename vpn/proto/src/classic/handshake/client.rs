@@ -4,21 +4,21 @@ use std::time::Instant;
 
 use rand::CryptoRng;
 
-use super::super::super::dh::{DhOutcome, DhTask, ExponentSeed};
-use super::super::super::role::Role;
-use super::super::super::suite::SuiteId;
-use super::super::dialect::{Dialect, LineEnd};
-use super::super::error::HandshakeError;
-use super::super::io::Event;
-use super::super::keys::SessionKeys;
-use super::super::negotiate::{
-    CHOICE_HEAD, Choice, Offer, Separator, accept, candidates, describe,
-};
-use super::super::note::{End, MessageKind, Note};
-use super::super::params::{ClassicParams, HANDSHAKE_LIMIT};
-use super::super::session::ClientSession;
 use super::exchange::SHARE_HEAD;
 use super::steps::{State, Steps, impl_handshake};
+use crate::classic::dialect::{Dialect, LineEnd};
+use crate::classic::error::HandshakeError;
+use crate::classic::io::Event;
+use crate::classic::keys::SessionKeys;
+use crate::classic::negotiate::{
+    CHOICE_HEAD, Choice, Offer, Separator, accept, candidates, describe,
+};
+use crate::classic::note::{End, MessageKind, Note};
+use crate::classic::params::{ClassicParams, HANDSHAKE_LIMIT};
+use crate::classic::session::ClientSession;
+use crate::dh::{DhOutcome, DhTask, ExponentSeed};
+use crate::role::Role;
+use crate::suite::SuiteId;
 
 /// The handshake of the client. It becomes a [`ClientSession`].
 #[derive(Debug)]

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use num_bigint::BigUint;
 
-use super::super::super::dh::{DhOutcome, DhTask, KeyPair, PublicValue, is_self_delimiting};
-use super::super::super::role::Role;
-use super::super::super::suite::SuiteId;
-use super::super::dialect::{Dialect, LineEnd};
-use super::super::error::HandshakeError;
-use super::super::io::{Event, Io};
-use super::super::keys::{SessionKeys, SharedKey};
-use super::super::note::{End, Established, MessageKind, Telling};
-use super::super::params::{HANDSHAKE_LIMIT, Timing};
+use crate::classic::dialect::{Dialect, LineEnd};
+use crate::classic::error::HandshakeError;
+use crate::classic::io::{Event, Io};
+use crate::classic::keys::{SessionKeys, SharedKey};
+use crate::classic::note::{End, Established, MessageKind, Telling};
+use crate::classic::params::{HANDSHAKE_LIMIT, Timing};
+use crate::dh::{DhOutcome, DhTask, KeyPair, PublicValue, is_self_delimiting};
+use crate::role::Role;
+use crate::suite::SuiteId;
 
 /// The first word of a public value.
 pub(super) const SHARE_HEAD: &str = "DHMKE:";

@@ -13,9 +13,9 @@ mod tests;
 
 use std::time::Instant;
 
-use super::super::dh::DhOutcome;
 use super::error::HandshakeError;
 use super::io::Event;
+use crate::dh::DhOutcome;
 
 pub use client::ClientHandshake;
 pub use server::ServerHandshake;

@@ -4,20 +4,20 @@ use std::time::Instant;
 
 use rand::CryptoRng;
 
-use super::super::super::dh::{DhOutcome, DhTask, ExponentSeed};
-use super::super::super::role::Role;
-use super::super::super::suite::SuiteId;
-use super::super::dialect::{Dialect, LineEnd};
-use super::super::error::HandshakeError;
-use super::super::io::Event;
-use super::super::keys::SessionKeys;
-use super::super::negotiate::{
+use super::steps::{Stage, State, Steps, impl_handshake};
+use crate::classic::dialect::{Dialect, LineEnd};
+use crate::classic::error::HandshakeError;
+use crate::classic::io::Event;
+use crate::classic::keys::SessionKeys;
+use crate::classic::negotiate::{
     Offer, OfferError, PROPOSAL_HEAD, Selection, candidates, describe, select,
 };
-use super::super::note::{End, MessageKind, Note};
-use super::super::params::{ClassicParams, HANDSHAKE_LIMIT};
-use super::super::session::ServerSession;
-use super::steps::{Stage, State, Steps, impl_handshake};
+use crate::classic::note::{End, MessageKind, Note};
+use crate::classic::params::{ClassicParams, HANDSHAKE_LIMIT};
+use crate::classic::session::ServerSession;
+use crate::dh::{DhOutcome, DhTask, ExponentSeed};
+use crate::role::Role;
+use crate::suite::SuiteId;
 
 /// The handshake of the server. It becomes a [`ServerSession`].
 #[derive(Debug)]

@@ -2,16 +2,16 @@
 
 use std::time::Instant;
 
-use super::super::super::dh::DhOutcome;
-use super::super::super::role::Role;
-use super::super::super::suite::SuiteId;
-use super::super::dialect::Dialect;
-use super::super::error::HandshakeError;
-use super::super::io::{Event, Io};
-use super::super::keys::SessionKeys;
-use super::super::note::Note;
-use super::super::params::ClassicParams;
 use super::exchange::Exchange;
+use crate::classic::dialect::Dialect;
+use crate::classic::error::HandshakeError;
+use crate::classic::io::{Event, Io};
+use crate::classic::keys::SessionKeys;
+use crate::classic::note::Note;
+use crate::classic::params::ClassicParams;
+use crate::dh::DhOutcome;
+use crate::role::Role;
+use crate::suite::SuiteId;
 
 /// The state of a handshake that becomes a session of type `S`.
 #[derive(Debug)]

@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use num_bigint::BigUint;
 
-use super::super::super::dh::{DhOutcome, DhTask, Group, PublicValueError};
-use super::super::super::fixtures::aes;
-use super::super::dialect::{Dialect, DialectPlan, LineEnd};
-use super::super::error::{HandshakeError, SessionError};
-use super::super::io::Event;
-use super::super::note::{Note, Telling};
-use super::super::params::{ClassicParams, HANDSHAKE_LIMIT, Timing};
-use super::super::session::{ClientSession, ServerSession};
 use super::{ClientHandshake, Handshake, ServerHandshake};
+use crate::classic::dialect::{Dialect, DialectPlan, LineEnd};
+use crate::classic::error::{HandshakeError, SessionError};
+use crate::classic::io::Event;
+use crate::classic::note::{Note, Telling};
+use crate::classic::params::{ClassicParams, HANDSHAKE_LIMIT, Timing};
+use crate::classic::session::{ClientSession, ServerSession};
+use crate::dh::{DhOutcome, DhTask, Group, PublicValueError};
+use crate::fixtures::aes;
 
 fn params(plan: DialectPlan) -> ClassicParams {
     let base = Dialect { group: Group::Modp2048, ..plan.base };

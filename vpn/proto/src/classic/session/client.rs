@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use super::super::super::suite::SuiteId;
-use super::super::dialect::{Dialect, ReplyForm};
-use super::super::error::{HandshakeError, SessionError};
-use super::super::keys::SessionKeys;
-use super::super::note::{Message, Note};
-use super::super::opener::OpenError;
-use super::super::params::{ClassicParams, Timing};
-use super::super::sealer::{PAD_TO, Sealer};
-use super::super::tag::TAG_DIGITS;
 use super::notes::Notes;
 use super::reply::{REPLY_PREFIX, is_prefixed, is_refusal, strip_reply};
+use crate::classic::dialect::{Dialect, ReplyForm};
+use crate::classic::error::{HandshakeError, SessionError};
+use crate::classic::keys::SessionKeys;
+use crate::classic::note::{Message, Note};
+use crate::classic::opener::OpenError;
+use crate::classic::params::{ClassicParams, Timing};
+use crate::classic::sealer::{PAD_TO, Sealer};
+use crate::classic::tag::TAG_DIGITS;
+use crate::suite::SuiteId;
 
 /// The session of the client. Texts go in one at a time, replies come out.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl ClientSession {
         Ok(message)
     }
 
-    /// The next note, see [`Telling`](super::super::Telling).
+    /// The next note, see [`Telling`](crate::classic::Telling).
     pub fn poll_note(&mut self) -> Option<Note> {
         self.notes.as_mut()?.pop()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::note::{Message, Note, Reply, Telling};
+use crate::classic::note::{Message, Note, Reply, Telling};
 
 /// Notes that wait for the caller, and the number of the last message.
 #[derive(Debug, Default)]

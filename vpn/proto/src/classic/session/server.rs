@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::super::suite::SuiteId;
-use super::super::dialect::{Dialect, MacRule, ReplyForm};
-use super::super::error::{HandshakeError, SessionError};
-use super::super::keys::SessionKeys;
-use super::super::note::{Message, Note};
-use super::super::opener::{Opener, Remainder};
-use super::super::params::{ClassicParams, Timing};
-use super::super::sealer::PAD_TO;
 use super::notes::Notes;
 use super::reply::REPLY_PREFIX;
+use crate::classic::dialect::{Dialect, MacRule, ReplyForm};
+use crate::classic::error::{HandshakeError, SessionError};
+use crate::classic::keys::SessionKeys;
+use crate::classic::note::{Message, Note};
+use crate::classic::opener::{Opener, Remainder};
+use crate::classic::params::{ClassicParams, Timing};
+use crate::classic::sealer::PAD_TO;
+use crate::suite::SuiteId;
 
 /// The session of the server. Verified texts come out, replies go in.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl ServerSession {
     }
 
     /// Adds bytes that arrived before the end of the handshake.
-    pub(in super::super) fn push_early(&mut self, bytes: &[u8]) {
+    pub(in crate::classic) fn push_early(&mut self, bytes: &[u8]) {
         self.opener.push(bytes);
     }
 
@@ -140,7 +140,7 @@ impl ServerSession {
         }
     }
 
-    /// The next note, see [`Telling`](super::super::Telling).
+    /// The next note, see [`Telling`](crate::classic::Telling).
     pub fn poll_note(&mut self) -> Option<Note> {
         self.notes.as_mut()?.pop()
     }

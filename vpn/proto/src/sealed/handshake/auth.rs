@@ -5,12 +5,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::super::super::role::Role;
-use super::super::error::SealedError;
-use super::super::schedule::TrafficSecret;
-use super::super::transcript::Transcript;
-use super::super::wire::{FRAME_HEADER, Reader, frame, framed, unframed};
 use super::identity::{Identity, PeerIdentity};
+use crate::role::Role;
+use crate::sealed::error::SealedError;
+use crate::sealed::schedule::TrafficSecret;
+use crate::sealed::transcript::Transcript;
+use crate::sealed::wire::{FRAME_HEADER, Reader, frame, framed, unframed};
 
 /// No key: the PSK authenticates. Public key and signature are zero.
 const KIND_PSK: u8 = 0;

@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use rand::CryptoRng;
 
-use super::super::super::role::Role;
-use super::super::super::suite::{EnabledSuite, SuiteId};
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::hello::{ClientHello, GateKey, Reject, ServerFirst};
-use super::super::kex::{Kex, KexKeyPair};
-use super::super::psk::Psk;
-use super::super::record::{ALERT_PAD, HANDSHAKE_PAD, RecordOpener, RecordSealer, content};
-use super::super::schedule::HandshakeSecrets;
-use super::super::session::{Keys, Limits, Session};
-use super::super::suites::{ranked, suite_name};
-use super::super::transcript::Transcript;
 use super::auth;
 use super::identity::{Identity, PeerIdentity};
 use super::ready::Ready;
+use crate::role::Role;
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::hello::{ClientHello, GateKey, Reject, ServerFirst};
+use crate::sealed::kex::{Kex, KexKeyPair};
+use crate::sealed::psk::Psk;
+use crate::sealed::record::{ALERT_PAD, HANDSHAKE_PAD, RecordOpener, RecordSealer, content};
+use crate::sealed::schedule::HandshakeSecrets;
+use crate::sealed::session::{Keys, Limits, Session};
+use crate::sealed::suites::{ranked, suite_name};
+use crate::sealed::transcript::Transcript;
+use crate::suite::{EnabledSuite, SuiteId};
 
 /// The configuration of a client.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 //! `status 1 | fields`. The status is 0. A field is `type 2 | length 2 | data`; unknown types are
 //! ignored.
 
-use super::super::error::SealedError;
-use super::super::wire::{Reader, frame, framed, put_long, read_fields, unframed};
+use crate::sealed::error::SealedError;
+use crate::sealed::wire::{Reader, frame, framed, put_long, read_fields, unframed};
 
 const KEEPALIVE: u16 = 1;
 const LARGEST_MESSAGE: u16 = 2;

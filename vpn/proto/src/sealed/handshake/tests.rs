@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::super::super::fixtures::{client_config, server_config, sessions, split_flight};
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::hello::Reject;
-use super::super::kex::{Kex, KexKeyPair};
-use super::super::psk::Psk;
-use super::super::session::Limits;
-use super::super::wire::{frame, framed};
 use super::{
     ClientConfig, Decision, Gated, HelloSent, Identity, PeerIdentity, Ready, ServerConfig,
     ServerFlightSent, ServerVerified,
 };
+use crate::fixtures::{client_config, server_config, sessions, split_flight};
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::hello::Reject;
+use crate::sealed::kex::{Kex, KexKeyPair};
+use crate::sealed::psk::Psk;
+use crate::sealed::session::Limits;
+use crate::sealed::wire::{frame, framed};
 
 const KEX: Kex = Kex::X25519MlKem768;
 
@@ -204,10 +204,10 @@ fn a_client_can_refuse_the_server() {
 
 #[test]
 fn altered_proofs_are_refused() {
-    use super::super::super::role::Role;
-    use super::super::schedule::TrafficSecret;
-    use super::super::transcript::Transcript;
     use super::auth::{prove, verify};
+    use crate::role::Role;
+    use crate::sealed::schedule::TrafficSecret;
+    use crate::sealed::transcript::Transcript;
 
     let (identity, secret) =
         (Identity::from_seed(&[3; 32]), TrafficSecret::danger_from_bytes([4; 32]));

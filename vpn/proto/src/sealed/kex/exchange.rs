@@ -200,8 +200,8 @@ impl fmt::Debug for KexKeyPair {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hybrid::MLKEM_PUBLIC;
     use super::*;
+    use crate::sealed::kex::hybrid::MLKEM_PUBLIC;
 
     #[test]
     fn both_sides_compute_the_same_secret() {

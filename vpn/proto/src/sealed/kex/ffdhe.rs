@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use vpn_crypto::modexp::{Exponent, Modulus};
 use vpn_crypto::primes;
 
-use super::super::super::exponent;
 use super::error::KexError;
+use crate::exponent;
 
 /// A group of RFC 7919.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

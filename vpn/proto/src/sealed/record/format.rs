@@ -5,7 +5,7 @@
 
 use vpn_crypto::mac::TAG;
 
-use super::super::error::SealedError;
+use crate::sealed::error::SealedError;
 
 /// The longest payload of a record in bytes.
 pub const MAX_PAYLOAD: usize = 16384;
@@ -19,12 +19,12 @@ pub(super) const INNER_HEADER: usize = 3;
 pub(super) const MAX_SEQUENCE: u64 = 1 << 48;
 
 /// The plaintext of a handshake record is padded to a multiple of this many bytes.
-pub(in super::super) const HANDSHAKE_PAD: usize = 256;
+pub(in crate::sealed) const HANDSHAKE_PAD: usize = 256;
 /// The plaintext of an alert is padded to a multiple of this many bytes.
-pub(in super::super) const ALERT_PAD: usize = 64;
+pub(in crate::sealed) const ALERT_PAD: usize = 64;
 
 /// The types of records.
-pub(in super::super) mod content {
+pub(in crate::sealed) mod content {
     pub(crate) const ALERT: u8 = 0x15;
     pub(crate) const HANDSHAKE: u8 = 0x16;
     pub(crate) const DATA: u8 = 0x17;

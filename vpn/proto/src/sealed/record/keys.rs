@@ -6,8 +6,8 @@ use vpn_crypto::kernels::MacKernel;
 use vpn_crypto::mac::{MacKey, TAG};
 use vpn_suite::{CbcCipher, CbcEncryptor, CipherSuite, Lane, check_key_length};
 
-use super::super::error::SealedError;
 use super::format::MAX_SEQUENCE;
+use crate::sealed::error::SealedError;
 
 /// The largest block size of all suites in bytes.
 const MAX_BLOCK: usize = 16;
@@ -23,7 +23,7 @@ pub struct RecordKeys {
 }
 
 impl RecordKeys {
-    pub(in super::super) fn new(
+    pub(in crate::sealed) fn new(
         suite: &dyn CipherSuite,
         key: &[u8],
         iv_key: &[u8],
@@ -101,12 +101,12 @@ impl Iv {
 
 /// One direction of a connection: its keys, and how far they are used.
 #[derive(Debug)]
-pub(in super::super) struct Direction {
+pub(in crate::sealed) struct Direction {
     pub(super) keys: RecordKeys,
     /// The sequence number of the next record.
     pub(super) sequence: u64,
     /// The number of blocks under the current key.
-    pub(in super::super) blocks: u64,
+    pub(in crate::sealed) blocks: u64,
 }
 
 impl Direction {
@@ -116,7 +116,7 @@ impl Direction {
     }
 
     /// Continues with other keys. The sequence numbers go on.
-    pub(in super::super) fn rekey(&mut self, keys: RecordKeys) {
+    pub(in crate::sealed) fn rekey(&mut self, keys: RecordKeys) {
         self.keys = keys;
         self.blocks = 0;
     }

@@ -4,15 +4,15 @@ use subtle::ConstantTimeEq;
 use vpn_crypto::mac::TAG;
 use zeroize::Zeroizing;
 
-use super::super::alert::Alert;
-use super::super::error::SealedError;
 use super::format::{LENGTH, MAX_RECORD, content, parse_plaintext};
 use super::keys::{Direction, RecordKeys};
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
 
 /// Opens the records of one direction, in order.
 #[derive(Debug)]
 pub struct RecordOpener {
-    pub(in super::super) direction: Direction,
+    pub(in crate::sealed) direction: Direction,
 }
 
 /// The content of a record.
@@ -26,7 +26,7 @@ pub struct Opened {
 
 impl Opened {
     /// The payload of a handshake record. An alert in its place is an error.
-    pub(in super::super) fn into_handshake(self) -> Result<Zeroizing<Vec<u8>>, SealedError> {
+    pub(in crate::sealed) fn into_handshake(self) -> Result<Zeroizing<Vec<u8>>, SealedError> {
         match self.content {
             content::HANDSHAKE => Ok(self.payload),
             content::ALERT => {
@@ -61,7 +61,7 @@ impl RecordOpener {
     }
 
     /// Checks the size of a record: its length field, the limits, and whole blocks.
-    pub(in super::super) fn check_form(&self, record: &[u8]) -> Result<(), SealedError> {
+    pub(in crate::sealed) fn check_form(&self, record: &[u8]) -> Result<(), SealedError> {
         let block = self.direction.keys.block;
         let (length, rest) =
             record.split_first_chunk::<LENGTH>().ok_or(SealedError::Malformed("record length"))?;

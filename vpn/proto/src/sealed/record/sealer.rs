@@ -4,14 +4,14 @@ use vpn_crypto::mac::TAG;
 use vpn_suite::Lane;
 use zeroize::Zeroize;
 
-use super::super::error::SealedError;
 use super::format::{INNER_HEADER, LENGTH, MAX_PAYLOAD, append_plaintext};
 use super::keys::{Direction, RecordKeys};
+use crate::sealed::error::SealedError;
 
 /// Seals the records of one direction, in order.
 #[derive(Debug)]
 pub struct RecordSealer {
-    pub(in super::super) direction: Direction,
+    pub(in crate::sealed) direction: Direction,
 }
 
 impl RecordSealer {
@@ -21,12 +21,12 @@ impl RecordSealer {
     }
 
     /// The block size in bytes.
-    pub(in super::super) fn block(&self) -> usize {
+    pub(in crate::sealed) fn block(&self) -> usize {
         self.direction.keys.block
     }
 
     /// The size of a record with a payload of this size: bytes and blocks.
-    pub(in super::super) fn size(&self, payload: usize, pad_to: usize) -> (usize, u64) {
+    pub(in crate::sealed) fn size(&self, payload: usize, pad_to: usize) -> (usize, u64) {
         let inner = self.inner(payload, pad_to);
         (LENGTH + inner + TAG, (inner / self.block()) as u64)
     }
@@ -112,7 +112,7 @@ impl RecordSealer {
 
     /// The number of full records until `blocks` blocks are encrypted under the current key. It
     /// counts the record that reaches the limit.
-    pub(in super::super) fn records_until(&self, blocks: u64) -> usize {
+    pub(in crate::sealed) fn records_until(&self, blocks: u64) -> usize {
         let each = (INNER_HEADER + MAX_PAYLOAD).div_ceil(self.block()) as u64;
         usize::try_from(blocks.saturating_sub(self.direction.blocks).div_ceil(each))
             .unwrap_or(usize::MAX)
@@ -179,12 +179,12 @@ impl RecordSealer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::super::fixtures::aes256;
-    use super::super::super::alert::Alert;
-    use super::super::super::schedule::TrafficSecret;
-    use super::super::format::{ALERT_PAD, MAX_SEQUENCE, content};
-    use super::super::opener::RecordOpener;
     use super::*;
+    use crate::fixtures::aes256;
+    use crate::sealed::alert::Alert;
+    use crate::sealed::record::format::{ALERT_PAD, MAX_SEQUENCE, content};
+    use crate::sealed::record::opener::RecordOpener;
+    use crate::sealed::schedule::TrafficSecret;
 
     fn pair() -> (RecordSealer, RecordOpener) {
         let keys = || TrafficSecret::danger_from_bytes([7; 32]).record_keys(aes256()).unwrap();

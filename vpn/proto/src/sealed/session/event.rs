@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::super::alert::Alert;
+use crate::sealed::alert::Alert;
 
 /// An event of a session, for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::super::super::role::Role;
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::record::{MAX_PAYLOAD, content};
-use super::super::wire::{Part, Reader, next_length};
 use super::buffer::{append, wiped};
 use super::event::Event;
 use super::state::{BATCH, DATA, MAX_PING, Rekey, Session, State};
+use crate::role::Role;
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::record::{MAX_PAYLOAD, content};
+use crate::sealed::wire::{Part, Reader, next_length};
 
 /// The most empty buffers that a session keeps.
 const SPARES: usize = 4;

@@ -1,11 +1,11 @@
 //! The outgoing direction of a session: what a side sends, and when it changes its key.
 
-use super::super::super::role::Role;
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::record::{ALERT_PAD, MAX_PAYLOAD, content};
-use super::super::wire::{put_long, put_short};
 use super::state::{BATCH, MAX_PING, Rekey, Session, State};
+use crate::role::Role;
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::record::{ALERT_PAD, MAX_PAYLOAD, content};
+use crate::sealed::wire::{put_long, put_short};
 
 impl Session {
     /// Asks for a service. Only a client does so, and only once.

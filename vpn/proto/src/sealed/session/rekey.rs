@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::super::super::role::Role;
-use super::super::error::SealedError;
-use super::super::kex::KexSecret;
-use super::super::record::{HANDSHAKE_PAD, content};
-use super::super::wire::{Reader, frame, framed, put_long, unframed};
 use super::event::Event;
 use super::state::{Rekey, Session, State};
+use crate::role::Role;
+use crate::sealed::error::SealedError;
+use crate::sealed::kex::KexSecret;
+use crate::sealed::record::{HANDSHAKE_PAD, content};
+use crate::sealed::wire::{Reader, frame, framed, put_long, unframed};
 
 impl Session {
     /// Whether the client should start a new key exchange: after enough bytes or enough time.

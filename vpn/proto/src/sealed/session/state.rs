@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-use super::super::super::role::Role;
-use super::super::super::suite::SuiteId;
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::kex::Kex;
-use super::super::record::{ALERT_PAD, MAX_PAYLOAD, RecordOpener, RecordSealer, content};
-use super::super::schedule::{SessionSecrets, TrafficSecret};
-use super::super::wire::{Part, next_length};
 use super::event::Event;
 use super::limits::Limits;
+use crate::role::Role;
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::kex::Kex;
+use crate::sealed::record::{ALERT_PAD, MAX_PAYLOAD, RecordOpener, RecordSealer, content};
+use crate::sealed::schedule::{SessionSecrets, TrafficSecret};
+use crate::sealed::wire::{Part, next_length};
+use crate::suite::SuiteId;
 
 /// The longest payload of a ping in bytes.
 pub(super) const MAX_PING: usize = 64;
@@ -23,14 +23,14 @@ pub(super) const BATCH: usize = 16;
 pub(super) const DATA: usize = (BATCH + 1) * MAX_PAYLOAD;
 
 /// The suite, the key exchange and the secrets of a session.
-pub(in super::super) struct Keys {
-    pub(in super::super) id: SuiteId,
-    pub(in super::super) kex: Kex,
-    pub(in super::super) secrets: SessionSecrets,
+pub(in crate::sealed) struct Keys {
+    pub(in crate::sealed) id: SuiteId,
+    pub(in crate::sealed) kex: Kex,
+    pub(in crate::sealed) secrets: SessionSecrets,
 }
 
 impl Keys {
-    pub(in super::super) fn new(id: SuiteId, kex: Kex, secrets: SessionSecrets) -> Self {
+    pub(in crate::sealed) fn new(id: SuiteId, kex: Kex, secrets: SessionSecrets) -> Self {
         Self { id, kex, secrets }
     }
 }
@@ -121,7 +121,7 @@ pub(super) enum State {
 }
 
 impl Session {
-    pub(in super::super) fn new(
+    pub(in crate::sealed) fn new(
         role: Role,
         keys: Keys,
         sealer: RecordSealer,

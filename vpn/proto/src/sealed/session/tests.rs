@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::super::super::fixtures::sessions;
-use super::super::alert::{Alert, Undelivered};
-use super::super::error::SealedError;
-use super::super::kex::{KexKeyPair, KexSecret};
-use super::super::record::content;
-use super::super::wire::{frame, framed};
 use super::{Event, Limits, Session};
+use crate::fixtures::sessions;
+use crate::sealed::alert::{Alert, Undelivered};
+use crate::sealed::error::SealedError;
+use crate::sealed::kex::{KexKeyPair, KexSecret};
+use crate::sealed::record::content;
+use crate::sealed::wire::{frame, framed};
 
 /// Moves all records from one side to the other.
 fn deliver(from: &mut Session, to: &mut Session) -> Result<(), SealedError> {
