@@ -365,3 +365,87 @@ fn parse_size(digits: &str) -> Result<u32, OfferError> {
     }
     digits.parse().map_err(|_| OfferError::Size)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::aes;
+
+    #[test]
+    fn mistakes_in_a_proposal_are_named() {
+        let error = |list: &str| Offer::parse(&format!("{PROPOSAL_HEAD}{list}")).unwrap_err();
+        assert_eq!(Offer::parse("Proposed:AES:[128]"), Err(OfferError::Head));
+        for (list, expected, text) in [
+            ("AES", OfferError::Entry, "a cipher is written NAME:[SIZES]"),
+            ("AES:[128],", OfferError::Entry, "a cipher is written NAME:[SIZES]"),
+            (":[128]", OfferError::Name, "a cipher name has letters, digits and -+._ only"),
+            ("A S:[128]", OfferError::Name, "a cipher name has letters, digits and -+._ only"),
+            ("AES:[128", OfferError::Unclosed, "a list of key sizes ends with ]"),
+            ("AES:[128]DES:[56]", OfferError::Separator, "ciphers are separated by one comma"),
+            ("AES:[+128]", OfferError::Size, "a key size is a number of bits"),
+            ("AES:[128,]", OfferError::Size, "a key size is a number of bits"),
+            ("AES:[1234567]", OfferError::Size, "a key size is a number of bits"),
+        ] {
+            assert_eq!((error(list), error(list).to_string()), (expected, text.to_owned()));
+        }
+        assert_eq!(OfferError::Head.to_string(), "a proposal starts with ProposedCiphers:");
+    }
+
+    #[test]
+    fn a_proposal_is_parsed_as_it_was_written() {
+        let offer = Offer::parse("ProposedCiphers: AES:[128, 256], X-1:[],DES3:[192]").unwrap();
+        assert_eq!(offer.to_wire(), "ProposedCiphers:AES:[128,256],X-1:[],DES3:[192]");
+        assert_eq!(Offer::new(offer.entries().iter().cloned()), offer);
+    }
+
+    #[test]
+    fn a_name_with_digits_comes_before_the_name_without() {
+        let suite = aes(&[128])[0].suite;
+        let enabled = ["DES", "AES", "DES3", "DES2"].map(|wire_name| EnabledSuite {
+            suite,
+            wire_name,
+            sizes: vec![],
+        });
+        assert_eq!(describe(&enabled), "DES3:[],DES2:[],DES:[],AES:[]");
+    }
+
+    #[test]
+    fn a_choice_has_one_name_and_one_size() {
+        let choice = Choice { name: "AES".to_owned(), bits: 256 };
+        for (text, separator) in
+            [("ChosenCipher:AES:256", Separator::Colon), ("ChosenCipher:AES,256", Separator::Comma)]
+        {
+            assert_eq!(choice.to_wire(separator), text);
+            assert_eq!(Choice::parse(text), Ok((choice.clone(), separator)));
+        }
+        let spaces = Choice::parse("ChosenCipher: AES : 256 ");
+        assert_eq!(spaces, Ok((choice, Separator::Colon)));
+        for text in ["AES:256", "ChosenCipher:AES", "ChosenCipher::256", "ChosenCipher:AES:x"] {
+            assert_eq!(Choice::parse(text), Err(ChoiceError));
+        }
+        assert_eq!(ChoiceError.to_string(), "a choice is written ChosenCipher:NAME:BITS");
+    }
+
+    #[test]
+    fn the_longest_common_key_is_selected() {
+        let enabled = aes(&[128, 256]);
+        let selected = |text: &str| {
+            let selection = select(&enabled, &Offer::parse(text).unwrap())?;
+            Some((selection.choice.to_string(), selection.is_best))
+        };
+        let best = Some(("AES256".to_owned(), true));
+        assert_eq!(selected("ProposedCiphers:AES:[128],AES:[256]"), best);
+        let second = Some(("AES128".to_owned(), false));
+        assert_eq!(selected("ProposedCiphers:AES:[128,512]"), second);
+        assert_eq!(selected("ProposedCiphers:aes:[128],DES3:[192]"), None);
+    }
+
+    #[test]
+    fn candidates_say_which_side_supports_them() {
+        let offer = Offer::parse("ProposedCiphers:AES:[256],DES3:[192]").unwrap();
+        let list = candidates(&aes(&[128, 256]), &offer);
+        let list: Vec<_> = list.iter().map(|c| (c.name.as_str(), c.bits, c.has)).collect();
+        let (ours, both, theirs) = (SupportedBy::Ours, SupportedBy::Both, SupportedBy::Theirs);
+        assert_eq!(list, [("AES", 128, ours), ("AES", 256, both), ("DES3", 192, theirs)]);
+    }
+}
