@@ -20,8 +20,8 @@ use vpn_proto::sealed::{
     ServerFlightSent, Session, TrafficSecret, next_length,
 };
 use vpn_proto::{
-    Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Having, Offer, Printable,
-    Profile, Separator, SuiteId, candidates, select,
+    Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Offer, Printable, Profile,
+    Separator, SuiteId, SupportedBy, candidates, select,
 };
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
@@ -191,7 +191,7 @@ fn assert_selected(enabled: &[EnabledSuite], offer: &Offer) {
     let longest = pairs.filter(|(e, bits)| has(e, *bits)).map(|(_, bits)| bits).max();
     let selection = select(enabled, offer);
     assert_eq!(selection.as_ref().map(|s| s.id.size.bits()), longest);
-    let both = candidates(enabled, offer).into_iter().filter(|c| c.has == Having::Both);
+    let both = candidates(enabled, offer).into_iter().filter(|c| c.has == SupportedBy::Both);
     assert_eq!(both.map(|c| c.bits).max(), longest);
     if let Some(selection) = selection {
         let Choice { name, bits } = &selection.choice;

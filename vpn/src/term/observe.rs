@@ -5,7 +5,7 @@ use super::keylog::KeyLog;
 use crate::files::plain;
 use crate::net::PumpError;
 use vpn_proto::SessionError;
-use vpn_proto::classic::{Advice, DialectPlan, Note, Role, Story, Telling, Trouble};
+use vpn_proto::classic::{Advice, Diagnosis, DialectPlan, Note, Role, Telling, Trouble};
 
 /// A running commentary, a key log, both, or (the default) nobody.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ impl Observers {
         if let Some(narrator) = &mut narrator {
             narrator.begin().await;
         }
-        Watch { key_log, narrator, story: Story::new(role, plan) }
+        Watch { key_log, narrator, story: Diagnosis::new(role, plan) }
     }
 }
 
@@ -43,7 +43,7 @@ impl Observers {
 pub(crate) struct Watch {
     key_log: Option<KeyLog>,
     narrator: Option<Narrator>,
-    story: Story,
+    story: Diagnosis,
 }
 
 impl Watch {
