@@ -26,6 +26,8 @@ pub struct Diagnosis {
     /// The number of digits in the public value of the peer.
     peer_digits: Option<usize>,
     messages: u64,
+    /// The number of the last message that has a reply.
+    answered: u64,
     longest: usize,
     other_rule: Option<MacRule>,
     other_chaining: Option<Chaining>,
@@ -82,6 +84,7 @@ impl Diagnosis {
             own_share_sent: false,
             peer_digits: None,
             messages: 0,
+            answered: 0,
             longest: 0,
             other_rule: None,
             other_chaining: None,
@@ -100,7 +103,10 @@ impl Diagnosis {
                 self.other_chaining = self.other_chaining.or(message.garbled_unless);
             }
             Note::OtherRuleFits(rule) => self.other_rule = Some(*rule),
-            Note::Reply(reply) => self.reply_was_wrong |= !reply.is_expected,
+            Note::Reply(reply) => {
+                self.answered = reply.number;
+                self.reply_was_wrong |= !reply.is_expected;
+            }
             Note::Candidates { .. } | Note::Established(_) => {}
         }
     }
@@ -296,6 +302,10 @@ impl Diagnosis {
             return vec![mac(rule, why, true)];
         }
         let mut advice = self.advise_meanwhile();
+        if self.role == Role::Client && self.answered >= self.messages {
+            // The server has read every message. It ended the session for another reason.
+            return advice;
+        }
         // The number of the message that failed. A server counts only the messages that it could
         // open.
         let failed = self.messages + u64::from(self.role == Role::Server);
@@ -356,6 +366,7 @@ fn chaining(rule: Chaining) -> Advice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classic::note::{Message, Reply};
 
     fn message(from: Role, kind: MessageKind, bytes: &[u8], end: End) -> Note {
         Note::Handshake(HandshakeMessage { from, kind, bytes: bytes.to_vec(), end })
@@ -435,6 +446,33 @@ mod tests {
         let small = Dialect { group: Group::Modp2048, ..Dialect::SPEC };
         let diagnosis = Diagnosis::new(Role::Server, DialectPlan::fixed(small));
         assert_eq!(settings(&diagnosis.advise(Trouble::Handshake(&long))), ["group = 18"]);
+    }
+
+    #[test]
+    fn a_server_that_ends_after_its_replies_gets_no_advice() {
+        let mut diagnosis = Diagnosis::new(Role::Client, DialectPlan::fixed(Dialect::SPEC));
+        let mut send = |number, is_answered| {
+            diagnosis.hear(&Note::Message(Message {
+                number,
+                ciphertext: vec![0; 16],
+                tag: vec![b'0'; 64],
+                rule: None,
+                chaining: Chaining::Chain,
+                text: b"a".to_vec(),
+                garbled_unless: None,
+            }));
+            if is_answered {
+                let (bytes, text) = (b"a".to_vec(), b"a".to_vec());
+                diagnosis.hear(&Note::Reply(Reply { number, bytes, text, is_expected: true }));
+            }
+            settings(&diagnosis.advise(Trouble::Session(&SessionError::Closed)))
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert!(send(1, true).is_empty());
+        assert!(send(2, true).is_empty());
+        assert_eq!(send(3, false), ["mac = \"cumulative\""]);
     }
 
     #[test]
