@@ -87,7 +87,7 @@ fn offer(end: Option<&str>, settings: &Settings) -> Result<Offer, Failure> {
     })?;
     Ok(Offer {
         service: service.name(),
-        end: service.serve(&end_name, &settings.limits),
+        end: service.serve(&end_name, &settings.limits.net),
         end_name,
         known: service::names().collect(),
     })
@@ -126,7 +126,7 @@ fn sealed_only(args: &SealedServerArgs, settings: &Settings) -> Option<String> {
     let Source::File(path) = &settings.source else { return flag };
     let is_harmless =
         |key: &str| key == "psk" || (key == "classic" && settings.sealed.classic == Some(true));
-    let set = settings.sealed.set.iter().find(|set| !is_harmless(&set.key));
+    let set = settings.sealed.lines.iter().find(|set| !is_harmless(&set.key));
     flag.or_else(|| set.map(|set| format!("{}:{}: {}", shown(path), set.line, set.key)))
 }
 
@@ -143,7 +143,7 @@ fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>,
     let allow_64bit = allow_64bit || settings.sealed.allow_64bit;
     let is_allowed = |e: &&EnabledSuite| allow_64bit || e.suite.block_size() > 8;
     let enabled: Arc<[EnabledSuite]> =
-        settings.enabled.iter().filter(is_allowed).cloned().collect();
+        settings.ciphers.enabled.iter().filter(is_allowed).cloned().collect();
     if enabled.is_empty() {
         return Err(Failure::new(
             Exit::Usage,
@@ -243,7 +243,7 @@ pub(super) fn client(
         identity,
         server_key,
         psk,
-        limits: Limits::rekeying(settings.limits.rekey.0, settings.limits.rekey.1),
+        limits: Limits::rekeying(settings.limits.net.rekey.0, settings.limits.net.rekey.1),
     };
     Ok(Some(SealedClient {
         config: Arc::new(config),
