@@ -12,7 +12,7 @@ use crate::files::{FileError, FileProblem};
 use crate::net::{BUSY as TOO_MANY, DialError, ListenError, PumpError, SealedIoError};
 use crate::output::{Reason, Stream, StreamError, one_line, small};
 use crate::session::{ClientError, TransferError};
-use crate::trust::IdentityError;
+use crate::trust::TrustError;
 use vpn_proto::sealed::{Alert, SealedError};
 use vpn_proto::{HandshakeError, SessionError};
 
@@ -151,10 +151,10 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<IdentityError> for Failure {
-    fn from(error: IdentityError) -> Self {
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
         let (failure, hint) = match error {
-            IdentityError::File(error) => return error.into(),
+            TrustError::File(error) => return error.into(),
             error => (Self::new(Exit::Usage, chain(&error)), error.hint()),
         };
         match hint {

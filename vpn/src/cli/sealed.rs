@@ -12,8 +12,8 @@ use crate::files::shown;
 use crate::service;
 use crate::session::{Offer, Untrusted, Verdict};
 use crate::trust::{
-    AuthorizedClients, Grant, KnownServers, Pin, ServerName, ServiceNames, fingerprint, folder,
-    read_identity, read_psk,
+    AuthorizedClients, Grant, KnownServers, Pin, ServerName, ServiceNames, config_folder,
+    fingerprint, read_identity, read_psk,
 };
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, ServerConfig};
@@ -191,15 +191,15 @@ pub(super) fn client(
     }
     let known = match &args.sealed.known_servers {
         Some(path) => Some(path.clone()),
-        None => folder().map(|folder| folder.join("known_servers")),
+        None => config_folder().map(|folder| folder.join("known_servers")),
     };
     // Who cannot read it does not know whom not to talk to in the clear.
     let known = match known {
         Some(path) => KnownServers::read(&path)?,
-        None => KnownServers::nowhere(),
+        None => KnownServers::without_file(),
     };
     if !args.sealed.sealed {
-        if known.has(server) {
+        if known.may_know(server) {
             let problem = format!(
                 "{server} is known for the sealed profile; the classic one would authenticate nobody"
             );
@@ -219,7 +219,7 @@ pub(super) fn client(
         // A PSK is enough; a server that has no list of clients would refuse a key.
         None if psk.is_some() => None,
         None => {
-            let path = folder().map(|folder| folder.join(DEFAULT_NAME));
+            let path = config_folder().map(|folder| folder.join(DEFAULT_NAME));
             let path = path.filter(|path| path.symlink_metadata().is_ok());
             path.as_deref().map(own_key).transpose()?
         }
@@ -317,7 +317,7 @@ impl SealedClient {
             ));
         }
         self.accepted = Some(key);
-        if let Err(error) = self.known.remember(&self.server, key) {
+        if let Err(error) = self.known.add(&self.server, key) {
             // As ssh does: the session is what the user wants, and the key was accepted.
             log::warn!("{error}; {} is not remembered", self.server);
         }

@@ -17,7 +17,7 @@ use crate::output::Stream;
 use crate::output::log::SESSION;
 use crate::session::{ClassicServer, SealedServer, ServerEnd, SessionServer};
 use crate::term::{Console, ConsoleClosed, Label, Observers, Unread};
-use crate::trust::{Host, one_port};
+use crate::trust::{Host, merge_ports};
 
 /// How long a server that ends waits for its last lines to be printed.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ fn listening_at(args: &ServerArgs, settings: &Settings) -> Result<(Option<String
         return Ok((None, args.port.or(settings.server.port).unwrap_or(DEFAULT_PORT)));
     };
     let parsed = Host::parse(text).and_then(|(host, own)| {
-        let port = one_port(text, own, args.port)?;
+        let port = merge_ports(text, own, args.port)?;
         Ok((Some(host.to_string()), port.or(settings.server.port).unwrap_or(DEFAULT_PORT)))
     });
     parsed.map_err(|error| Failure::new(Exit::Usage, error))

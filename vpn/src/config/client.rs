@@ -9,7 +9,7 @@ use super::problem::{ConfigError, Fault, Problem};
 use super::table::{RawTable, parse};
 use super::values::{self, resolved};
 use crate::files::{self, FileProblem, Role};
-use crate::trust::{Host, Pin, ServerName, one_port};
+use crate::trust::{Host, Pin, ServerName, merge_ports};
 
 /// One table `[[server]]`. Flags of the command line replace its values. Relative paths start from
 /// the folder of `client.toml`.
@@ -143,7 +143,7 @@ fn read_host(table: &mut RawTable<'_>, name: &Host) -> Result<(Host, Option<u16>
     let port = values::port(table, "port")?;
     let Some(text) = table.text("host")? else { return Ok((name.clone(), port)) };
     let (host, own_port) = parse_host(&text)?;
-    let port = one_port(text.get_ref(), own_port, port)
+    let port = merge_ports(text.get_ref(), own_port, port)
         .map_err(|error| Fault::message(text.span(), error.to_string()))?;
     Ok((host, port))
 }

@@ -1,13 +1,14 @@
 //! The configuration files: `server_cipher.toml` of server and client, and `client.toml` of a client's
 //! user.
 //!
-//! Each table of `server_cipher.toml` has a file of its own here: its keys, their ranges and checks,
-//! the flags that replace them, and the type that holds the checked values. To add a table `[tun]`:
+//! Each table of `server_cipher.toml` has one source file here. The file has the keys of the table,
+//! their ranges and checks, the flags that replace them, and the type that holds the checked values.
+//! To add a table `[tun]`:
 //!
 //! 1. Write `tun.rs` with a type `TunTable` that implements `section::Section`. `values` has readers
 //!    for numbers, times, names and paths. [`Problem::Message`] is the error for anything else.
 //!    If the values decide who may connect or what they may do, `Section::needs_trust` returns true.
-//! 2. Add `tun: TunTable,` to the list of tables in `file.rs`. Then [`Settings`] has the field `tun`,
+//! 2. Add `tun: TunTable,` to the list in `file.rs`, and a `use`. Then [`Settings`] has the field `tun`,
 //!    and unknown tables and keys are reported with the new names.
 //! 3. Declare the module and export the type here.
 //!
