@@ -10,7 +10,7 @@ use vpn_suite::RegistryError;
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
 use crate::net::{BUSY as TOO_MANY, DialError, ListenError, PumpError, SealedIoError};
-use crate::output::{Reason, Stream, StreamError, one_line, small};
+use crate::output::{Reason, Stream, StreamError, clause, one_line};
 use crate::session::{ClientError, TransferError};
 use crate::trust::TrustError;
 use vpn_proto::sealed::{Alert, SealedError};
@@ -123,7 +123,7 @@ fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        text = format!("{text}: {}", small(&next.to_string()));
+        text = format!("{text}: {}", clause(&next.to_string()));
         cause = next.source();
     }
     text

@@ -25,7 +25,7 @@ pub fn read_identity(
     passphrase: impl FnOnce() -> io::Result<String>,
 ) -> Result<Identity, TrustError> {
     let contents = match files::read(path, Role::Identity) {
-        Err(error @ FileError { problem: FileProblem::Distrusted { .. }, .. }) => {
+        Err(error @ FileError { problem: FileProblem::Permissions { .. }, .. }) => {
             return Err(readable_by_others(path, error));
         }
         contents => contents?,

@@ -137,7 +137,7 @@ impl Shared {
 
     fn check_file(&self) -> Checked {
         let now = SystemTime::now();
-        let stamp = match files::look_here(&self.path, Role::AuthorizedClients) {
+        let stamp = match files::stat_blocking(&self.path, Role::AuthorizedClients) {
             Ok(stamp) => stamp,
             Err(error) => {
                 self.log_error(&error);
@@ -151,7 +151,7 @@ impl Shared {
                 return Checked::Unchanged(state.list.clone());
             }
         }
-        match files::read_here(&self.path, Role::AuthorizedClients) {
+        match files::read_blocking(&self.path, Role::AuthorizedClients) {
             Ok(contents) => Checked::Changed(now, contents),
             Err(error) => {
                 self.log_error(&error);
