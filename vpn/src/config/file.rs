@@ -97,6 +97,15 @@ impl Settings {
         }
     }
 
+    /// The built-in configuration. Ciphers that are not linked are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Problem`] if none of its ciphers is linked.
+    pub fn built_in(registry: &Registry) -> Result<Self, ConfigError> {
+        Self::parse(BUILT_IN, Source::BuiltIn, registry, &Overrides::default())
+    }
+
     fn from_file(
         path: &Path,
         registry: &Registry,

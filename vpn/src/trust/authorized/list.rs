@@ -12,6 +12,12 @@ use super::line::Line;
 pub struct ClientList(HashMap<[u8; 32], Vec<Line>>);
 
 impl ClientList {
+    /// A list of clients with these keys and the same grant. They may come from every network.
+    pub fn of(keys: impl IntoIterator<Item = [u8; 32]>, grant: &Grant) -> Self {
+        let line = |key| Line { key, grant: grant.clone(), from: Vec::new(), expires: None };
+        Self(keys.into_iter().map(|key| (key, vec![line(key)])).collect())
+    }
+
     /// Reads all lines. Returns the list of the right lines, and for each wrong line its number, from
     /// 1, and a message.
     pub(super) fn parse(bytes: &[u8], services: &ServiceNames) -> (Self, Vec<(usize, String)>) {
