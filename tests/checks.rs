@@ -458,15 +458,15 @@ pub(crate) fn config(data: &[u8]) {
     let source = Source::File(PathBuf::from("c.toml"));
     match Settings::parse(text, source, &REGISTRY, &Overrides::default()) {
         Ok(settings) => {
-            assert!(!settings.enabled.is_empty());
-            for entry in settings.enabled.iter() {
+            assert!(!settings.ciphers.enabled.is_empty());
+            for entry in settings.ciphers.enabled.iter() {
                 assert!(!entry.sizes.is_empty());
                 assert!(entry.sizes.iter().all(|s| entry.suite.key_sizes().contains(*s)));
             }
             // What it enables can be offered, and is understood.
-            let offer = Offer::from_enabled(&settings.enabled);
+            let offer = Offer::from_enabled(&settings.ciphers.enabled);
             assert_eq!(Offer::parse(&offer.to_wire()), Ok(offer.clone()));
-            assert!(select(&settings.enabled, &offer).is_some());
+            assert!(select(&settings.ciphers.enabled, &offer).is_some());
         }
         Err(error) => {
             let words = error.to_string();

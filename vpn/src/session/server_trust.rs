@@ -128,7 +128,7 @@ impl ServerTrust {
             }
         }
         self.accepted = Some(key);
-        if let Err(error) = self.known.remember(&self.server, key) {
+        if let Err(error) = self.known.add(&self.server, key) {
             // As ssh does: the session is what the user wants, and the key was accepted.
             log::warn!("{error}; {} is not remembered", self.server);
         }

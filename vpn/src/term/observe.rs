@@ -2,7 +2,7 @@
 
 use super::explain::{Explain, Narrator};
 use super::keylog::KeyLog;
-use crate::files::plain;
+use crate::files::io_message;
 use crate::net::PumpError;
 use vpn_proto::SessionError;
 use vpn_proto::classic::{Advice, Diagnosis, DialectPlan, Note, Role, Telling, Trouble};
@@ -52,7 +52,7 @@ impl Watch {
             && let Err(error) = key_log.record(session)
         {
             // The session is worth more than its line in the log.
-            log::error!("cannot write to the key log: {}", plain(&error));
+            log::error!("cannot write to the key log: {}", io_message(&error));
         }
         let before = self.story.advise_meanwhile().len();
         self.story.hear(&note);
