@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::visitors::Offence;
+use super::admission::Offence;
 
 /// A handshake that takes longer is given up: the slowest peers known need 3 s to compute.
 pub const HANDSHAKE: Duration = Duration::from_secs(20);

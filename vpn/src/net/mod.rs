@@ -1,32 +1,27 @@
 //! Sockets: listening, dialling, and moving bytes between a socket and the protocol core.
 
 mod admission;
-mod connection;
-mod crowd;
+mod classic_handshake;
 mod dial;
 pub mod limits;
 mod listen;
+mod lru;
 mod pool;
-mod pump;
-mod queue;
-mod recent;
-mod sealed;
-mod seen;
+mod replay;
+mod sealed_connection;
+mod sealed_handshake;
 mod server;
 mod source;
-mod spare;
-mod visitors;
 
-pub use admission::Admission;
-pub use connection::{Moved, SealedConnection};
+pub use admission::{Admission, Offence, Turned, Visitors};
+pub use classic_handshake::{Driver, Input, Progress, PumpError, farewell, read_some, send};
 pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use pool::{DhPool, PoolError};
-pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
-pub use sealed::{
+pub use replay::SeenGates;
+pub use sealed_connection::{Moved, SealedConnection};
+pub use sealed_handshake::{
     Guard, HandshakeContext, LoggedSecrets, SealedIoError, Step, accept_sealed, connect_sealed,
 };
-pub use seen::SeenGates;
 pub use server::{BUSY, Server, Shutdown};
 pub use source::{Network, Source};
-pub use visitors::{Offence, Turned, Visitors};

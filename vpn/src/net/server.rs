@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::admission::Admission;
+use super::admission::{Turned, Visitors};
+use super::classic_handshake::{farewell, send};
 use super::limits::{FAREWELL, SHUTDOWN};
-use super::pump::{farewell, send};
-use super::visitors::{Turned, Visitors};
 use vpn_proto::Profile;
 use vpn_proto::sealed::Reject;
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::visitors::{Offence, Visitors};
+use super::control::{Offence, Visitors};
 
 /// The place of a connection among those that have not proved themselves yet. Dropped without a word
 /// it counts as an [`Offence::None`].
@@ -13,7 +13,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(all: Visitors, number: u64) -> Self {
+    pub(in crate::net) fn new(all: Visitors, number: u64) -> Self {
         Self { all, number }
     }
 
@@ -23,12 +23,12 @@ impl Admission {
     }
 
     /// It is the peer's turn to say something.
-    pub(super) fn await_peer(&self) {
+    pub(in crate::net) fn await_peer(&self) {
         self.all.await_peer(self.number);
     }
 
     /// The peer has closed its side, and may still read.
-    pub(super) fn abandon(&self) {
+    pub(in crate::net) fn abandon(&self) {
         self.all.abandon(self.number);
     }
 

@@ -7,12 +7,12 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::queue::{Full, Queue};
-use super::source::Source;
 use super::spare::SparePairs;
+use crate::net::source::Source;
 use vpn_proto::sealed::{Kex, KexKeyPair};
 use vpn_proto::{DhOutcome, DhTask, Group};
 
-pub(super) use super::queue::Rank;
+pub(in crate::net) use super::queue::Rank;
 
 /// Runs at most so many computations of handshakes at once, off the network threads.
 ///
@@ -54,16 +54,16 @@ impl Drop for HandshakeContext<'_> {
 
 /// Names one computation, so that its rank can change while it waits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ticket(u64);
+pub(in crate::net) struct Ticket(u64);
 
 /// A computation that wants its turn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
-    pub(super) source: Source,
-    pub(super) rank: Rank,
-    pub(super) ticket: Ticket,
+pub(in crate::net) struct Job {
+    pub(in crate::net) source: Source,
+    pub(in crate::net) rank: Rank,
+    pub(in crate::net) ticket: Ticket,
     /// How many of its profile may wait, this one included.
-    pub(super) most: usize,
+    pub(in crate::net) most: usize,
 }
 
 impl DhPool {
@@ -81,19 +81,19 @@ impl DhPool {
     }
 
     /// Whether this is a server's pool, which strangers may fill.
-    pub(super) fn is_servers(&self) -> bool {
+    pub(in crate::net) fn is_servers(&self) -> bool {
         self.spares.is_some()
     }
 
     /// A name for a computation.
-    pub(super) fn ticket(&self) -> Ticket {
+    pub(in crate::net) fn ticket(&self) -> Ticket {
         let mut turns = lock(&self.turns);
         turns.tickets += 1;
         Ticket(turns.tickets)
     }
 
     /// Changes the rank of a computation, if it still waits.
-    pub(super) fn rank(&self, ticket: Ticket, rank: Rank) {
+    pub(in crate::net) fn rank(&self, ticket: Ticket, rank: Rank) {
         lock(&self.turns).queue.rank(ticket.0, rank);
     }
 
@@ -104,7 +104,7 @@ impl DhPool {
     /// # Errors
     ///
     /// [`PoolError`].
-    pub(super) async fn run(&self, task: DhTask, job: Job) -> Result<DhOutcome, PoolError> {
+    pub(in crate::net) async fn run(&self, task: DhTask, job: Job) -> Result<DhOutcome, PoolError> {
         if let (DhTask::Generate(seed), Some(spares)) = (&task, &self.spares)
             && let Some(pair) = spares.take_classic(seed.group())
         {
@@ -119,7 +119,7 @@ impl DhPool {
     }
 
     /// Whether there is a key pair for a server's side of a classic handshake.
-    pub(super) fn has_spare(&self, group: Group) -> bool {
+    pub(in crate::net) fn has_spare(&self, group: Group) -> bool {
         self.spares.as_ref().is_some_and(|spares| spares.has_classic(group))
     }
 
@@ -162,7 +162,7 @@ impl DhPool {
     /// # Errors
     ///
     /// [`PoolError`].
-    pub(super) async fn compute_in_turn<T: Send + 'static>(
+    pub(in crate::net) async fn compute_in_turn<T: Send + 'static>(
         &self,
         name: &'static str,
         job: Job,
@@ -207,7 +207,7 @@ impl DhPool {
 
     /// Keeps a worker busy until what it returns is dropped.
     #[cfg(test)]
-    pub(super) async fn hold(&self) -> Box<dyn Send> {
+    pub(in crate::net) async fn hold(&self) -> Box<dyn Send> {
         let ticket = self.ticket();
         let job = Job { source: Source::SELF, rank: Rank::Session, ticket, most: usize::MAX };
         Box::new(self.turn(job).await.unwrap())
@@ -215,7 +215,7 @@ impl DhPool {
 
     /// The ranks of all that waits.
     #[cfg(test)]
-    pub(super) fn ranks(&self) -> Vec<Rank> {
+    pub(in crate::net) fn ranks(&self) -> Vec<Rank> {
         lock(&self.turns).queue.ranks()
     }
 
@@ -279,8 +279,8 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::super::limits::SPARE_PAIRS;
     use super::*;
+    use crate::net::limits::SPARE_PAIRS;
     use vpn_proto::{ExponentSeed, PublicValue};
 
     fn source(last: u8) -> Source {

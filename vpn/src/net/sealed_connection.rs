@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::limits::{FAREWELL, KEEPALIVES_MISSED, REPLY};
 use super::pool::DhPool;
-use super::sealed::{HandshakeContext, SealedIoError};
+use super::sealed_handshake::{HandshakeContext, SealedIoError};
 use super::source::Source;
 use vpn_proto::sealed::{Alert, Event, KexError, KexKeyPair, KexSecret, SealedError, Session};
 

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tokio::sync::oneshot;
 
-use super::admission::Admission;
-use super::crowd::{Crowd, Standing};
-use super::limits::{HEARD, KNOWN, MINUTE, SOURCES, SourceLimits};
-use super::recent::Recent;
-use super::source::{Network, Source};
+use super::handle::Admission;
+use super::source_tree::{Crowd, Standing};
+use crate::net::limits::{HEARD, KNOWN, MINUTE, SOURCES, SourceLimits};
+use crate::net::lru::Recent;
+use crate::net::source::{Network, Source};
 
 /// The connections of a server that have not proved themselves yet, and what their sources did lately.
 #[derive(Clone)]
@@ -100,7 +100,7 @@ pub enum Turned {
 }
 
 /// Resolves when a connection has to make room for another, with the words for the log.
-pub(super) type Eviction = oneshot::Receiver<&'static str>;
+pub(in crate::net) type Eviction = oneshot::Receiver<&'static str>;
 
 impl Visitors {
     /// Nobody is known yet; connections from `exempt` networks have no rate and no penalties.
@@ -109,7 +109,7 @@ impl Visitors {
     }
 
     /// As many as there are sessions, wherever they come from.
-    pub(super) fn unlimited() -> Self {
+    pub(in crate::net) fn unlimited() -> Self {
         Self::with(None, Vec::new())
     }
 
@@ -126,12 +126,12 @@ impl Visitors {
     }
 
     /// Whether there are limits beyond the number of sessions.
-    pub(super) fn is_limited(&self) -> bool {
+    pub(in crate::net) fn is_limited(&self) -> bool {
         self.lock().limits.is_some()
     }
 
     /// Takes a connection, or says why not. Without a free slot for it another one has to go.
-    pub(super) fn enter(
+    pub(in crate::net) fn enter(
         &self,
         address: IpAddr,
         has_slot: bool,
@@ -161,7 +161,7 @@ impl Visitors {
     }
 
     /// Has a connection make room where the system has none for another, if there is one to do so.
-    pub(super) fn make_room(&self) {
+    pub(in crate::net) fn make_room(&self) {
         let mut book = self.lock();
         let last = book.half_open.last().or_else(|| book.wordless.last_of_several());
         if let Some(number) = last {
@@ -170,13 +170,13 @@ impl Visitors {
     }
 
     /// The connection has come further, and may have shown that it knows our key or a PSK.
-    pub(super) fn advance(&self, number: u64, is_known: bool) {
+    pub(in crate::net) fn advance(&self, number: u64, is_known: bool) {
         let worth = if is_known { Worth::Known } else { Worth::Heard };
         self.lock().restand(number, worth, false);
     }
 
     /// It is the peer's turn to say something.
-    pub(super) fn await_peer(&self, number: u64) {
+    pub(in crate::net) fn await_peer(&self, number: u64) {
         let mut book = self.lock();
         // A client that knows our key keeps the time that it has for that.
         if book.connections.get(&number).is_some_and(|connection| !connection.is_known) {
@@ -185,12 +185,12 @@ impl Visitors {
     }
 
     /// The peer has closed its side.
-    pub(super) fn abandon(&self, number: u64) {
+    pub(in crate::net) fn abandon(&self, number: u64) {
         self.lock().restand(number, Worth::Over, false);
     }
 
     /// The handshake is over, and the peer may be anybody.
-    pub(super) fn await_word(&self, number: u64) {
+    pub(in crate::net) fn await_word(&self, number: u64) {
         let mut book = self.lock();
         book.restand(number, Worth::Silent, true);
         if let Some(connection) = book.connections.get_mut(&number) {
@@ -199,7 +199,7 @@ impl Visitors {
     }
 
     /// The handshake is over because of this, if anybody is to blame.
-    pub(super) fn offend(&self, number: u64, offence: Option<Offence>, now: Instant) {
+    pub(in crate::net) fn offend(&self, number: u64, offence: Option<Offence>, now: Instant) {
         let mut book = self.lock();
         book.restand(number, Worth::Over, false);
         let Some(connection) = book.connections.get_mut(&number) else { return };
@@ -210,12 +210,12 @@ impl Visitors {
     }
 
     /// The connection has proved itself: it stays.
-    pub(super) fn establish(&self, number: u64) {
+    pub(in crate::net) fn establish(&self, number: u64) {
         self.lock().forget(number);
     }
 
     /// The connection is closed.
-    pub(super) fn leave(&self, number: u64, now: Instant) {
+    pub(in crate::net) fn leave(&self, number: u64, now: Instant) {
         let mut book = self.lock();
         if let Some(Connection { source, offence: Some(offence), .. }) = book.forget(number) {
             book.penalise(source, offence, now);

@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::limits::{CLASSIC_TURN, SOURCES, STANDING, USE};
-use super::recent::Recent;
-use super::source::{Block, Source};
+use crate::net::limits::{CLASSIC_TURN, SOURCES, STANDING, USE};
+use crate::net::lru::Recent;
+use crate::net::source::{Block, Source};
 
 /// What a computation is for. Within a source the first of these go first: what is further along,
 /// and what somebody still waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub(in crate::net) enum Rank {
     /// An established session, or a client.
     Session,
     /// A sealed handshake of a client that knows our key or a PSK.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 
-use super::source::{Block, Source};
+use crate::net::source::{Block, Source};
 
 /// The place of a connection within its source: the first has to go first. That is until when it need not
 /// go before others that said nothing, or no time at all; the number makes it the only one.

@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::Admission;
-use super::connection::SealedConnection;
+use super::classic_handshake::{Input, Peer, notice, read_some};
 use super::limits::FAREWELL;
 use super::pool::{DhPool, Job, PoolError, Rank};
-use super::pump::{Input, Peer, notice, read_some};
-use super::seen::SeenGates;
+use super::replay::SeenGates;
+use super::sealed_connection::SealedConnection;
 use super::source::Source;
 use vpn_proto::SuiteId;
 use vpn_proto::sealed::{

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::limits::SPARE_PAIRS;
+use crate::net::limits::SPARE_PAIRS;
 use vpn_proto::sealed::{Kex, KexKeyPair};
 use vpn_proto::{ExponentSeed, Group, KeyPair};
 
