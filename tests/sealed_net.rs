@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream as AsyncStream};
 use vpn::net::{
-    DhPool, Guard, HandshakeContext, SealedConnection, SealedIoError, SeenGates, Source,
+    DhPool, Guard, HandshakeContext, ReplayCache, SealedConnection, SealedIoError, Source,
     accept_sealed, connect_sealed,
 };
 use vpn_proto::EnabledSuite;
@@ -283,7 +283,7 @@ async fn accepted_by(
     stream: AsyncStream,
     config: Arc<ServerConfig>,
 ) -> SealedConnection {
-    let seen = SeenGates::default();
+    let seen = ReplayCache::default();
     let deadline = Instant::now() + DEADLINE;
     let place = HandshakeContext { pool, source: Source::SELF, deadline };
     let guard = Guard { seen: &seen, queue: 64, admission: None };

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::admission::Admission;
-use super::limits::{CLASSIC_QUEUE, FAREWELL, READ};
+use super::limits::{CLASSIC_QUEUE, CLOSE, READ};
 use super::pool::{DhPool, Job, PoolError, Rank, Ticket};
 use super::source::Source;
 use crate::output::Reason;
@@ -158,7 +158,7 @@ impl<'a, H: Handshake> Driver<'a, H> {
             };
             if let Err(error) = result {
                 // Whether the last words arrive does not change why it is over.
-                let _ = timeout(FAREWELL, self.flush()).await;
+                let _ = timeout(CLOSE, self.flush()).await;
                 self.failed = Some(error);
             }
         }
@@ -324,7 +324,7 @@ pub async fn farewell(mut stream: TcpStream) {
         }
     };
     // There is nobody left to tell about a failure.
-    let _ = timeout(FAREWELL, linger).await;
+    let _ = timeout(CLOSE, linger).await;
 }
 
 /// Why a handshake over a socket ended.

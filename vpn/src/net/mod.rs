@@ -18,7 +18,7 @@ pub use classic_handshake::{Driver, Input, Progress, PumpError, farewell, read_s
 pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use pool::{DhPool, PoolError};
-pub use replay::SeenGates;
+pub use replay::ReplayCache;
 pub use sealed_connection::{Moved, SealedConnection};
 pub use sealed_handshake::{
     Guard, HandshakeContext, LoggedSecrets, SealedIoError, Step, accept_sealed, connect_sealed,

@@ -1,34 +1,35 @@
-//! Gate values that were accepted, so that a recorded ClientHello opens the gate once only
-//! (PROTOCOL.md §4.7).
+//! Protection against a replayed ClientHello (PROTOCOL.md §4.7), as in RFC 8446 §8.2.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::limits::GATES;
 
-/// The last gate values that were accepted; the oldest make room.
+/// The gate values that were accepted last. When there are [`GATES`] of them, the oldest one makes
+/// room. Clones share one cache.
 #[derive(Clone, Debug, Default)]
-pub struct SeenGates(Arc<Mutex<Seen>>);
+pub struct ReplayCache(Arc<Mutex<Cache>>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Cache {
     values: HashSet<[u8; 32]>,
     order: VecDeque<[u8; 32]>,
 }
 
-impl SeenGates {
-    /// Remembers a value; false if it was there before.
+impl ReplayCache {
+    /// Remembers a gate value. Returns false if the cache has it already, so that the message is a
+    /// replay.
     pub fn is_first(&self, gate: &[u8; 32]) -> bool {
-        // Nothing that panics happens under this lock.
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.values.insert(*gate) {
+        // No code panics while it holds this lock.
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cache.values.insert(*gate) {
             return false;
         }
-        seen.order.push_back(*gate);
-        if seen.order.len() > GATES
-            && let Some(oldest) = seen.order.pop_front()
+        cache.order.push_back(*gate);
+        if cache.order.len() > GATES
+            && let Some(oldest) = cache.order.pop_front()
         {
-            seen.values.remove(&oldest);
+            cache.values.remove(&oldest);
         }
         true
     }
@@ -40,20 +41,20 @@ mod tests {
 
     #[test]
     fn a_value_is_accepted_once_while_it_is_remembered() {
-        let seen = SeenGates::default();
+        let cache = ReplayCache::default();
         let value = |number: usize| {
             let mut value = [0; 32];
             value[..8].copy_from_slice(&number.to_be_bytes());
             value
         };
-        assert!(seen.is_first(&value(0)) && !seen.is_first(&value(0)));
+        assert!(cache.is_first(&value(0)) && !cache.is_first(&value(0)));
         for number in 1..=GATES {
-            assert!(seen.is_first(&value(number)));
+            assert!(cache.is_first(&value(number)));
         }
-        assert!(!seen.is_first(&value(GATES)));
-        // The oldest had to go, and no more than that is kept.
-        assert!(seen.is_first(&value(0)));
-        let inner = seen.0.lock().unwrap();
+        assert!(!cache.is_first(&value(GATES)));
+        // The oldest one has made room, and the cache has not grown.
+        assert!(cache.is_first(&value(0)));
+        let inner = cache.0.lock().unwrap();
         assert_eq!((inner.values.len(), inner.order.len()), (GATES, GATES));
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{sleep_until, timeout};
 
 use zeroize::Zeroizing;
 
-use super::limits::{FAREWELL, KEEPALIVES_MISSED, REPLY};
+use super::limits::{CLOSE, KEEPALIVES_MISSED, REPLY};
 use super::pool::DhPool;
 use super::sealed_handshake::{HandshakeContext, SealedIoError};
 use super::source::Source;
@@ -188,7 +188,7 @@ impl SealedConnection {
         let moved = self.advance_unless_over().await;
         if moved.is_err() {
             // Last words need not arrive.
-            let _ = timeout(FAREWELL, self.flush()).await;
+            let _ = timeout(CLOSE, self.flush()).await;
         }
         moved
     }
@@ -488,7 +488,7 @@ impl SealedConnection {
     pub async fn abort(mut self, alert: Alert) {
         if self.session.close(alert).is_ok() {
             // The peer may be gone already.
-            let _ = timeout(FAREWELL, self.flush()).await;
+            let _ = timeout(CLOSE, self.flush()).await;
         }
         super::farewell(self.stream).await;
     }

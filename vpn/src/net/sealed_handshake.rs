@@ -10,9 +10,9 @@ use tokio::time::{timeout, timeout_at};
 
 use super::admission::Admission;
 use super::classic_handshake::{Input, Peer, notice, read_some};
-use super::limits::FAREWELL;
+use super::limits::CLOSE;
 use super::pool::{DhPool, Job, PoolError, Rank};
-use super::replay::SeenGates;
+use super::replay::ReplayCache;
 use super::sealed_connection::SealedConnection;
 use super::source::Source;
 use vpn_proto::SuiteId;
@@ -45,7 +45,7 @@ pub struct HandshakeContext<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Guard<'a> {
     /// Gate values that were accepted.
-    pub seen: &'a SeenGates,
+    pub seen: &'a ReplayCache,
     /// How many computations may wait in the pool before the server says that it is busy.
     pub queue: usize,
     /// What hears how far the handshake has come, if anything does.
@@ -112,7 +112,7 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
         if let Err(error) = check(Step::Server(state.server())) {
             if let Ok(alert) = state.refuse(Alert::AccessDenied) {
                 // Whether it arrives does not change why it is over.
-                let _ = timeout(FAREWELL, write(&mut stream, &alert)).await;
+                let _ = timeout(CLOSE, write(&mut stream, &alert)).await;
             }
             return Err(error);
         }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::admission::Admission;
 use super::admission::{Turned, Visitors};
 use super::classic_handshake::{farewell, send};
-use super::limits::{FAREWELL, SHUTDOWN};
+use super::limits::{CLOSE, SHUTDOWN};
 use vpn_proto::Profile;
 use vpn_proto::sealed::Reject;
 
@@ -153,10 +153,10 @@ impl Server {
 async fn refuse(mut stream: TcpStream, has_sealed: bool) {
     let mut first = [0];
     let is_sealed = has_sealed
-        && matches!(timeout(FAREWELL, stream.peek(&mut first)).await, Ok(Ok(1)))
+        && matches!(timeout(CLOSE, stream.peek(&mut first)).await, Ok(Ok(1)))
         && Profile::of_first_byte(first[0]) == Some(Profile::Sealed);
     let sealed = is_sealed.then(|| Reject::Busy.encode());
-    if send(&mut stream, sealed.as_deref().unwrap_or(BUSY), FAREWELL).await.is_ok() {
+    if send(&mut stream, sealed.as_deref().unwrap_or(BUSY), CLOSE).await.is_ok() {
         farewell(stream).await;
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::reversal::reversed;
-use crate::net::limits::{FAREWELL, Limits, REPLY};
+use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
     Admission, BUSY, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell,
     read_some, send,
@@ -107,7 +107,7 @@ impl ClassicServer {
                     if matches!(error, PumpError::Full) {
                         admission.excuse();
                         // If it cannot be told, closing says enough.
-                        let _ = send(&mut stream, BUSY, FAREWELL).await;
+                        let _ = send(&mut stream, BUSY, CLOSE).await;
                     }
                     farewell(stream).await;
                     return Err(Ended::Handshake(error).advised(advice));
@@ -137,7 +137,7 @@ impl ClassicServer {
         if let Err(Ended::Session(error)) = &ended {
             if let Some(text) = error.refusal() {
                 // If it cannot be told, closing says enough.
-                let _ = send(&mut stream, text.as_bytes(), FAREWELL).await;
+                let _ = send(&mut stream, text.as_bytes(), CLOSE).await;
             }
             farewell(stream).await;
         }

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::error::{ClientError, Verdict};
 use super::output::{ClientOptions, Output};
 use super::service::{Local, Service};
-use crate::net::limits::{FAREWELL, Limits, REPLY};
+use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
     DhPool, HandshakeContext, LoggedSecrets, SealedConnection, SealedIoError, Source, Step,
     connect, connect_sealed, endpoint,
@@ -273,7 +273,7 @@ impl Connected {
     async fn ended_by_server(&mut self) -> ClientError {
         if self.connection.session().close(Alert::CloseNotify).is_ok() {
             // It may not wait for the answer.
-            let _ = timeout(FAREWELL, self.connection.flush()).await;
+            let _ = timeout(CLOSE, self.connection.flush()).await;
         }
         SessionError::Closed.into()
     }

@@ -11,8 +11,8 @@ use super::access::{Access, Admitted, may_use};
 use super::service::{Ended, Handler, ServerEnd, ServerSession, ServiceResult};
 use crate::net::limits::{Limits, MESSAGE_READ, SEALED_MESSAGE};
 use crate::net::{
-    Admission, DhPool, Guard, HandshakeContext, LoggedSecrets, Offence, SealedConnection,
-    SealedIoError, SeenGates, Shutdown, Source, accept_sealed,
+    Admission, DhPool, Guard, HandshakeContext, LoggedSecrets, Offence, ReplayCache,
+    SealedConnection, SealedIoError, Shutdown, Source, accept_sealed,
 };
 use crate::output::log::SESSION;
 use crate::term::{Console, KeyLog};
@@ -47,7 +47,7 @@ pub struct SealedServer {
     pool: DhPool,
     console: Console,
     shutdown: Shutdown,
-    seen: SeenGates,
+    seen: ReplayCache,
     key_log: Option<KeyLog>,
 }
 
@@ -73,7 +73,7 @@ impl SealedServer {
         shutdown: Shutdown,
     ) -> Self {
         let access = Access::new(clients, psk_grant);
-        let (seen, key_log) = (SeenGates::default(), None);
+        let (seen, key_log) = (ReplayCache::default(), None);
         Self { config, access, offer, limits, pool, console, shutdown, seen, key_log }
     }
 

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use super::handle::Admission;
 use super::source_tree::{Crowd, Standing};
-use crate::net::limits::{HEARD, KNOWN, MINUTE, SOURCES, SourceLimits};
-use crate::net::lru::Recent;
+use crate::net::limits::{KNOWN_CLIENT_CREDIT, MINUTE, PROGRESS_CREDIT, SOURCES, SourceLimits};
+use crate::net::lru::LruMap;
 use crate::net::source::{Network, Source};
 
 /// The connections of a server that have not proved themselves yet, and what their sources did lately.
@@ -30,7 +30,7 @@ struct Book {
     /// None on a server that has no handshakes to limit but by the number of its sessions.
     limits: Option<SourceLimits>,
     exempt: Vec<Network>,
-    history: Recent<Source, Record>,
+    history: LruMap<Source, Record>,
     next: u64,
     connections: HashMap<u64, Connection>,
     /// Those whose handshake is not over.
@@ -84,6 +84,17 @@ pub enum Offence {
     Protocol,
 }
 
+impl Offence {
+    /// How long the source counts as too busy for this.
+    fn penalty(self, limits: &SourceLimits) -> Duration {
+        match self {
+            Self::Authentication => limits.penalty_authentication,
+            Self::None => limits.penalty_none,
+            Self::Protocol => limits.penalty_protocol,
+        }
+    }
+}
+
 /// Why a connection is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -117,7 +128,7 @@ impl Visitors {
         Self(Arc::new(Mutex::new(Book {
             limits,
             exempt,
-            history: Recent::new(SOURCES),
+            history: LruMap::new(SOURCES),
             next: 0,
             connections: HashMap::new(),
             half_open: Crowd::default(),
@@ -311,8 +322,8 @@ impl Book {
         let until = match worth {
             Worth::Over => None,
             Worth::Silent => Some(now),
-            Worth::Heard => Some(now + HEARD),
-            Worth::Known => Some(now + KNOWN),
+            Worth::Heard => Some(now + PROGRESS_CREDIT),
+            Worth::Known => Some(now + KNOWN_CLIENT_CREDIT),
         };
         let standing = (until, number);
         let Some(connection) = self.connections.get_mut(&number) else { return };
@@ -349,7 +360,7 @@ impl Book {
     fn penalise(&mut self, source: Source, offence: Offence, now: Instant) {
         if let Some(limits) = self.limits {
             let record = self.history.entry(source, || Record::new(now, limits));
-            record.penalise(limits.penalty(offence), now, limits);
+            record.penalise(offence.penalty(&limits), now, limits);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rand::RngExt;
 
-use crate::net::source::{Block, Source};
+use crate::net::source::{Prefix, Source};
 
 /// The place of a connection within its source: the first has to go first. That is until when it need not
 /// go before others that said nothing, or no time at all; the number makes it the only one.
@@ -18,12 +18,12 @@ pub(super) type Standing = (Option<Instant>, u64);
 pub(super) struct Crowd {
     count: usize,
     /// How many connections a block has, and its place among equals.
-    counts: HashMap<Block, (usize, u32)>,
+    counts: HashMap<Prefix, (usize, u32)>,
     /// The parts of each block (of everything, without one), by how many connections they have, and
     /// among equals by chance.
-    parts: HashMap<Option<Block>, BTreeSet<(usize, u32, Block)>>,
+    parts: HashMap<Option<Prefix>, BTreeSet<(usize, u32, Prefix)>>,
     /// The connections of each source, by its narrowest block.
-    members: HashMap<Block, BTreeMap<Standing, u64>>,
+    members: HashMap<Prefix, BTreeMap<Standing, u64>>,
 }
 
 impl Crowd {
@@ -34,24 +34,24 @@ impl Crowd {
 
     /// How many a source has.
     pub(super) fn of(&self, source: Source) -> usize {
-        self.count_of(source.block())
+        self.count_of(source.prefix())
     }
 
-    fn count_of(&self, block: Block) -> usize {
+    fn count_of(&self, block: Prefix) -> usize {
         self.counts.get(&block).map_or(0, |(connections, _)| *connections)
     }
 
     pub(super) fn insert(&mut self, source: Source, standing: Standing, connection: u64) {
-        self.members.entry(source.block()).or_default().insert(standing, connection);
+        self.members.entry(source.prefix()).or_default().insert(standing, connection);
         self.count += 1;
         self.recount(source, |connections| connections + 1);
     }
 
     pub(super) fn remove(&mut self, source: Source, standing: Standing) {
-        let Some(members) = self.members.get_mut(&source.block()) else { return };
+        let Some(members) = self.members.get_mut(&source.prefix()) else { return };
         if members.remove(&standing).is_some() {
             if members.is_empty() {
-                self.members.remove(&source.block());
+                self.members.remove(&source.prefix());
             }
             self.count -= 1;
             self.recount(source, |connections| connections - 1);
@@ -60,7 +60,7 @@ impl Crowd {
 
     fn recount(&mut self, source: Source, change: impl Fn(usize) -> usize) {
         let mut whole = None;
-        for block in source.blocks() {
+        for block in source.prefixes() {
             let parts = self.parts.entry(whole).or_default();
             let (old, chance) = self.counts.remove(&block).unwrap_or_default();
             parts.remove(&(old, chance, block));
@@ -78,17 +78,17 @@ impl Crowd {
     }
 
     /// The part of a block with the most connections, and how many those are.
-    fn most(&self, whole: Option<Block>) -> Option<(usize, Block)> {
+    fn most(&self, whole: Option<Prefix>) -> Option<(usize, Prefix)> {
         let (connections, _, block) = self.parts.get(&whole)?.last()?;
         Some((*connections, *block))
     }
 
     /// The connection of a source that has to go first.
     pub(super) fn last_of(&self, source: Source) -> Option<u64> {
-        self.last_of_block(source.block())
+        self.last_of_block(source.prefix())
     }
 
-    fn last_of_block(&self, block: Block) -> Option<u64> {
+    fn last_of_block(&self, block: Prefix) -> Option<u64> {
         self.members.get(&block)?.first_key_value().map(|(_, connection)| *connection)
     }
 
@@ -103,7 +103,7 @@ impl Crowd {
         self.most(None).filter(|(connections, _)| *connections > 1).and_then(|_| self.last())
     }
 
-    fn last_within(&self, mut whole: Option<Block>) -> Option<u64> {
+    fn last_within(&self, mut whole: Option<Prefix>) -> Option<u64> {
         while let Some((_, block)) = self.most(whole) {
             whole = Some(block);
         }
@@ -114,7 +114,7 @@ impl Crowd {
     /// will have with one more.
     pub(super) fn last_of_more_than(&self, source: Source) -> Option<u64> {
         let mut whole = None;
-        for own in source.blocks() {
+        for own in source.prefixes() {
             let (connections, block) = self.most(whole)?;
             let will_have = self.count_of(own) + 1;
             if connections > will_have && block != own {

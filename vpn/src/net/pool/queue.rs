@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::net::limits::{CLASSIC_TURN, SOURCES, STANDING, USE};
-use crate::net::lru::Recent;
-use crate::net::source::{Block, Source};
+use crate::net::limits::{CLASSIC_TURN, OVERLOAD, SOURCES, USAGE_DECAY};
+use crate::net::lru::LruMap;
+use crate::net::source::{Prefix, Source};
 
 /// What a computation is for. Within a source the first of these go first: what is further along,
 /// and what somebody still waits for.
@@ -57,7 +57,7 @@ pub(super) struct Full;
 ///   classic computation is next.
 /// * The source goes first that has used the least time lately.
 /// * Within a source the [`Rank`] decides, and then who came first; if that one has waited for
-///   [`STANDING`], more comes than can be done, and who came last goes first: so some are served
+///   [`OVERLOAD`], more comes than can be done, and who came last goes first: so some are served
 ///   in time rather than all of them too late.
 /// * A source that waits for nothing always gets a place. If there is none, the longest line loses its
 ///   last entry, or among lines of one the source that has used the most time.
@@ -66,7 +66,7 @@ pub(super) struct Queue<T> {
     lanes: [Lane<T>; 2],
     /// Where each computation waits.
     places: HashMap<u64, (Source, Rank)>,
-    used: Recent<Block, Level>,
+    used: LruMap<Prefix, Level>,
     start: Instant,
     /// Sealed work done while classic work waited.
     owed: Duration,
@@ -123,7 +123,7 @@ impl<T> Default for Queue<T> {
         Self {
             lanes: [Lane::default(), Lane::default()],
             places: HashMap::new(),
-            used: Recent::new(SOURCES),
+            used: LruMap::new(SOURCES),
             start: Instant::now(),
             owed: Duration::ZERO,
         }
@@ -218,8 +218,9 @@ impl<T> Queue<T> {
             self.owed += spent;
         }
         let spent = spent.max(Duration::from_micros(1)).as_secs_f64().ln();
-        let age = now.saturating_duration_since(self.start).as_secs_f64() / USE.as_secs_f64();
-        for block in source.blocks() {
+        let age =
+            now.saturating_duration_since(self.start).as_secs_f64() / USAGE_DECAY.as_secs_f64();
+        for block in source.prefixes() {
             let level = self.used.entry(block, || Level::NONE);
             *level = level.plus(Level(spent + age));
         }
@@ -228,7 +229,7 @@ impl<T> Queue<T> {
     /// What a source has used, or a network around it, which may use a few times as much.
     fn level(&self, source: Source) -> Level {
         let shares: [f64; 3] = [16.0, 4.0, 1.0];
-        let levels = source.blocks().into_iter().zip(shares).map(|(block, share)| {
+        let levels = source.prefixes().into_iter().zip(shares).map(|(block, share)| {
             Level(self.used.get(&block).map_or(Level::NONE, |level| *level).0 - share.ln())
         });
         levels.max().unwrap_or(Level::NONE)
@@ -312,7 +313,7 @@ impl<T> Line<T> {
     /// Whether the first of this rank has waited for so long that more comes than can be done.
     fn stands(&self, rank: Rank, now: Instant) -> bool {
         let first = self.jobs.range((rank, 0)..=(rank, u64::MAX)).next();
-        first.is_some_and(|(_, (since, _))| now.saturating_duration_since(*since) >= STANDING)
+        first.is_some_and(|(_, (since, _))| now.saturating_duration_since(*since) >= OVERLOAD)
     }
 }
 
@@ -390,7 +391,7 @@ mod tests {
     fn what_was_used_long_ago_counts_less_than_what_was_used_just_now() {
         let mut test = Test::default();
         let start = Instant::now();
-        let later = start + USE * 3;
+        let later = start + USAGE_DECAY * 3;
         test.queue.charge(source(1), Rank::Pair, Duration::from_millis(400), start);
         test.queue.charge(source(2), Rank::Pair, Duration::from_millis(25), later);
         test.push(2, Rank::Pair, 64);
@@ -453,8 +454,8 @@ mod tests {
         let now = Instant::now();
         let pop = |test: &mut Test, at| test.queue.pop(at).unwrap().2;
         assert_eq!(pop(&mut test, now), 1);
-        assert_eq!(pop(&mut test, now + STANDING), 4);
-        assert_eq!(pop(&mut test, now + STANDING), 3);
+        assert_eq!(pop(&mut test, now + OVERLOAD), 4);
+        assert_eq!(pop(&mut test, now + OVERLOAD), 3);
     }
 
     #[test]
