@@ -12,7 +12,7 @@ use super::failure::{Exit, Failure};
 use super::watching::Watching;
 use super::{Threads, console, runtime, sealed};
 use crate::config::Settings;
-use crate::net::{DEFAULT_PORT, DhPool, Server, Shutdown, Visitors, bind, endpoint};
+use crate::net::{AdmissionControl, DEFAULT_PORT, DhPool, Server, Shutdown, bind, endpoint};
 use crate::output::Stream;
 use crate::output::log::SESSION;
 use crate::session::{ClassicServer, SealedServer, ServerEnd, SessionServer};
@@ -58,11 +58,11 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             let _ = stop.send(true);
         });
         // Clients that speak the classic profile only cannot authenticate anyway.
-        let visitors =
-            has_sealed.then(|| Visitors::new(settings.limits.sources, settings.exempt.clone()));
+        let control = has_sealed
+            .then(|| AdmissionControl::new(settings.limits.sources, settings.exempt.clone()));
         let observers = watching.observers.clone();
         let service = profiles(sealed, &settings, observers, console.clone(), &shutdown);
-        let server = Server::new(listeners, settings.limits.sessions).asking(visitors);
+        let server = Server::new(listeners, settings.limits.sessions).controlled_by(control);
         serve(server, host, service, console, shutdown).await
     });
     runtime.shutdown_background();

@@ -133,7 +133,7 @@ impl<'a, H: Handshake> Driver<'a, H> {
                     self.peer = noticed?;
                     self.rank();
                     match self.admission {
-                        Some(admission) if self.peer == Peer::Closed => admission.abandon(),
+                        Some(admission) if self.peer == Peer::Closed => admission.peer_closed(),
                         _ => self.advance(),
                     }
                     Ok(())

@@ -13,7 +13,7 @@ mod sealed_handshake;
 mod server;
 mod source;
 
-pub use admission::{Admission, Offence, Turned, Visitors};
+pub use admission::{Admission, AdmissionControl, Offence};
 pub use classic_handshake::{Driver, Input, Progress, PumpError, farewell, read_some, send};
 pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};

@@ -197,7 +197,7 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
                         // It will hardly go on; it is answered if there is nothing else to do.
                         place.pool.rank(job.ticket, Rank::Left);
                         if let Some(admission) = guard.admission {
-                            admission.abandon();
+                            admission.peer_closed();
                         }
                     }
                 }

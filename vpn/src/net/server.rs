@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::admission::Admission;
-use super::admission::{Turned, Visitors};
+use super::admission::{AdmissionControl, Refused};
 use super::classic_handshake::{farewell, send};
 use super::limits::{CLOSE, SHUTDOWN};
 use vpn_proto::Profile;
@@ -47,19 +47,19 @@ impl Shutdown {
 pub struct Server {
     listeners: Vec<TcpListener>,
     sessions: usize,
-    visitors: Visitors,
+    control: AdmissionControl,
 }
 
 impl Server {
     /// Serves on these sockets, at most `sessions` at once.
     pub fn new(listeners: Vec<TcpListener>, sessions: usize) -> Self {
-        Self { listeners, sessions, visitors: Visitors::unlimited() }
+        Self { listeners, sessions, control: AdmissionControl::unlimited() }
     }
 
     /// Also asks these whether a connection is taken; one that is not is closed without a word.
     #[must_use]
-    pub fn asking(mut self, visitors: Option<Visitors>) -> Self {
-        self.visitors = visitors.unwrap_or(self.visitors);
+    pub fn controlled_by(mut self, control: Option<AdmissionControl>) -> Self {
+        self.control = control.unwrap_or(self.control);
         self
     }
 
@@ -95,13 +95,13 @@ impl Server {
                         log::debug!("{peer}: {error}");
                     }
                     let slot = slots.clone().try_acquire_owned().ok();
-                    let (admission, eviction) = match self.visitors.enter(peer.ip(), slot.is_some())
+                    let (admission, eviction) = match self.control.enter(peer.ip(), slot.is_some())
                     {
                         Ok(entered) => entered,
-                        Err(Turned::Full) => {
+                        Err(Refused::Full) => {
                             log::warn!("{peer}: refused, {} sessions are the limit", self.sessions);
                             if let Ok(turn) = refusals.clone().try_acquire_owned() {
-                                let has_sealed = self.visitors.is_limited();
+                                let has_sealed = self.control.is_limited();
                                 tasks.spawn(async move {
                                     refuse(stream, has_sealed).await;
                                     drop(turn);
@@ -109,8 +109,8 @@ impl Server {
                             }
                             continue;
                         }
-                        Err(turned) => {
-                            log::info!("{peer}: closed, {turned}");
+                        Err(refused) => {
+                            log::info!("{peer}: closed, {refused}");
                             continue;
                         }
                     };
@@ -135,7 +135,7 @@ impl Server {
                 Err(error) => {
                     log::warn!("cannot accept a connection: {error}");
                     // Connections that do nothing must not keep descriptors from all others.
-                    self.visitors.make_room();
+                    self.control.make_room();
                     let _ = timeout(EXHAUSTED_PAUSE, tasks.join_next()).await;
                 }
             }

@@ -115,7 +115,7 @@ impl ClassicServer {
             }
         };
         drop(driver);
-        admission.await_word();
+        admission.await_first_message();
         console.line("The key has been established").await?;
         if let Some(established) = &self.established {
             console.flush().await?;

@@ -175,7 +175,7 @@ impl SealedServer {
         let config = self.config.clone();
         let accepted = accept_sealed(stream, config, place, guard, chosen, decide, &log_keys).await;
         let (connection, client) = accepted.inspect_err(|error| match offence(error) {
-            Some(offence) if !is_our_fault => admission.offend(offence),
+            Some(offence) if !is_our_fault => admission.penalise(offence),
             _ => admission.excuse(),
         })?;
         let admitted = admitted.ok_or(SealedError::Internal)?;
@@ -274,7 +274,7 @@ fn printable(refused: Ended) -> Ended {
 fn offence(error: &SealedIoError) -> Option<Offence> {
     Some(match error {
         SealedIoError::Sealed(error) => match error {
-            SealedError::Authentication(_) => Offence::Authentication,
+            SealedError::Authentication(_) => Offence::AuthFailed,
             SealedError::BadRecord
             | SealedError::Kex(_)
             | SealedError::Malformed(_)
@@ -282,10 +282,10 @@ fn offence(error: &SealedIoError) -> Option<Offence> {
             | SealedError::Unexpected { .. } => Offence::Protocol,
             // The client is about to come again with what we want.
             SealedError::KexRetry { .. } => return None,
-            _ => Offence::None,
+            _ => Offence::NoAuth,
         },
         // That is our lack of room.
         SealedIoError::Full => return None,
-        _ => Offence::None,
+        _ => Offence::NoAuth,
     })
 }

@@ -1,61 +1,69 @@
-//! One connection among those of its server that have not proved themselves yet.
+//! The admission of one connection.
 
 use std::time::Instant;
 
-use super::control::{Offence, Visitors};
+use super::offence::Offence;
+use super::table::SharedTable;
 
-/// The place of a connection among those that have not proved themselves yet. Dropped without a word
-/// it counts as an [`Offence::None`].
+/// The entry of one connection in [`AdmissionControl`](super::AdmissionControl).
+///
+/// The session reports its progress here. A connection that is evicted gets no further service: its
+/// server drops the future that serves it.
+///
+/// If it is dropped without any other report, it counts as [`Offence::NoAuth`].
 #[derive(Debug)]
 pub struct Admission {
-    all: Visitors,
-    number: u64,
+    table: SharedTable,
+    id: u64,
 }
 
 impl Admission {
-    pub(in crate::net) fn new(all: Visitors, number: u64) -> Self {
-        Self { all, number }
+    pub(super) fn new(table: SharedTable, id: u64) -> Self {
+        Self { table, id }
     }
 
-    /// The handshake has come further; `is_known` if the peer has shown that it knows our key or a PSK.
+    /// The handshake has made progress. `is_known` is true if the peer has shown that it knows our
+    /// key or a PSK.
     pub fn advance(&self, is_known: bool) {
-        self.all.advance(self.number, is_known);
+        self.table.lock().advance(self.id, is_known);
     }
 
-    /// It is the peer's turn to say something.
+    /// The server has sent its message, and the peer has to answer.
     pub(in crate::net) fn await_peer(&self) {
-        self.all.await_peer(self.number);
+        self.table.lock().await_peer(self.id);
     }
 
-    /// The peer has closed its side, and may still read.
-    pub(in crate::net) fn abandon(&self) {
-        self.all.abandon(self.number);
+    /// The peer has closed its side of the connection. It may still read.
+    pub(in crate::net) fn peer_closed(&self) {
+        self.table.lock().close(self.id);
     }
 
-    /// The handshake is over, and the peer may be anybody: the connection stays unless there is no room
-    /// left and it never says a word.
-    pub fn await_word(&self) {
-        self.all.await_word(self.number);
+    /// The handshake is complete and has not authenticated the peer, as in the classic profile. The
+    /// connection can still be evicted until [`Admission::establish`].
+    pub fn await_first_message(&self) {
+        self.table.lock().await_first_message(self.id);
     }
 
-    /// The peer is who it says it is, or has said something that only it can say: the connection stays.
+    /// The peer is authenticated, or has sent a valid first message. The connection cannot be evicted
+    /// any more.
     pub fn establish(&self) {
-        self.all.establish(self.number);
+        self.table.lock().remove(self.id);
     }
 
-    /// The handshake is over because of this; its source pays for it.
-    pub fn offend(&self, offence: Offence) {
-        self.all.offend(self.number, Some(offence), Instant::now());
+    /// The handshake has failed, and the source is penalised for this offence. Only the first report
+    /// of [`Admission::penalise`] or [`Admission::excuse`] counts.
+    pub fn penalise(&self, offence: Offence) {
+        self.table.lock().fail(self.id, Some(offence), Instant::now());
     }
 
-    /// The handshake is over, and nobody is to blame.
+    /// The handshake has failed, and the source is not penalised.
     pub fn excuse(&self) {
-        self.all.offend(self.number, None, Instant::now());
+        self.table.lock().fail(self.id, None, Instant::now());
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.all.leave(self.number, Instant::now());
+        self.table.lock().leave(self.id, Instant::now());
     }
 }

@@ -1,4 +1,4 @@
-//! Connections by where they come from, so that it is known at once who has the most of them.
+//! Connections by source and network, so that the source with the most of them is found at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -7,125 +7,131 @@ use rand::RngExt;
 
 use crate::net::source::{Prefix, Source};
 
-/// The place of a connection within its source: the first has to go first. That is until when it need not
-/// go before others that said nothing, or no time at all; the number makes it the only one.
-pub(super) type Standing = (Option<Instant>, u64);
+/// The place of a connection in the order of eviction within its source. The least key is evicted
+/// first: no time at all comes before any time. The number makes keys unique.
+pub(super) type EvictionKey = (Option<Instant>, u64);
 
-/// Connections by source, and sources by the networks that they are in.
+/// A tree of connections: by wide network prefix, by narrow one, by source, and in a source by
+/// [`EvictionKey`].
 ///
-/// Every step takes a time that grows with the logarithm of their number.
+/// A *victim* is the connection to evict. It is looked for from wide to narrow: in the widest prefix
+/// with the most connections, in that in the narrower prefix with the most, and so on to the source,
+/// whose connection with the least key it is.
+///
+/// Every operation takes time that grows with the logarithm of the number of connections.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
-    count: usize,
-    /// How many connections a block has, and its place among equals.
+pub(super) struct SourceTree {
+    len: usize,
+    /// For each prefix how many connections it has, and a random number that orders equals.
     counts: HashMap<Prefix, (usize, u32)>,
-    /// The parts of each block (of everything, without one), by how many connections they have, and
-    /// among equals by chance.
-    parts: HashMap<Option<Prefix>, BTreeSet<(usize, u32, Prefix)>>,
-    /// The connections of each source, by its narrowest block.
-    members: HashMap<Prefix, BTreeMap<Standing, u64>>,
+    /// For each prefix the narrower ones in it, by how many connections they have and then by the
+    /// random number. `None` stands for the whole address space.
+    children: HashMap<Option<Prefix>, BTreeSet<(usize, u32, Prefix)>>,
+    /// The connections of each source, by its narrowest prefix.
+    members: HashMap<Prefix, BTreeMap<EvictionKey, u64>>,
 }
 
-impl Crowd {
-    /// How many there are.
+impl SourceTree {
+    /// The number of connections.
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.len
     }
 
-    /// How many a source has.
-    pub(super) fn of(&self, source: Source) -> usize {
-        self.count_of(source.prefix())
+    /// The number of connections of a source.
+    pub(super) fn count(&self, source: Source) -> usize {
+        self.count_in(source.prefix())
     }
 
-    fn count_of(&self, block: Prefix) -> usize {
-        self.counts.get(&block).map_or(0, |(connections, _)| *connections)
+    fn count_in(&self, prefix: Prefix) -> usize {
+        self.counts.get(&prefix).map_or(0, |(count, _)| *count)
     }
 
-    pub(super) fn insert(&mut self, source: Source, standing: Standing, connection: u64) {
-        self.members.entry(source.prefix()).or_default().insert(standing, connection);
-        self.count += 1;
-        self.recount(source, |connections| connections + 1);
+    /// Adds a connection. `key` must be unique.
+    pub(super) fn insert(&mut self, source: Source, key: EvictionKey, id: u64) {
+        self.members.entry(source.prefix()).or_default().insert(key, id);
+        self.len += 1;
+        self.recount(source, |count| count + 1);
     }
 
-    pub(super) fn remove(&mut self, source: Source, standing: Standing) {
+    /// Removes a connection, if it is in the tree.
+    pub(super) fn remove(&mut self, source: Source, key: EvictionKey) {
         let Some(members) = self.members.get_mut(&source.prefix()) else { return };
-        if members.remove(&standing).is_some() {
+        if members.remove(&key).is_some() {
             if members.is_empty() {
                 self.members.remove(&source.prefix());
             }
-            self.count -= 1;
-            self.recount(source, |connections| connections - 1);
+            self.len -= 1;
+            self.recount(source, |count| count - 1);
         }
     }
 
     fn recount(&mut self, source: Source, change: impl Fn(usize) -> usize) {
-        let mut whole = None;
-        for block in source.prefixes() {
-            let parts = self.parts.entry(whole).or_default();
-            let (old, chance) = self.counts.remove(&block).unwrap_or_default();
-            parts.remove(&(old, chance, block));
-            let connections = change(old);
-            if connections > 0 {
-                let chance = rand::rng().random();
-                self.counts.insert(block, (connections, chance));
-                parts.insert((connections, chance, block));
+        let mut parent = None;
+        for prefix in source.prefixes() {
+            let children = self.children.entry(parent).or_default();
+            let (old, random) = self.counts.remove(&prefix).unwrap_or_default();
+            children.remove(&(old, random, prefix));
+            let count = change(old);
+            if count > 0 {
+                let random = rand::rng().random();
+                self.counts.insert(prefix, (count, random));
+                children.insert((count, random, prefix));
             }
-            if parts.is_empty() {
-                self.parts.remove(&whole);
+            if children.is_empty() {
+                self.children.remove(&parent);
             }
-            whole = Some(block);
+            parent = Some(prefix);
         }
     }
 
-    /// The part of a block with the most connections, and how many those are.
-    fn most(&self, whole: Option<Prefix>) -> Option<(usize, Prefix)> {
-        let (connections, _, block) = self.parts.get(&whole)?.last()?;
-        Some((*connections, *block))
+    /// The child of a prefix with the most connections, and their number.
+    fn largest_child(&self, parent: Option<Prefix>) -> Option<(usize, Prefix)> {
+        let (count, _, prefix) = self.children.get(&parent)?.last()?;
+        Some((*count, *prefix))
     }
 
-    /// The connection of a source that has to go first.
-    pub(super) fn last_of(&self, source: Source) -> Option<u64> {
-        self.last_of_block(source.prefix())
+    /// The victim among the connections of a source.
+    pub(super) fn victim_of(&self, source: Source) -> Option<u64> {
+        self.first_member(source.prefix())
     }
 
-    fn last_of_block(&self, block: Prefix) -> Option<u64> {
-        self.members.get(&block)?.first_key_value().map(|(_, connection)| *connection)
+    fn first_member(&self, narrowest: Prefix) -> Option<u64> {
+        self.members.get(&narrowest)?.first_key_value().map(|(_, id)| *id)
     }
 
-    /// The connection that has to go first: in the widest blocks, of those with the most connections,
-    /// and so on to the source.
-    pub(super) fn last(&self) -> Option<u64> {
-        self.last_within(None)
+    /// The victim among all connections.
+    pub(super) fn victim(&self) -> Option<u64> {
+        self.victim_within(None)
     }
 
-    /// The same, unless no source and no network has more than one.
-    pub(super) fn last_of_several(&self) -> Option<u64> {
-        self.most(None).filter(|(connections, _)| *connections > 1).and_then(|_| self.last())
+    /// The victim, unless no network has more than one connection.
+    pub(super) fn victim_of_several(&self) -> Option<u64> {
+        self.largest_child(None).filter(|(count, _)| *count > 1).and_then(|_| self.victim())
     }
 
-    fn last_within(&self, mut whole: Option<Prefix>) -> Option<u64> {
-        while let Some((_, block)) = self.most(whole) {
-            whole = Some(block);
+    fn victim_within(&self, mut parent: Option<Prefix>) -> Option<u64> {
+        while let Some((_, prefix)) = self.largest_child(parent) {
+            parent = Some(prefix);
         }
-        self.last_of_block(whole?)
+        self.first_member(parent?)
     }
 
-    /// The same, if it is one of another source or network with more connections than that of `source`
-    /// will have with one more.
-    pub(super) fn last_of_more_than(&self, source: Source) -> Option<u64> {
-        let mut whole = None;
+    /// The victim, if its source or network has more connections than that of `source` will have with
+    /// one more.
+    pub(super) fn victim_of_larger_than(&self, source: Source) -> Option<u64> {
+        let mut parent = None;
         for own in source.prefixes() {
-            let (connections, block) = self.most(whole)?;
-            let will_have = self.count_of(own) + 1;
-            if connections > will_have && block != own {
-                return self.last_within(Some(block));
+            let (largest, prefix) = self.largest_child(parent)?;
+            let will_have = self.count_in(own) + 1;
+            if largest > will_have && prefix != own {
+                return self.victim_within(Some(prefix));
             }
-            if self.count_of(own) < connections {
-                // As many as the others: chance has to decide.
+            if self.count_in(own) < largest {
+                // They will be equal: chance has to decide.
                 return None;
             }
-            // Nobody has more than this one. Who in it has more than the new one's part?
-            whole = Some(own);
+            // No prefix has more connections than our own, so compare the ones inside it.
+            parent = Some(own);
         }
         None
     }
@@ -137,10 +143,10 @@ mod tests {
 
     use super::*;
 
-    /// A crowd of which each connection has its own number.
+    /// A tree whose connections are numbered from 1.
     #[derive(Default)]
     struct Test {
-        crowd: Crowd,
+        tree: SourceTree,
         next: u64,
     }
 
@@ -151,56 +157,56 @@ mod tests {
     impl Test {
         fn add(&mut self, address: &str) -> u64 {
             self.next += 1;
-            self.crowd.insert(source(address), (None, self.next), self.next);
+            self.tree.insert(source(address), (None, self.next), self.next);
             self.next
         }
     }
 
     #[test]
-    fn the_oldest_of_the_source_with_the_most_goes() {
+    fn the_victim_is_the_oldest_of_the_source_with_the_most() {
         let mut test = Test::default();
         test.add("192.0.2.1");
         let first = test.add("198.51.100.1");
         let second = test.add("198.51.100.1");
-        assert_eq!(test.crowd.last(), Some(first));
-        // It got further.
-        test.crowd.remove(source("198.51.100.1"), (None, first));
-        test.crowd.insert(source("198.51.100.1"), (Some(Instant::now()), first), first);
-        assert_eq!(test.crowd.last(), Some(second));
+        assert_eq!(test.tree.victim(), Some(first));
+        // The older one makes progress.
+        test.tree.remove(source("198.51.100.1"), (None, first));
+        test.tree.insert(source("198.51.100.1"), (Some(Instant::now()), first), first);
+        assert_eq!(test.tree.victim(), Some(second));
     }
 
     #[test]
-    fn the_256_networks_of_one_customer_count_as_one_party() {
+    fn the_256_networks_of_one_customer_count_together() {
         let mut test = Test::default();
         let other = test.add("2001:db8:ffff::1");
         let attackers: Vec<u64> =
             (0..256).map(|n| test.add(&format!("2001:db8:0:{n:x}::1"))).collect();
         let ipv4 = test.add("192.0.2.1");
         for _ in 0..255 {
-            let last = test.crowd.last().unwrap();
-            assert!(attackers.contains(&last) && last != other && last != ipv4);
-            let number = attackers.iter().position(|a| *a == last).unwrap();
+            let victim = test.tree.victim().unwrap();
+            assert!(attackers.contains(&victim) && victim != other && victim != ipv4);
+            let number = attackers.iter().position(|a| *a == victim).unwrap();
             let source = source(&format!("2001:db8:0:{number:x}::1"));
-            test.crowd.remove(source, (None, last));
+            test.tree.remove(source, (None, victim));
         }
-        assert_eq!(test.crowd.len(), 3);
+        assert_eq!(test.tree.len(), 3);
     }
 
     #[test]
-    fn a_newcomer_takes_the_place_of_one_of_a_source_that_has_more_than_it_will_have() {
+    fn a_newcomer_replaces_a_connection_of_a_source_that_has_more_than_its_own_will_have() {
         let mut test = Test::default();
-        let more = |test: &Test, from: &str| test.crowd.last_of_more_than(source(from));
+        let more = |test: &Test, from: &str| test.tree.victim_of_larger_than(source(from));
         assert_eq!(more(&test, "192.0.2.1"), None);
         let first = test.add("198.51.100.1");
-        // One against one: equals.
+        // Each will have one.
         assert_eq!(more(&test, "192.0.2.1"), None);
         test.add("198.51.100.1");
         assert_eq!(more(&test, "192.0.2.1"), Some(first));
-        // One of the same network, which has none itself.
+        // A source without connections in the same network.
         assert_eq!(more(&test, "198.51.100.2"), Some(first));
-        // The source itself has the most.
+        // The newcomer's own source has the most.
         assert_eq!(more(&test, "198.51.100.1"), None);
-        // Two against one and the new one: equals.
+        // Each will have two.
         test.add("192.0.2.1");
         assert_eq!(more(&test, "192.0.2.1"), None);
     }
@@ -213,23 +219,23 @@ mod tests {
             for last in 1..=4 {
                 test.add(&format!("10.{last}.0.1"));
             }
-            seen.insert(test.crowd.last().unwrap());
+            seen.insert(test.tree.victim().unwrap());
         }
         assert_eq!(seen.len(), 4);
     }
 
     #[test]
-    fn an_empty_crowd_remembers_nothing() {
+    fn an_empty_tree_holds_no_memory() {
         let mut test = Test::default();
         let addresses = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1"];
         for address in addresses {
             test.add(address);
         }
-        assert_eq!((test.crowd.len(), test.crowd.of(source("192.0.2.1"))), (4, 2));
+        assert_eq!((test.tree.len(), test.tree.count(source("192.0.2.1"))), (4, 2));
         for (number, address) in (1..).zip(addresses) {
-            test.crowd.remove(source(address), (None, number));
+            test.tree.remove(source(address), (None, number));
         }
-        let Crowd { count, counts, parts, members } = test.crowd;
-        assert!(count == 0 && counts.is_empty() && parts.is_empty() && members.is_empty());
+        let SourceTree { len, counts, children, members } = test.tree;
+        assert!(len == 0 && counts.is_empty() && children.is_empty() && members.is_empty());
     }
 }
