@@ -95,7 +95,7 @@ fn profiles(
     shutdown: &Shutdown,
 ) -> SessionServer {
     let limits = settings.limits;
-    let pool = DhPool::keeping_spares(limits.dh_workers);
+    let pool = DhPool::for_server(limits.dh_workers);
     let is_sealed_only = sealed.as_ref().is_some_and(|sealed| sealed.is_sealed_only);
     let key_log = observers.key_log.clone();
     let classic = (!is_sealed_only).then(|| {

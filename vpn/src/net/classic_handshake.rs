@@ -10,7 +10,7 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::admission::Admission;
 use super::limits::{CLASSIC_QUEUE, CLOSE, READ};
-use super::pool::{DhPool, Job, PoolError, Rank, Ticket};
+use super::pool::{DhPool, Job, JobId, PoolError, Priority};
 use super::source::Source;
 use crate::output::Reason;
 use vpn_proto::classic::{Event, Handshake, Note};
@@ -38,8 +38,8 @@ pub struct Driver<'a, H> {
     work: JoinSet<Result<DhOutcome, PoolError>>,
     /// Our key pair, not asked for until the client's value is checked: there is a spare one.
     held: Option<DhTask>,
-    pair: Option<Ticket>,
-    secret: Option<Ticket>,
+    pair: Option<JobId>,
+    secret: Option<JobId>,
     /// Whether the client's value is good.
     is_checked: bool,
     peer: Peer,
@@ -122,7 +122,7 @@ impl<'a, H: Handshake> Driver<'a, H> {
                 return Ok(Progress::Done(session));
             }
             let due = self.handshake.poll_timeout().map_or(self.deadline, |t| t.min(self.deadline));
-            let is_watched = self.pool.is_servers() && !self.handshake.wants_input();
+            let is_watched = self.pool.is_for_server() && !self.handshake.wants_input();
             let result = tokio::select! {
                 Some(done) = self.work.join_next() => match done {
                     Ok(Ok(outcome)) => self.take(outcome),
@@ -166,7 +166,7 @@ impl<'a, H: Handshake> Driver<'a, H> {
 
     /// Lets a task wait for its turn.
     fn compute(&mut self, task: DhTask) {
-        let ticket = self.pool.ticket();
+        let ticket = self.pool.new_id();
         match &task {
             // A spare one is not for somebody who may never send a value of its own.
             DhTask::Generate(seed) if !self.is_checked && self.pool.has_spare(seed.group()) => {
@@ -178,33 +178,37 @@ impl<'a, H: Handshake> Driver<'a, H> {
             DhTask::Check(..) => {}
         }
         let (pool, source, rank) = (self.pool.clone(), self.source, self.rank_of(&task));
-        let job = Job { source, rank, ticket, most: CLASSIC_QUEUE };
-        self.work.spawn(async move { pool.run(task, job).await });
+        let job = Job { source, priority: rank, id: ticket, queue_limit: CLASSIC_QUEUE };
+        self.work.spawn(async move { pool.run_task(task, job).await });
     }
 
-    fn rank_of(&self, task: &DhTask) -> Rank {
+    fn rank_of(&self, task: &DhTask) -> Priority {
         match (task, self.peer) {
-            (_, Peer::Closed) => Rank::Abandoned,
-            (DhTask::Check(..), _) => Rank::Check,
-            (DhTask::Generate(_), _) if self.is_checked => Rank::Pair,
-            (DhTask::Generate(_), _) => Rank::Early,
-            (DhTask::Agree(..), Peer::GoesOn) => Rank::Awaited,
-            (DhTask::Agree(..), _) => Rank::Secret,
+            (_, Peer::Closed) => Priority::ClassicClosed,
+            (DhTask::Check(..), _) => Priority::ClassicCheck,
+            (DhTask::Generate(_), _) if self.is_checked => Priority::ClassicPair,
+            (DhTask::Generate(_), _) => Priority::ClassicEarly,
+            (DhTask::Agree(..), Peer::GoesOn) => Priority::ClassicAwaited,
+            (DhTask::Agree(..), _) => Priority::ClassicSecret,
         }
     }
 
     /// Gives what waits the rank that it has now.
     fn rank(&self) {
         let (pair, secret) = match self.peer {
-            Peer::Closed => (Rank::Abandoned, Rank::Abandoned),
+            Peer::Closed => (Priority::ClassicClosed, Priority::ClassicClosed),
             peer => (
-                if self.is_checked { Rank::Pair } else { Rank::Early },
-                if peer == Peer::GoesOn { Rank::Awaited } else { Rank::Secret },
+                if self.is_checked { Priority::ClassicPair } else { Priority::ClassicEarly },
+                if peer == Peer::GoesOn {
+                    Priority::ClassicAwaited
+                } else {
+                    Priority::ClassicSecret
+                },
             ),
         };
         for (ticket, rank) in [(self.pair, pair), (self.secret, secret)] {
             if let Some(ticket) = ticket {
-                self.pool.rank(ticket, rank);
+                self.pool.set_priority(ticket, rank);
             }
         }
     }
@@ -408,14 +412,14 @@ mod tests {
     }
 
     /// Waits until this, and no more, waits for its turn.
-    async fn until(pool: &DhPool, ranks: &[Rank]) {
+    async fn until(pool: &DhPool, ranks: &[Priority]) {
         let reached = async {
-            while pool.ranks() != ranks {
+            while pool.priorities() != ranks {
                 tokio::task::yield_now().await;
             }
         };
         if timeout(DEADLINE, reached).await.is_err() {
-            panic!("{:?} instead of {ranks:?}", pool.ranks());
+            panic!("{:?} instead of {ranks:?}", pool.priorities());
         }
     }
 
@@ -430,14 +434,23 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_closed_its_side_waits_behind_who_has_not() {
-        let (pool, log) = (DhPool::keeping_spares(1), Log::default());
+        let (pool, log) = (DhPool::for_server(1), Log::default());
         let held = pool.hold().await;
         let mut gone = client(&pool, "gone", &log).await;
-        until(&pool, &[Rank::Check, Rank::Early]).await;
+        until(&pool, &[Priority::ClassicCheck, Priority::ClassicEarly]).await;
         gone.shutdown().await.unwrap();
-        until(&pool, &[Rank::Check, Rank::Abandoned]).await;
+        until(&pool, &[Priority::ClassicCheck, Priority::ClassicClosed]).await;
         let _here = client(&pool, "here", &log).await;
-        until(&pool, &[Rank::Check, Rank::Check, Rank::Early, Rank::Abandoned]).await;
+        until(
+            &pool,
+            &[
+                Priority::ClassicCheck,
+                Priority::ClassicCheck,
+                Priority::ClassicEarly,
+                Priority::ClassicClosed,
+            ],
+        )
+        .await;
         drop(held);
         until_logged(&log, 2).await;
         assert_eq!(*log.lock().unwrap(), ["here", "gone"]);
@@ -445,10 +458,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_gone_for_good_costs_no_computation() {
-        let (pool, log) = (DhPool::keeping_spares(1), Log::default());
+        let (pool, log) = (DhPool::for_server(1), Log::default());
         let _held = pool.hold().await;
         let gone = client(&pool, "gone", &log).await;
-        until(&pool, &[Rank::Check, Rank::Early]).await;
+        until(&pool, &[Priority::ClassicCheck, Priority::ClassicEarly]).await;
         // A reset.
         socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
         drop(gone);

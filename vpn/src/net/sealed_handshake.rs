@@ -11,7 +11,7 @@ use tokio::time::{timeout, timeout_at};
 use super::admission::Admission;
 use super::classic_handshake::{Input, Peer, notice, read_some};
 use super::limits::CLOSE;
-use super::pool::{DhPool, Job, PoolError, Rank};
+use super::pool::{DhPool, Job, PoolError, Priority};
 use super::replay::ReplayCache;
 use super::sealed_connection::SealedConnection;
 use super::source::Source;
@@ -181,11 +181,11 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
         let work = move || gated.respond_with_pair(spare, &mut rand::rng());
         let job = Job {
             source: place.source,
-            rank: if is_known { Rank::Known } else { Rank::Stranger },
-            ticket: place.pool.ticket(),
-            most: guard.queue,
+            priority: if is_known { Priority::SealedKnown } else { Priority::SealedUnknown },
+            id: place.pool.new_id(),
+            queue_limit: guard.queue,
         };
-        let answered = place.pool.compute_in_turn("sealed", job, work);
+        let answered = place.pool.run("sealed", job, work);
         tokio::pin!(answered);
         let mut peer = Peer::Waits;
         let answered = loop {
@@ -195,7 +195,7 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
                     peer = noticed?;
                     if peer == Peer::Closed {
                         // It will hardly go on; it is answered if there is nothing else to do.
-                        place.pool.rank(job.ticket, Rank::Left);
+                        place.pool.set_priority(job.id, Priority::SealedClosed);
                         if let Some(admission) = guard.admission {
                             admission.peer_closed();
                         }

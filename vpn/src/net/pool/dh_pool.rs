@@ -1,273 +1,288 @@
-//! A bounded pool for Diffie-Hellman, so that handshakes cannot starve sessions, and a fair one, so
-//! that a flood of them cannot starve other clients' handshakes.
+//! The pool itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::queue::{Full, Queue};
+use super::lane::Full;
+use super::priority::Priority;
+use super::queue::Queue;
 use super::spare::SparePairs;
 use crate::net::source::Source;
 use vpn_proto::sealed::{Kex, KexKeyPair};
 use vpn_proto::{DhOutcome, DhTask, Group};
 
-pub(in crate::net) use super::queue::Rank;
-
-/// Runs at most so many computations of handshakes at once, off the network threads.
+/// A bounded and fair pool for the computations of key exchanges.
 ///
-/// Who is next, and who is turned away when too many wait, is the business of `Queue`.
+/// It is bounded, so that handshakes cannot starve established sessions. It is fair, so that a flood of
+/// handshakes cannot starve those of other clients: sources take turns, and when too many computations
+/// wait, the source with the most of them loses one (PROTOCOL.md §3.7, §4.7).
+///
+/// The computations run on the blocking threads of the runtime. Clones share one pool.
 #[derive(Clone, Debug)]
 pub struct DhPool {
-    turns: Arc<Mutex<Turns>>,
+    state: Arc<Mutex<State>>,
+    /// `None` in the pool of a client.
     spares: Option<Arc<SparePairs>>,
 }
 
 #[derive(Debug)]
-struct Turns {
+struct State {
+    /// How many more computations may start now.
     free: usize,
     workers: usize,
-    tickets: u64,
-    queue: Queue<oneshot::Sender<Turn>>,
+    last_id: u64,
+    queue: Queue<oneshot::Sender<Permit>>,
 }
 
-/// The right to compute; passed on when it is dropped.
+/// The right to compute. When it is dropped, the next computation gets it.
 #[derive(Debug)]
-struct Turn {
-    turns: Option<Arc<Mutex<Turns>>>,
-    /// Who is charged for the time, if anybody is.
-    charged: Option<(Source, Rank)>,
+struct Permit {
+    /// `None` if nobody got this permit, so that its drop does nothing.
+    state: Option<Arc<Mutex<State>>>,
+    /// To whose usage the time is added, if to any.
+    charged: Option<(Source, Priority)>,
     since: Instant,
 }
 
-/// A place in the queue; given up when it is dropped.
-struct HandshakeContext<'a> {
+/// An entry in the queue. It is removed when this is dropped.
+struct QueueEntry<'a> {
     pool: &'a DhPool,
-    ticket: Ticket,
+    id: JobId,
 }
 
-impl Drop for HandshakeContext<'_> {
+impl Drop for QueueEntry<'_> {
     fn drop(&mut self) {
-        lock(&self.pool.turns).queue.remove(self.ticket.0);
+        lock(&self.pool.state).queue.remove(self.id.0);
     }
 }
 
-/// Names one computation, so that its rank can change while it waits.
+/// Names one computation, so that its priority can change while it waits.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::net) struct Ticket(u64);
+pub(in crate::net) struct JobId(u64);
 
-/// A computation that wants its turn.
+/// A computation of a handshake, as the queue sees it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::net) struct Job {
     pub(in crate::net) source: Source,
-    pub(in crate::net) rank: Rank,
-    pub(in crate::net) ticket: Ticket,
-    /// How many of its profile may wait, this one included.
-    pub(in crate::net) most: usize,
+    pub(in crate::net) priority: Priority,
+    pub(in crate::net) id: JobId,
+    /// How many computations of this profile may wait, this one included.
+    pub(in crate::net) queue_limit: usize,
 }
 
 impl DhPool {
-    /// A pool for this many computations at once, at least one.
+    /// A pool for a client. It runs `workers` computations at once, at least one.
     pub fn new(workers: usize) -> Self {
         let workers = workers.max(1);
-        let turns = Turns { free: workers, workers, tickets: 0, queue: Queue::default() };
-        Self { turns: Arc::new(Mutex::new(turns)), spares: None }
+        let state = State { free: workers, workers, last_id: 0, queue: Queue::default() };
+        Self { state: Arc::new(Mutex::new(state)), spares: None }
     }
 
-    /// As [`DhPool::new`], for a server: it makes key pairs while there is nothing else to do, and
-    /// handshakes use those first.
-    pub fn keeping_spares(workers: usize) -> Self {
+    /// A pool for a server. While it is idle it makes key pairs in advance, which handshakes use first.
+    pub fn for_server(workers: usize) -> Self {
         Self { spares: Some(Arc::default()), ..Self::new(workers) }
     }
 
-    /// Whether this is a server's pool, which strangers may fill.
-    pub(in crate::net) fn is_servers(&self) -> bool {
+    /// Whether this is the pool of a server, which strangers may fill.
+    pub(in crate::net) fn is_for_server(&self) -> bool {
         self.spares.is_some()
     }
 
-    /// A name for a computation.
-    pub(in crate::net) fn ticket(&self) -> Ticket {
-        let mut turns = lock(&self.turns);
-        turns.tickets += 1;
-        Ticket(turns.tickets)
+    /// A new name for a computation.
+    pub(in crate::net) fn new_id(&self) -> JobId {
+        let mut state = lock(&self.state);
+        state.last_id += 1;
+        JobId(state.last_id)
     }
 
-    /// Changes the rank of a computation, if it still waits.
-    pub(in crate::net) fn rank(&self, ticket: Ticket, rank: Rank) {
-        lock(&self.turns).queue.rank(ticket.0, rank);
+    /// Changes the priority of a computation, if it still waits.
+    pub(in crate::net) fn set_priority(&self, id: JobId, priority: Priority) {
+        lock(&self.state).queue.set_priority(id.0, priority);
     }
 
-    /// Runs a task of a classic handshake when its turn comes.
+    /// Runs a task of a classic handshake when it is its turn.
     ///
-    /// Dropping the future gives up a place in the queue; what has begun is finished.
+    /// Cancel safety: if the future is dropped, a task that waits leaves the queue. A task that has
+    /// begun runs to its end.
     ///
     /// # Errors
     ///
-    /// [`PoolError`].
-    pub(in crate::net) async fn run(&self, task: DhTask, job: Job) -> Result<DhOutcome, PoolError> {
+    /// [`PoolError`] if the task did not run.
+    pub(in crate::net) async fn run_task(
+        &self,
+        task: DhTask,
+        job: Job,
+    ) -> Result<DhOutcome, PoolError> {
         if let (DhTask::Generate(seed), Some(spares)) = (&task, &self.spares)
             && let Some(pair) = spares.take_classic(seed.group())
         {
             return Ok(DhOutcome::Generated(pair));
         }
-        let outcome = self.compute_in_turn(task.name(), job, move || task.run()).await;
+        let outcome = self.run(task.name(), job, move || task.run()).await;
         if let Ok(DhOutcome::Agreed(_)) = outcome {
-            // Not before: what the handshake needs next would have to wait.
+            // Not earlier: the next task of this handshake would have to wait.
             self.refill();
         }
         outcome
     }
 
-    /// Whether there is a key pair for a server's side of a classic handshake.
+    /// Whether there is a key pair for the server's side of a classic handshake.
     pub(in crate::net) fn has_spare(&self, group: Group) -> bool {
         self.spares.as_ref().is_some_and(|spares| spares.has_classic(group))
     }
 
-    /// A key pair for a server's side of a sealed handshake, if there is one.
+    /// Takes a key pair for the server's side of a sealed handshake. `None` if there is none, or if this
+    /// is the pool of a client.
     pub fn take_spare(&self, kex: Kex) -> Option<KexKeyPair> {
         self.spares.as_ref()?.take_sealed(kex)
     }
 
-    /// Makes key pairs, one at a time, until there are enough of them or somebody else has work.
+    /// Makes key pairs in the background, one at a time, until none is missing or the pool is not idle
+    /// any more. Does nothing in the pool of a client.
     pub fn refill(&self) {
         let Some(spares) = self.spares.clone().filter(|spares| !spares.is_full()) else { return };
-        let Some(turn) = self.idle_turn() else { return };
+        let Some(permit) = self.acquire_if_idle() else { return };
         let pool = self.clone();
         tokio::task::spawn_blocking(move || {
             spares.make();
-            drop(turn);
+            drop(permit);
             pool.refill();
         });
     }
 
-    /// Runs a computation of an established session, or of a client, when its turn comes. `None` only
-    /// if the runtime is going down.
+    /// Runs `work` for an established session or for a client when it is its turn, and returns its
+    /// result. `name` is for the log. `None` only if the runtime shuts down.
     ///
-    /// Dropping the future gives up a place in the queue; what has begun is finished.
+    /// Cancel safety: if the future is dropped, work that waits leaves the queue. Work that has begun
+    /// runs to its end.
     pub async fn compute<T: Send + 'static>(
         &self,
         name: &'static str,
         source: Source,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let ticket = self.ticket();
-        let job = Job { source, rank: Rank::Session, ticket, most: usize::MAX };
-        self.compute_in_turn(name, job, work).await.ok()
+        let id = self.new_id();
+        let job = Job { source, priority: Priority::Session, id, queue_limit: usize::MAX };
+        self.run(name, job, work).await.ok()
     }
 
-    /// Runs a computation when its turn comes.
+    /// Runs `work` when it is the turn of `job`, and returns its result. `name` is for the log.
     ///
-    /// Dropping the future gives up a place in the queue; what has begun is finished.
+    /// Cancel safety: as for [`DhPool::compute`].
     ///
     /// # Errors
     ///
-    /// [`PoolError`].
-    pub(in crate::net) async fn compute_in_turn<T: Send + 'static>(
+    /// [`PoolError`] if the work did not run.
+    pub(in crate::net) async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
         job: Job,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
-        let mut turn = self.turn(job).await?;
+        let mut permit = self.acquire(job).await?;
         let work = move || {
-            turn.since = Instant::now();
+            permit.since = Instant::now();
             let outcome = work();
-            log::debug!("key exchange: {name} took {:?}", turn.since.elapsed());
-            // Held until the computation is over, also when nobody waits for it any more.
-            drop(turn);
+            log::debug!("key exchange: {name} took {:?}", permit.since.elapsed());
+            // Held until the computation is complete, even if nobody waits for it any more.
+            drop(permit);
             outcome
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| PoolError::Closed)
     }
 
-    async fn turn(&self, job: Job) -> Result<Turn, PoolError> {
-        let Job { source, rank, ticket, most } = job;
-        let (awaited, place) = {
-            let mut turns = lock(&self.turns);
-            if turns.free > 0 {
-                turns.free -= 1;
-                return Ok(self.turn_of(Some((source, rank))));
+    async fn acquire(&self, job: Job) -> Result<Permit, PoolError> {
+        let Job { source, priority, id, queue_limit } = job;
+        let (granted, entry) = {
+            let mut state = lock(&self.state);
+            if state.free > 0 {
+                state.free -= 1;
+                return Ok(self.permit(Some((source, priority))));
             }
-            let (sender, awaited) = oneshot::channel();
-            turns
+            let (grant, granted) = oneshot::channel();
+            state
                 .queue
-                .push(ticket.0, source, rank, most, sender)
+                .push(id.0, source, priority, queue_limit, grant)
                 .map_err(|Full| PoolError::Full)?;
-            (awaited, HandshakeContext { pool: self, ticket })
+            (granted, QueueEntry { pool: self, id })
         };
-        let turn = awaited.await;
-        drop(place);
-        // Whoever takes it out of the queue without a turn does so because the queue is full.
-        turn.map_err(|_| PoolError::Full)
+        let permit = granted.await;
+        drop(entry);
+        // An entry is removed without a permit only when the queue is full.
+        permit.map_err(|_| PoolError::Full)
     }
 
-    fn turn_of(&self, charged: Option<(Source, Rank)>) -> Turn {
-        Turn { turns: Some(self.turns.clone()), charged, since: Instant::now() }
+    fn permit(&self, charged: Option<(Source, Priority)>) -> Permit {
+        Permit { state: Some(self.state.clone()), charged, since: Instant::now() }
     }
 
-    /// Keeps a worker busy until what it returns is dropped.
-    #[cfg(test)]
+    /// A permit, if no computation runs.
+    fn acquire_if_idle(&self) -> Option<Permit> {
+        let mut state = lock(&self.state);
+        let is_idle = state.free == state.workers;
+        state.free -= usize::from(is_idle);
+        is_idle.then(|| self.permit(None))
+    }
+}
+
+#[cfg(test)]
+impl DhPool {
+    /// Keeps a worker busy until the returned value is dropped.
     pub(in crate::net) async fn hold(&self) -> Box<dyn Send> {
-        let ticket = self.ticket();
-        let job = Job { source: Source::SELF, rank: Rank::Session, ticket, most: usize::MAX };
-        Box::new(self.turn(job).await.unwrap())
+        let (source, id) = (Source::SELF, self.new_id());
+        let job = Job { source, priority: Priority::Session, id, queue_limit: usize::MAX };
+        Box::new(self.acquire(job).await.unwrap())
     }
 
-    /// The ranks of all that waits.
-    #[cfg(test)]
-    pub(in crate::net) fn ranks(&self) -> Vec<Rank> {
-        lock(&self.turns).queue.ranks()
-    }
-
-    /// A turn if nobody has one.
-    fn idle_turn(&self) -> Option<Turn> {
-        let mut turns = lock(&self.turns);
-        let is_idle = turns.free == turns.workers;
-        turns.free -= usize::from(is_idle);
-        is_idle.then(|| self.turn_of(None))
+    /// The priorities of all computations that wait.
+    pub(in crate::net) fn priorities(&self) -> Vec<Priority> {
+        lock(&self.state).queue.priorities()
     }
 }
 
-fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
-    // Nothing that panics happens under this lock.
-    turns.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // No code panics while it holds this lock.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why a computation was not made.
+/// Why a computation did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// The runtime is going down.
+    /// The runtime shuts down.
     #[error("the program is ending")]
     Closed,
-    /// Too many wait, and others go first.
+    /// The queue is full.
     #[error("too many key exchanges wait for their turn")]
     Full,
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(turns) = self.turns.take() else { return };
+        let Some(state) = self.state.take() else { return };
         let mut charged = self.charged.take();
         let now = Instant::now();
         loop {
-            let Some((source, rank, next)) = ({
-                let mut turns = lock(&turns);
-                if let Some((source, rank)) = charged.take() {
+            let Some((source, priority, grant)) = ({
+                let mut state = lock(&state);
+                if let Some((source, priority)) = charged.take() {
                     let spent = now.saturating_duration_since(self.since);
-                    turns.queue.charge(source, rank, spent, now);
+                    state.queue.charge(source, priority, spent, now);
                 }
-                let next = turns.queue.pop(now);
-                turns.free += usize::from(next.is_none());
+                let next = state.queue.pop(now);
+                state.free += usize::from(next.is_none());
                 next
             }) else {
                 return;
             };
-            let charged = Some((source, rank));
-            match next.send(Self { turns: Some(turns.clone()), charged, since: now }) {
+            let charged = Some((source, priority));
+            match grant.send(Self { state: Some(state.clone()), charged, since: now }) {
                 Ok(()) => return,
-                // It gave up in this very moment; its turn must not be passed on a second time.
-                Err(mut refused) => refused.turns = None,
+                // Its caller has just given up. This loop passes the permit on, so its own drop must
+                // not.
+                Err(mut unused) => unused.state = None,
             }
         }
     }
@@ -287,26 +302,26 @@ mod tests {
         Source::of([127, 0, 0, last].into())
     }
 
-    fn job(pool: &DhPool, from: u8, rank: Rank, most: usize) -> Job {
-        Job { source: source(from), rank, ticket: pool.ticket(), most }
+    fn job(pool: &DhPool, from: u8, priority: Priority, queue_limit: usize) -> Job {
+        Job { source: source(from), priority, id: pool.new_id(), queue_limit }
     }
 
-    async fn busy(pool: &DhPool) -> Turn {
-        pool.turn(job(pool, 1, Rank::Check, 64)).await.unwrap()
+    async fn busy(pool: &DhPool) -> Permit {
+        pool.acquire(job(pool, 1, Priority::ClassicCheck, 64)).await.unwrap()
     }
 
     type Log = Arc<Mutex<Vec<u8>>>;
 
-    /// Queues up and says its name when its turn comes.
+    /// Waits in the queue, and logs its name when it is its turn.
     async fn queue_up(pool: &DhPool, name: u8, job: Job, log: &Log) -> tokio::task::JoinHandle<()> {
-        let before = lock(&pool.turns).queue.len();
+        let before = lock(&pool.state).queue.len();
         let (own, log) = (pool.clone(), log.clone());
         let task = tokio::spawn(async move {
-            let turn = own.turn(job).await;
+            let permit = own.acquire(job).await;
             log.lock().unwrap().push(name);
-            drop(turn);
+            drop(permit);
         });
-        while lock(&pool.turns).queue.len() == before {
+        while lock(&pool.state).queue.len() == before {
             tokio::task::yield_now().await;
         }
         task
@@ -317,31 +332,31 @@ mod tests {
         let pool = DhPool::new(1);
         let busy = busy(&pool).await;
         let log = Log::default();
-        let first = queue_up(&pool, 1, job(&pool, 1, Rank::Check, 64), &log).await;
-        let second = queue_up(&pool, 2, job(&pool, 1, Rank::Check, 64), &log).await;
+        let first = queue_up(&pool, 1, job(&pool, 1, Priority::ClassicCheck, 64), &log).await;
+        let second = queue_up(&pool, 2, job(&pool, 1, Priority::ClassicCheck, 64), &log).await;
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        // It takes nobody's place any more, even before its turn would have come.
-        assert_eq!(lock(&pool.turns).queue.len(), 1);
+        // It has left the queue, although its turn had not come.
+        assert_eq!(lock(&pool.state).queue.len(), 1);
         drop(busy);
         second.await.unwrap();
         assert_eq!(*log.lock().unwrap(), [2]);
-        assert_eq!(lock(&pool.turns).free, 1);
+        assert_eq!(lock(&pool.state).free, 1);
     }
 
     #[tokio::test]
-    async fn what_is_taken_out_of_a_full_queue_hears_so() {
+    async fn a_computation_that_a_full_queue_drops_gets_an_error() {
         let pool = DhPool::new(1);
         let busy = busy(&pool).await;
         let own = pool.clone();
-        let first = job(&pool, 2, Rank::Early, 1);
-        let first = tokio::spawn(async move { own.turn(first).await.map(drop) });
-        while lock(&pool.turns).queue.len() == 0 {
+        let first = job(&pool, 2, Priority::ClassicEarly, 1);
+        let first = tokio::spawn(async move { own.acquire(first).await.map(drop) });
+        while lock(&pool.state).queue.len() == 0 {
             tokio::task::yield_now().await;
         }
-        // Another one of the same source that is further along.
+        // One of the same source with a higher priority.
         let log = Log::default();
-        let second = queue_up_in_place(&pool, job(&pool, 2, Rank::Check, 1), &log);
+        let second = queue_up_in_place(&pool, job(&pool, 2, Priority::ClassicCheck, 1), &log);
         assert_eq!(first.await.unwrap(), Err(PoolError::Full));
         drop(busy);
         second.await.unwrap();
@@ -351,67 +366,68 @@ mod tests {
     fn queue_up_in_place(pool: &DhPool, job: Job, log: &Log) -> tokio::task::JoinHandle<()> {
         let (own, log) = (pool.clone(), log.clone());
         tokio::spawn(async move {
-            let turn = own.turn(job).await;
+            let permit = own.acquire(job).await;
             log.lock().unwrap().push(9);
-            drop(turn);
+            drop(permit);
         })
     }
 
     #[tokio::test]
-    async fn a_computation_that_waits_can_be_moved_forward() {
+    async fn a_computation_that_waits_can_get_a_higher_priority() {
         let pool = DhPool::new(1);
         let busy = busy(&pool).await;
         let log = Log::default();
         let mut tasks = Vec::new();
-        let early = [1, 2].map(|_| job(&pool, 1, Rank::Early, 64));
+        let early = [1, 2].map(|_| job(&pool, 1, Priority::ClassicEarly, 64));
         for (name, job) in [(1, early[0]), (2, early[1])] {
             tasks.push(queue_up(&pool, name, job, &log).await);
         }
-        pool.rank(early[1].ticket, Rank::Pair);
+        pool.set_priority(early[1].id, Priority::ClassicPair);
         drop(busy);
         for task in tasks {
             task.await.unwrap();
         }
         assert_eq!(*log.lock().unwrap(), [2, 1]);
-        // Nothing waits under that name any more.
-        pool.rank(early[1].ticket, Rank::Check);
-        assert_eq!(lock(&pool.turns).queue.len(), 0);
+        // A computation that does not wait any more is left alone.
+        pool.set_priority(early[1].id, Priority::ClassicCheck);
+        assert_eq!(lock(&pool.state).queue.len(), 0);
     }
 
     fn generate(group: Group) -> DhTask {
         DhTask::Generate(ExponentSeed::draw(group, &mut rand::rng()))
     }
 
-    /// A whole exchange's work on one side.
+    /// The computations of one side of a key exchange.
     async fn exchange(pool: &DhPool, group: Group) {
-        let own = pool.run(generate(group), job(pool, 1, Rank::Pair, 64)).await.unwrap();
+        let own =
+            pool.run_task(generate(group), job(pool, 1, Priority::ClassicPair, 64)).await.unwrap();
         let DhOutcome::Generated(own) = own else { panic!("asked for a pair") };
         let peer = own.public_text().parse().unwrap();
         let peer = PublicValue::check(group, peer).unwrap();
-        let secret = job(pool, 1, Rank::Secret, 64);
-        let agreed = pool.run(DhTask::Agree(own, peer), secret).await;
+        let secret = job(pool, 1, Priority::ClassicSecret, 64);
+        let agreed = pool.run_task(DhTask::Agree(own, peer), secret).await;
         assert!(matches!(agreed, Ok(DhOutcome::Agreed(_))));
     }
 
     async fn until_full(pool: &DhPool) {
         let spares = pool.spares.clone().unwrap();
-        while !spares.is_full() || lock(&pool.turns).free == 0 {
+        while !spares.is_full() || lock(&pool.state).free == 0 {
             tokio::task::yield_now().await;
         }
     }
 
     #[tokio::test]
-    async fn an_idle_pool_makes_pairs_of_the_groups_in_use() {
-        let (pool, group) = (DhPool::keeping_spares(1), Group::Modp2048);
+    async fn an_idle_pool_makes_pairs_for_the_groups_in_use() {
+        let (pool, group) = (DhPool::for_server(1), Group::Modp2048);
         assert!(!pool.has_spare(group));
         exchange(&pool, group).await;
         timeout(Duration::from_secs(60), until_full(&pool)).await.unwrap();
-        // All workers are busy, and still there are pairs, each another one.
+        // There are pairs although all workers are busy, and each is different.
         let busy = busy(&pool).await;
         let mut texts = Vec::new();
         for _ in 0..SPARE_PAIRS {
             assert!(pool.has_spare(group));
-            match pool.run(generate(group), job(&pool, 1, Rank::Pair, 64)).await {
+            match pool.run_task(generate(group), job(&pool, 1, Priority::ClassicPair, 64)).await {
                 Ok(DhOutcome::Generated(pair)) => texts.push(pair.public_text()),
                 other => panic!("{other:?}"),
             }
@@ -420,19 +436,19 @@ mod tests {
         texts.sort();
         texts.dedup();
         assert_eq!(texts.len(), SPARE_PAIRS);
-        // No more are made while somebody computes.
+        // No more are made while a worker is busy.
         pool.refill();
         assert!(!pool.spares.as_ref().unwrap().is_full());
-        assert_eq!(lock(&pool.turns).free, 0);
+        assert_eq!(lock(&pool.state).free, 0);
         drop(busy);
     }
 
     #[tokio::test]
-    async fn a_pool_of_a_client_makes_no_spare_pairs() {
+    async fn the_pool_of_a_client_makes_no_spare_pairs() {
         let pool = DhPool::new(1);
         exchange(&pool, Group::Modp2048).await;
         pool.refill();
-        assert_eq!(lock(&pool.turns).free, 1);
+        assert_eq!(lock(&pool.state).free, 1);
         assert!(pool.take_spare(Kex::Ffdhe3072).is_none());
     }
 }
