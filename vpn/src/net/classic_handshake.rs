@@ -1,33 +1,34 @@
-//! Moves bytes between a socket and a handshake of the core.
+//! The handshake of the classic profile over a socket (PROTOCOL.md §3.1).
 
 use std::io;
 use std::time::Instant;
 
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::admission::Admission;
-use super::limits::{CLASSIC_QUEUE, CLOSE, READ};
+use super::limits::{CLASSIC_QUEUE, CLOSE};
 use super::pool::{DhPool, Job, JobId, PoolError, Priority};
+use super::socket::{Input, PeerState, read_some, watch_peer};
 use super::source::Source;
 use crate::output::Reason;
 use vpn_proto::classic::{Event, Handshake, Note};
 use vpn_proto::{DhOutcome, DhTask, HandshakeError, SuiteId};
 
-/// How far a handshake has come.
+/// The result of [`Driver::next`].
 #[derive(Debug)]
 pub enum Progress<S> {
-    /// The cipher is agreed on; call again.
+    /// The cipher is agreed on. Call [`Driver::next`] again.
     Chosen(SuiteId),
     /// The key is established.
     Done(S),
-    /// Something to tell; call again.
+    /// A note for the user. Call [`Driver::next`] again.
     Note(Note),
 }
 
-/// Drives a handshake over a socket.
+/// Drives a classic handshake over a socket.
 #[derive(Debug)]
 pub struct Driver<'a, H> {
     stream: &'a mut TcpStream,
@@ -35,32 +36,25 @@ pub struct Driver<'a, H> {
     pool: &'a DhPool,
     source: Source,
     admission: Option<&'a Admission>,
-    work: JoinSet<Result<DhOutcome, PoolError>>,
-    /// Our key pair, not asked for until the client's value is checked: there is a spare one.
-    held: Option<DhTask>,
+    tasks: JoinSet<Result<DhOutcome, PoolError>>,
+    /// The task for our key pair, while it waits for the check of the client's value. There is a spare
+    /// pair for it.
+    deferred: Option<DhTask>,
     pair: Option<JobId>,
     secret: Option<JobId>,
     /// Whether the client's value is good.
     is_checked: bool,
-    peer: Peer,
+    peer: PeerState,
     deadline: Instant,
-    /// Why it is over, once what is to be told before that was told.
+    /// Why the handshake has failed. It is returned after the events before it.
     failed: Option<HandshakeError>,
 }
 
-/// What the peer of a server does while the server computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// Nothing that we know of.
-    Waits,
-    /// It has sent more, which is left unread until the handshake is over.
-    GoesOn,
-    /// It has closed its side and left nothing to read. It may still read.
-    Closed,
-}
-
 impl<'a, H: Handshake> Driver<'a, H> {
-    /// `source` is whose turn in the pool it is, `deadline` when the whole handshake has to be over.
+    /// A driver that has not sent anything yet.
+    ///
+    /// Computations run in `pool` and count for `source`. The whole handshake has to be complete at
+    /// `deadline`.
     pub fn new(
         stream: &'a mut TcpStream,
         handshake: H,
@@ -74,31 +68,33 @@ impl<'a, H: Handshake> Driver<'a, H> {
             pool,
             source,
             admission: None,
-            work: JoinSet::new(),
-            held: None,
+            tasks: JoinSet::new(),
+            deferred: None,
             pair: None,
             secret: None,
             is_checked: false,
-            peer: Peer::Waits,
+            peer: PeerState::Waiting,
             deadline,
             failed: None,
         }
     }
 
-    /// Also tells a server's connection how far it has come.
+    /// Reports the progress of the handshake to the admission of this connection too.
     #[must_use]
     pub fn admitted(mut self, admission: &'a Admission) -> Self {
         self.admission = Some(admission);
         self
     }
 
-    /// Goes on to the next thing worth telling.
+    /// Continues until there is something to report.
+    ///
+    /// Cancel safety: none. If the future is dropped, a message may be sent in part.
     ///
     /// # Errors
     ///
-    /// Why the handshake is over. What the peer is to be told has been sent by then; the caller
-    /// closes the connection, best with [`farewell`].
-    pub async fn next(&mut self) -> Result<Progress<H::Session>, PumpError> {
+    /// [`ClassicIoError`] if the handshake has failed. The message for the peer is sent by then. The caller
+    /// closes the connection, best with [`lingering_close`](super::lingering_close).
+    pub async fn next(&mut self) -> Result<Progress<H::Session>, ClassicIoError> {
         loop {
             if self.failed.is_none() {
                 self.flush().await?;
@@ -116,109 +112,110 @@ impl<'a, H: Handshake> Driver<'a, H> {
                 None => {}
             }
             if let Some(error) = self.failed.take() {
-                return Err(PumpError::Handshake(error));
+                return Err(ClassicIoError::Handshake(error));
             }
             if let Some(session) = self.handshake.take_session() {
                 return Ok(Progress::Done(session));
             }
-            let due = self.handshake.poll_timeout().map_or(self.deadline, |t| t.min(self.deadline));
-            let is_watched = self.pool.is_for_server() && !self.handshake.wants_input();
-            let result = tokio::select! {
-                Some(done) = self.work.join_next() => match done {
-                    Ok(Ok(outcome)) => self.take(outcome),
-                    Ok(Err(PoolError::Full)) => return Err(PumpError::Full),
-                    _ => return Err(PumpError::Io(io::ErrorKind::Interrupted.into())),
-                },
-                noticed = notice(self.stream, self.peer), if is_watched => {
-                    self.peer = noticed?;
-                    self.rank();
-                    match self.admission {
-                        Some(admission) if self.peer == Peer::Closed => admission.peer_closed(),
-                        _ => self.advance(),
-                    }
-                    Ok(())
-                }
-                ready = self.stream.readable(), if self.handshake.wants_input() => {
-                    ready?;
-                    match read_some(self.stream)? {
-                        Input::Bytes(bytes) => {
-                            self.handshake.handle_input(&bytes, Instant::now())
-                        }
-                        Input::Nothing => Ok(()),
-                        Input::End => self.handshake.handle_eof(),
-                    }
-                }
-                () = sleep_until(due.into()) => {
-                    let now = Instant::now();
-                    if now >= self.deadline {
-                        return Err(PumpError::TimedOut);
-                    }
-                    self.handshake.handle_timeout(now)
-                }
-            };
-            if let Err(error) = result {
-                // Whether the last words arrive does not change why it is over.
+            if let Err(error) = self.step().await? {
+                // If the message does not arrive, the handshake has failed for the same reason.
                 let _ = timeout(CLOSE, self.flush()).await;
                 self.failed = Some(error);
             }
         }
     }
 
-    /// Lets a task wait for its turn.
+    /// Waits for input, the result of a computation, a change of the peer or the next timeout, and
+    /// handles it. The inner error is that of the protocol.
+    async fn step(&mut self) -> Result<Result<(), HandshakeError>, ClassicIoError> {
+        let due = self.handshake.poll_timeout().map_or(self.deadline, |t| t.min(self.deadline));
+        let is_watched = self.pool.is_for_server() && !self.handshake.wants_input();
+        Ok(tokio::select! {
+            Some(done) = self.tasks.join_next() => match done {
+                Ok(Ok(outcome)) => self.handle_outcome(outcome),
+                Ok(Err(PoolError::Full)) => return Err(ClassicIoError::Full),
+                _ => return Err(ClassicIoError::Io(io::ErrorKind::Interrupted.into())),
+            },
+            peer = watch_peer(self.stream, self.peer), if is_watched => {
+                self.handle_peer(peer?);
+                Ok(())
+            }
+            ready = self.stream.readable(), if self.handshake.wants_input() => {
+                ready?;
+                match read_some(self.stream)? {
+                    Input::Bytes(bytes) => self.handshake.handle_input(&bytes, Instant::now()),
+                    Input::Nothing => Ok(()),
+                    Input::End => self.handshake.handle_eof(),
+                }
+            }
+            () = sleep_until(due.into()) => {
+                let now = Instant::now();
+                if now >= self.deadline {
+                    return Err(ClassicIoError::TimedOut);
+                }
+                self.handshake.handle_timeout(now)
+            }
+        })
+    }
+
+    /// Gives a task to the pool.
     fn compute(&mut self, task: DhTask) {
-        let ticket = self.pool.new_id();
+        let id = self.pool.new_id();
         match &task {
-            // A spare one is not for somebody who may never send a value of its own.
+            // A client that may never send its value gets no spare pair.
             DhTask::Generate(seed) if !self.is_checked && self.pool.has_spare(seed.group()) => {
-                self.held = Some(task);
+                self.deferred = Some(task);
                 return;
             }
-            DhTask::Generate(_) => self.pair = Some(ticket),
-            DhTask::Agree(..) => self.secret = Some(ticket),
+            DhTask::Generate(_) => self.pair = Some(id),
+            DhTask::Agree(..) => self.secret = Some(id),
             DhTask::Check(..) => {}
         }
-        let (pool, source, rank) = (self.pool.clone(), self.source, self.rank_of(&task));
-        let job = Job { source, priority: rank, id: ticket, queue_limit: CLASSIC_QUEUE };
-        self.work.spawn(async move { pool.run_task(task, job).await });
+        let priority = match task {
+            _ if self.peer == PeerState::Closed => Priority::ClassicClosed,
+            DhTask::Check(..) => Priority::ClassicCheck,
+            DhTask::Generate(_) => self.pair_priority(),
+            DhTask::Agree(..) => self.secret_priority(),
+        };
+        let (pool, source) = (self.pool.clone(), self.source);
+        let job = Job { source, priority, id, queue_limit: CLASSIC_QUEUE };
+        self.tasks.spawn(async move { pool.run_task(task, job).await });
     }
 
-    fn rank_of(&self, task: &DhTask) -> Priority {
-        match (task, self.peer) {
-            (_, Peer::Closed) => Priority::ClassicClosed,
-            (DhTask::Check(..), _) => Priority::ClassicCheck,
-            (DhTask::Generate(_), _) if self.is_checked => Priority::ClassicPair,
-            (DhTask::Generate(_), _) => Priority::ClassicEarly,
-            (DhTask::Agree(..), Peer::GoesOn) => Priority::ClassicAwaited,
-            (DhTask::Agree(..), _) => Priority::ClassicSecret,
+    /// The priority of our key pair.
+    fn pair_priority(&self) -> Priority {
+        match self.peer {
+            PeerState::Closed => Priority::ClassicClosed,
+            _ if self.is_checked => Priority::ClassicPair,
+            _ => Priority::ClassicEarly,
         }
     }
 
-    /// Gives what waits the rank that it has now.
-    fn rank(&self) {
-        let (pair, secret) = match self.peer {
-            Peer::Closed => (Priority::ClassicClosed, Priority::ClassicClosed),
-            peer => (
-                if self.is_checked { Priority::ClassicPair } else { Priority::ClassicEarly },
-                if peer == Peer::GoesOn {
-                    Priority::ClassicAwaited
-                } else {
-                    Priority::ClassicSecret
-                },
-            ),
-        };
-        for (ticket, rank) in [(self.pair, pair), (self.secret, secret)] {
-            if let Some(ticket) = ticket {
-                self.pool.set_priority(ticket, rank);
+    /// The priority of the secret.
+    fn secret_priority(&self) -> Priority {
+        match self.peer {
+            PeerState::Closed => Priority::ClassicClosed,
+            PeerState::HasSent => Priority::ClassicAwaited,
+            PeerState::Waiting => Priority::ClassicSecret,
+        }
+    }
+
+    /// Gives waiting tasks the priority that they have now.
+    fn update_priorities(&self) {
+        let jobs = [(self.pair, self.pair_priority()), (self.secret, self.secret_priority())];
+        for (id, priority) in jobs {
+            if let Some(id) = id {
+                self.pool.set_priority(id, priority);
             }
         }
     }
 
-    fn take(&mut self, outcome: DhOutcome) -> Result<(), HandshakeError> {
+    fn handle_outcome(&mut self, outcome: DhOutcome) -> Result<(), HandshakeError> {
         if let DhOutcome::Checked(Ok(_)) = outcome {
             self.is_checked = true;
             self.advance();
-            self.rank();
-            if let Some(task) = self.held.take() {
+            self.update_priorities();
+            if let Some(task) = self.deferred.take() {
                 self.compute(task);
             }
         }
@@ -226,13 +223,22 @@ impl<'a, H: Handshake> Driver<'a, H> {
         let result = self.handshake.handle_outcome(outcome);
         if is_pair
             && self.is_checked
-            && self.peer == Peer::Waits
+            && self.peer == PeerState::Waiting
             && let Some(admission) = self.admission
         {
-            // Our value goes out; what comes next is a message.
+            // Our value is sent now. The client's next message is the first one of the session.
             admission.await_peer();
         }
         result
+    }
+
+    fn handle_peer(&mut self, peer: PeerState) {
+        self.peer = peer;
+        self.update_priorities();
+        match self.admission {
+            Some(admission) if peer == PeerState::Closed => admission.peer_closed(),
+            _ => self.advance(),
+        }
     }
 
     fn advance(&self) {
@@ -241,110 +247,31 @@ impl<'a, H: Handshake> Driver<'a, H> {
         }
     }
 
-    async fn flush(&mut self) -> Result<(), PumpError> {
+    async fn flush(&mut self) -> Result<(), ClassicIoError> {
         while let Some(bytes) = self.handshake.poll_transmit() {
             match timeout_at(self.deadline.into(), self.stream.write_all(&bytes)).await {
                 Ok(written) => written?,
-                Err(_) => return Err(PumpError::TimedOut),
+                Err(_) => return Err(ClassicIoError::TimedOut),
             }
         }
         Ok(())
     }
 }
 
-/// Waits for something that changes what is known of a peer that is not read from.
-pub(super) async fn notice(stream: &TcpStream, peer: Peer) -> io::Result<Peer> {
-    if peer == Peer::Waits {
-        return match stream.peek(&mut [0]).await? {
-            0 => Ok(Peer::Closed),
-            _ => Ok(Peer::GoesOn),
-        };
-    }
-    Err(broken(stream).await)
-}
-
-/// Returns once the connection is broken: the peer does not even read any more.
-async fn broken(stream: &TcpStream) -> io::Error {
-    if let Err(error) = stream.ready(Interest::ERROR).await {
-        return error;
-    }
-    match stream.take_error() {
-        Ok(Some(error)) | Err(error) => error,
-        Ok(None) => io::ErrorKind::ConnectionReset.into(),
-    }
-}
-
-/// What a read brought.
-#[derive(Debug)]
-pub enum Input {
-    /// Bytes.
-    Bytes(Vec<u8>),
-    /// The end of the peer's stream.
-    End,
-    /// Nothing yet.
-    Nothing,
-}
-
-/// Reads what is there, without a buffer that an idle connection would have to keep.
-///
-/// # Errors
-///
-/// What the socket says.
-pub fn read_some(stream: &TcpStream) -> io::Result<Input> {
-    let mut buffer = [0; READ];
-    match stream.try_read(&mut buffer) {
-        Ok(0) => Ok(Input::End),
-        Ok(n) => Ok(Input::Bytes(buffer[..n].to_vec())),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Input::Nothing),
-        Err(error) => Err(error),
-    }
-}
-
-/// Sends bytes within a time.
-///
-/// # Errors
-///
-/// What the socket says, or [`io::ErrorKind::TimedOut`] if the peer does not take them.
-pub async fn send(
-    stream: &mut TcpStream,
-    bytes: &[u8],
-    within: std::time::Duration,
-) -> io::Result<()> {
-    timeout(within, stream.write_all(bytes)).await.map_err(|_| io::ErrorKind::TimedOut)?
-}
-
-/// Closes a connection so that what was sent last arrives.
-///
-/// A close with unread input would reset the connection, and the peer might never see why; so
-/// read on for a moment, and throw it away.
-pub async fn farewell(mut stream: TcpStream) {
-    let linger = async {
-        stream.shutdown().await?;
-        loop {
-            stream.readable().await?;
-            if matches!(read_some(&stream)?, Input::End) {
-                return Ok::<(), io::Error>(());
-            }
-        }
-    };
-    // There is nobody left to tell about a failure.
-    let _ = timeout(CLOSE, linger).await;
-}
-
-/// Why a handshake over a socket ended.
+/// Why a classic handshake over a socket failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PumpError {
-    /// The protocol says so.
+pub enum ClassicIoError {
+    /// The protocol failed.
     #[error(transparent)]
     Handshake(HandshakeError),
     /// The socket failed.
     #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] io::Error),
-    /// Too many key exchanges wait for their turn, and others go first.
+    /// The queue for computations is full.
     #[error("turned away: too many key exchanges wait for their turn")]
     Full,
-    /// It took too long.
+    /// The deadline has passed.
     #[error("the handshake was not over in time")]
     TimedOut,
 }
@@ -385,7 +312,8 @@ mod tests {
 
     type Log = Arc<Mutex<Vec<&'static str>>>;
 
-    /// A client that has sent its proposal and its public value, and the server's side of it.
+    /// A client that has sent its proposal and its public value. A server for it runs in the background,
+    /// and logs `name` when the handshake is complete.
     async fn client(pool: &DhPool, name: &'static str, log: &Log) -> TcpStream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -411,15 +339,15 @@ mod tests {
         stream
     }
 
-    /// Waits until this, and no more, waits for its turn.
-    async fn until(pool: &DhPool, ranks: &[Priority]) {
+    /// Waits until exactly these computations are in the queue.
+    async fn until(pool: &DhPool, priorities: &[Priority]) {
         let reached = async {
-            while pool.priorities() != ranks {
+            while pool.priorities() != priorities {
                 tokio::task::yield_now().await;
             }
         };
         if timeout(DEADLINE, reached).await.is_err() {
-            panic!("{:?} instead of {ranks:?}", pool.priorities());
+            panic!("{:?} instead of {priorities:?}", pool.priorities());
         }
     }
 
@@ -433,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_closed_its_side_waits_behind_who_has_not() {
+    async fn a_client_that_has_closed_its_side_is_served_after_one_that_has_not() {
         let (pool, log) = (DhPool::for_server(1), Log::default());
         let held = pool.hold().await;
         let mut gone = client(&pool, "gone", &log).await;
@@ -457,12 +385,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_gone_for_good_costs_no_computation() {
+    async fn a_client_that_has_reset_the_connection_costs_no_computation() {
         let (pool, log) = (DhPool::for_server(1), Log::default());
         let _held = pool.hold().await;
         let gone = client(&pool, "gone", &log).await;
         until(&pool, &[Priority::ClassicCheck, Priority::ClassicEarly]).await;
-        // A reset.
+        // Without linger time, a close is a reset.
         socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
         drop(gone);
         until_logged(&log, 1).await;

@@ -11,10 +11,11 @@ mod replay;
 mod sealed_connection;
 mod sealed_handshake;
 mod server;
+mod socket;
 mod source;
 
 pub use admission::{Admission, AdmissionControl, Offence};
-pub use classic_handshake::{Driver, Input, Progress, PumpError, farewell, read_some, send};
+pub use classic_handshake::{ClassicIoError, Driver, Progress};
 pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use pool::{DhPool, PoolError};
@@ -24,4 +25,5 @@ pub use sealed_handshake::{
     Guard, HandshakeContext, LoggedSecrets, SealedIoError, Step, accept_sealed, connect_sealed,
 };
 pub use server::{BUSY, Server, Shutdown};
+pub use socket::{Input, lingering_close, read_some, send};
 pub use source::{Network, Source};

@@ -461,7 +461,7 @@ impl SealedConnection {
     /// If the peer did not.
     pub async fn close(mut self, within: Duration) -> Result<(), SealedIoError> {
         let closed = timeout(within, self.say_and_hear_the_end()).await;
-        super::farewell(self.stream).await;
+        super::lingering_close(self.stream).await;
         closed.unwrap_or_else(|_| Err(SealedError::Cut.into()))
     }
 
@@ -472,7 +472,7 @@ impl SealedConnection {
     /// As [`SealedConnection::close`].
     pub async fn close_when_peer_does(mut self) -> Result<(), SealedIoError> {
         let closed = self.say_and_hear_the_end().await;
-        super::farewell(self.stream).await;
+        super::lingering_close(self.stream).await;
         closed
     }
 
@@ -490,6 +490,6 @@ impl SealedConnection {
             // The peer may be gone already.
             let _ = timeout(CLOSE, self.flush()).await;
         }
-        super::farewell(self.stream).await;
+        super::lingering_close(self.stream).await;
     }
 }

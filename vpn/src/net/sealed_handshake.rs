@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 use tokio::time::{timeout, timeout_at};
 
 use super::admission::Admission;
-use super::classic_handshake::{Input, Peer, notice, read_some};
 use super::limits::CLOSE;
 use super::pool::{DhPool, Job, PoolError, Priority};
 use super::replay::ReplayCache;
 use super::sealed_connection::SealedConnection;
+use super::socket::{Input, PeerState, read_some, watch_peer};
 use super::source::Source;
 use vpn_proto::SuiteId;
 use vpn_proto::sealed::{
@@ -187,13 +187,13 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
         };
         let answered = place.pool.run("sealed", job, work);
         tokio::pin!(answered);
-        let mut peer = Peer::Waits;
+        let mut peer = PeerState::Waiting;
         let answered = loop {
             tokio::select! {
                 biased;
-                noticed = notice(&stream, peer) => {
+                noticed = watch_peer(&stream, peer) => {
                     peer = noticed?;
-                    if peer == Peer::Closed {
+                    if peer == PeerState::Closed {
                         // It will hardly go on; it is answered if there is nothing else to do.
                         place.pool.set_priority(job.id, Priority::SealedClosed);
                         if let Some(admission) = guard.admission {
@@ -216,7 +216,7 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
         let (client_random, secrets) = state.key_log();
         log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
         write(&mut stream, &flight).await?;
-        if let Some(admission) = guard.admission.filter(|_| peer == Peer::Waits) {
+        if let Some(admission) = guard.admission.filter(|_| peer == PeerState::Waiting) {
             admission.await_peer();
         }
         // A client may take its time now; what is not needed any more does not wait with it.
@@ -244,7 +244,7 @@ pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
             Ok((SealedConnection::new(stream, session, &behind, place), client))
         }
         Ok(Err(error)) => {
-            super::farewell(stream).await;
+            super::lingering_close(stream).await;
             Err(error)
         }
         Err(_) => Err(SealedIoError::TimedOut),

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::admission::Admission;
 use super::admission::{AdmissionControl, Refused};
-use super::classic_handshake::{farewell, send};
 use super::limits::{CLOSE, SHUTDOWN};
+use super::socket::{lingering_close, send};
 use vpn_proto::Profile;
 use vpn_proto::sealed::Reject;
 
@@ -157,7 +157,7 @@ async fn refuse(mut stream: TcpStream, has_sealed: bool) {
         && Profile::of_first_byte(first[0]) == Some(Profile::Sealed);
     let sealed = is_sealed.then(|| Reject::Busy.encode());
     if send(&mut stream, sealed.as_deref().unwrap_or(BUSY), CLOSE).await.is_ok() {
-        farewell(stream).await;
+        lingering_close(stream).await;
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::classic_server::ClassicServer;
 use super::sealed_server::SealedServer;
-use crate::net::{Admission, farewell};
+use crate::net::{Admission, lingering_close};
 use vpn_proto::Profile;
 
 /// A server of one profile, or of both.
@@ -53,7 +53,7 @@ impl SessionServer {
             profile => {
                 let spoken = if profile.is_none() { "no profile" } else { "the classic one" };
                 log::info!("{peer}: closed, it speaks {spoken}");
-                farewell(stream).await;
+                lingering_close(stream).await;
             }
         }
     }
