@@ -1,4 +1,12 @@
 //! Sockets: listening, dialling, and moving bytes between a socket and the protocol core.
+//!
+//! * [`bind`] and [`Server`] accept connections. [`AdmissionControl`] limits those that have not
+//!   authenticated.
+//! * [`connect`] dials.
+//! * [`Driver`] performs a classic handshake. [`connect_sealed`] and [`accept_sealed`] perform a sealed
+//!   one and return a [`SealedConnection`].
+//! * [`DhPool`] computes their key exchanges.
+//! * [`limits`] has every limit and its reason.
 
 mod admission;
 mod classic_handshake;
@@ -9,7 +17,9 @@ mod lru;
 mod pool;
 mod replay;
 mod sealed_connection;
+mod sealed_error;
 mod sealed_handshake;
+mod sealed_rekey;
 mod server;
 mod socket;
 mod source;
@@ -20,9 +30,10 @@ pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use pool::{DhPool, PoolError};
 pub use replay::ReplayCache;
-pub use sealed_connection::{Moved, SealedConnection};
+pub use sealed_connection::{IoEvent, SealedConnection};
+pub use sealed_error::SealedIoError;
 pub use sealed_handshake::{
-    Guard, HandshakeContext, LoggedSecrets, SealedIoError, Step, accept_sealed, connect_sealed,
+    AcceptContext, HandshakeContext, HandshakeEvent, LoggedSecrets, accept_sealed, connect_sealed,
 };
 pub use server::{BUSY, Server, Shutdown};
 pub use socket::{Input, lingering_close, read_some, send};

@@ -1,115 +1,92 @@
-//! An established session of the sealed profile and its socket.
+//! An established session of the sealed profile with its socket.
 
 use std::io;
-use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest, Ready};
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
-
 use zeroize::Zeroizing;
 
-use super::limits::{CLOSE, KEEPALIVES_MISSED, REPLY};
+use super::limits::{CLOSE, KEEPALIVE, KEEPALIVES_MISSED, REPLY};
 use super::pool::DhPool;
-use super::sealed_handshake::{HandshakeContext, SealedIoError};
+use super::sealed_error::SealedIoError;
+use super::sealed_rekey::{KexResult, Rekey};
+use super::socket::lingering_close;
 use super::source::Source;
-use vpn_proto::sealed::{Alert, Event, KexError, KexKeyPair, KexSecret, SealedError, Session};
+use vpn_proto::sealed::{Alert, Event, SealedError, Session};
 
-/// How much may wait to be sent before nothing more is read: a few times what a pipe has under way.
-const MOST_UNSENT: usize = 1024 * 1024;
-/// Bytes read at once at first; a peer that keeps sending gets more room, up to a whole batch.
-const READ: usize = 4 * 1024;
-/// After this time without traffic the buffers are given back.
+/// Nothing more is read while more than this many bytes wait to be sent. A pipe has a few times less
+/// on the way.
+const MAX_UNSENT: usize = 1024 * 1024;
+/// The size of the first reads, in bytes. It grows to a whole batch for a peer that keeps sending.
+const MIN_READ: usize = 4 * 1024;
+/// The buffers are freed after this time without traffic.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A session and its socket.
+/// A session of the sealed profile and its socket.
 ///
-/// Besides moving bytes it looks after what no service wants to know of: fresh key exchanges, both
-/// sides of them, and signs of life.
+/// It sends, receives, and does by itself what services need not know about: fresh key exchanges of
+/// both sides, pings, and the check that the peer is alive.
 #[derive(Debug)]
 pub struct SealedConnection {
     stream: TcpStream,
     session: Session,
-    /// What is sealed and not yet sent, and how much of it is.
+    /// Sealed bytes that wait to be sent, and how many of them are sent.
     output: Vec<u8>,
     sent: usize,
-    /// Why nothing can be sent any more. The peer may have said why before, so reading goes on.
-    broken: Option<io::Error>,
-    /// How much is read at once, and the most of it; `None` for whole batches.
-    read: usize,
-    read_most: Option<usize>,
-    pool: DhPool,
-    source: Source,
-    work: Option<Work>,
-    /// Our half of a fresh exchange, until the server has answered.
-    pair: Option<KexKeyPair>,
-    /// After how long without a record of ours we send a ping.
-    pings: Option<Duration>,
-    /// After how long without a byte of the peer it counts as gone.
-    patience: Option<Duration>,
-    heard: Instant,
-    said: Instant,
-    is_roomy: bool,
+    /// The error that ended sending. Reading continues, because the peer may have said why.
+    write_error: Option<io::Error>,
+    /// The size of the next read, and its maximum. `None` allows whole batches.
+    read_size: usize,
+    max_read: Option<usize>,
+    rekey: Rekey,
+    /// A ping is sent after this time without a record of ours.
+    ping_interval: Option<Duration>,
+    /// The peer counts as gone after this time without a byte from it.
+    peer_timeout: Option<Duration>,
+    last_received: Instant,
+    last_sent: Instant,
+    /// Whether there are buffers to free when it is quiet.
+    has_buffers: bool,
     is_paused: bool,
-    /// The peer's stream is at its end.
-    has_ended: bool,
+    /// Whether the peer's stream has ended.
+    is_read_closed: bool,
 }
 
-/// A computation for a fresh key exchange.
-struct Work(Pin<Box<dyn Future<Output = Option<Computed>> + Send>>);
-
-impl Work {
-    /// What came of it, if it is over.
-    async fn look(&mut self) -> Poll<Option<Computed>> {
-        std::future::poll_fn(|context| Poll::Ready(self.0.as_mut().poll(context))).await
-    }
-}
-
-impl std::fmt::Debug for Work {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Work(..)")
-    }
-}
-
-/// What came of it.
-enum Computed {
-    Pair(KexKeyPair),
-    Answer(Result<(Vec<u8>, KexSecret), KexError>),
-    Secret(Result<KexSecret, KexError>),
-}
-
-/// What came of [`SealedConnection::advance`].
+/// The result of [`SealedConnection::advance`].
 #[derive(Debug)]
-pub enum Moved {
-    /// The peer said something.
+pub enum IoEvent {
+    /// An event of the session.
     Event(Event),
-    /// Everything sealed so far is on its way.
-    Sent,
+    /// Everything sealed so far was handed to the socket.
+    Flushed,
 }
 
-/// What ended a wait.
-enum Woken {
-    Computed(Option<Computed>),
-    Ready(tokio::io::Ready),
-    Time,
+/// Why a wait ended.
+enum Wakeup {
+    Kex(Option<KexResult>),
+    Socket(Ready),
+    Timeout,
 }
 
 impl SealedConnection {
-    /// What came behind the handshake, in the same read, is taken at once.
+    /// A connection for a session whose handshake is complete. `rest` is what was read behind the
+    /// handshake. Fresh key exchanges are computed in `pool` and count for `source`.
     pub(super) fn new(
         stream: TcpStream,
         mut session: Session,
-        behind: &[u8],
-        place: HandshakeContext<'_>,
+        rest: &[u8],
+        pool: &DhPool,
+        source: Source,
     ) -> Self {
-        // The session repeats an error, after the events that came before it.
-        let _ = session.handle_input(behind);
+        // The session returns an error again, after the events before it.
+        let _ = session.handle_input(rest);
         let now = Instant::now();
-        let alive = socket2::TcpKeepalive::new().with_time(super::limits::KEEPALIVE);
-        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive) {
-            // Then a peer that is gone shows when something is sent to it.
+        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+        if let Err(error) = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
+            // A peer that is gone is noticed later then: when something is sent to it.
             log::debug!("no keepalive: {error}");
         }
         Self {
@@ -117,49 +94,55 @@ impl SealedConnection {
             session,
             output: Vec::new(),
             sent: 0,
-            broken: None,
-            read: READ,
-            read_most: None,
-            pool: place.pool.clone(),
-            source: place.source,
-            work: None,
-            pair: None,
-            pings: None,
-            patience: None,
-            heard: now,
-            said: now,
-            is_roomy: false,
+            write_error: None,
+            read_size: MIN_READ,
+            max_read: None,
+            rekey: Rekey::new(pool, source),
+            ping_interval: None,
+            peer_timeout: None,
+            last_received: now,
+            last_sent: now,
+            has_buffers: false,
             is_paused: false,
-            has_ended: false,
+            is_read_closed: false,
         }
     }
 
-    /// Reads nothing and tells nothing from now on, or goes on; what there is to send is sent all the
-    /// same.
+    /// With true, nothing is read and no event is returned until it is called with false. Sending
+    /// continues.
     pub fn pause_reading(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
     }
 
-    /// Reads at most so much at once from now on, for services that do not move much: a session holds a
-    /// few times that in memory.
+    /// Sets the most bytes that one read takes. It is for services that move little data: a session
+    /// holds a few times this much memory.
     pub fn read_at_most(&mut self, bytes: usize) {
-        self.read_most = Some(bytes);
+        self.max_read = Some(bytes);
         self.session.expect_pieces(bytes);
     }
 
-    /// Sends a ping whenever nothing was sent for this long, as a server may wish in its Ready.
+    /// Sends a ping whenever nothing was sent for this time, as a server may ask for in its Ready.
+    /// `None` sends no pings.
     pub fn ping_every(&mut self, silence: Option<Duration>) {
-        self.pings = silence;
+        self.ping_interval = silence;
     }
 
-    /// Expects a peer that was asked for pings to be heard of; `None` again where its program may
-    /// be stopped by a reader further on.
+    /// Ends the session when the peer, which was asked for a ping in this interval, sends nothing for
+    /// [`KEEPALIVES_MISSED`] intervals. With `None` it never does: a service whose client may be stopped
+    /// by another program needs that.
     pub fn expect_pings(&mut self, every: Option<Duration>) {
-        self.patience = every.map(|every| every * KEEPALIVES_MISSED);
-        self.heard = Instant::now();
+        self.peer_timeout = every.map(|every| every * KEEPALIVES_MISSED);
+        self.last_received = Instant::now();
     }
 
-    /// Takes what the session has to send, so that [`SealedConnection::is_flushed`] counts it.
+    /// The session, for example to seal data. What it seals is sent by [`SealedConnection::advance`] or
+    /// [`SealedConnection::flush`].
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Takes what the session has sealed into the output, so that [`SealedConnection::is_flushed`]
+    /// counts it. Nothing is sent yet.
     pub fn stage(&mut self) {
         if self.is_flushed() {
             self.output.clear();
@@ -168,113 +151,134 @@ impl SealedConnection {
         let before = self.output.len();
         self.session.take_output(&mut self.output);
         if self.output.len() > before {
-            self.said = Instant::now();
-            self.is_roomy = true;
+            self.last_sent = Instant::now();
+            self.has_buffers = true;
         }
     }
 
-    /// Whether everything sealed so far was handed to the socket.
+    /// Whether the whole output was handed to the socket.
     pub fn is_flushed(&self) -> bool {
         self.sent == self.output.len()
     }
 
-    /// Sends and receives at once, until there is an event or everything sealed is on its way.
-    /// Nothing is lost if the wait is given up.
+    /// Returns the buffer of an [`Event::Data`] for reuse.
+    pub fn recycle(&mut self, buffer: Zeroizing<Vec<u8>>) {
+        self.session.recycle(buffer);
+        self.has_buffers = true;
+    }
+
+    /// Sends and receives until there is an event, or until everything sealed was handed to the socket.
+    ///
+    /// Cancel safety: nothing is lost if the future is dropped.
     ///
     /// # Errors
     ///
-    /// Why the session is over; what the peer is to be told has been sent.
-    pub async fn advance(&mut self) -> Result<Moved, SealedIoError> {
-        let moved = self.advance_unless_over().await;
-        if moved.is_err() {
-            // Last words need not arrive.
+    /// [`SealedIoError`] if the session has ended. The alert for the peer is sent by then.
+    pub async fn advance(&mut self) -> Result<IoEvent, SealedIoError> {
+        let result = self.drive().await;
+        if result.is_err() {
+            // If the alert does not arrive, the session has ended for the same reason.
             let _ = timeout(CLOSE, self.flush()).await;
         }
-        moved
+        result
     }
 
-    async fn advance_unless_over(&mut self) -> Result<Moved, SealedIoError> {
+    async fn drive(&mut self) -> Result<IoEvent, SealedIoError> {
         loop {
-            // Looked at each time: under constant traffic there is always something else to do.
-            if let Some(work) = &mut self.work
-                && let Poll::Ready(computed) = work.look().await
-            {
-                self.work = None;
-                self.use_computed(computed.ok_or(SealedIoError::TimedOut)?)?;
+            // Also looked at here: under constant traffic the wait below may never get to it.
+            if let Poll::Ready(result) = self.rekey.poll_result().await {
+                self.rekey.handle_result(result, &mut self.session)?;
             }
-            // The session keeps its events, so that none can wait for more bytes to come.
-            while !self.is_paused
-                && let Some(event) = self.session.poll_event()
-            {
-                if let Some(event) = self.tend(event) {
-                    return Ok(Moved::Event(event));
-                }
+            if let Some(event) = self.poll_event() {
+                return Ok(IoEvent::Event(event));
             }
-            let now = Instant::now();
-            self.on_time(now)?;
+            self.handle_timeout(Instant::now())?;
             self.stage();
             if !self.is_flushed() && self.send()? {
-                return Ok(Moved::Sent);
+                return Ok(IoEvent::Flushed);
             }
-            let unsent = self.output.len() - self.sent;
-            // A peer that asks and does not read the answers is not read any further, nor one that
-            // goes on while its records wait for our computation.
-            let is_reading = !self.is_paused
-                && !self.has_ended
-                && (unsent <= MOST_UNSENT || self.broken.is_some())
-                && !self.session.has_backlog();
-            let interest = match (is_reading, unsent > 0 && self.broken.is_none()) {
-                (true, false) => Some(Interest::READABLE),
-                (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-                (false, false) => None,
-                (false, true) => Some(Interest::WRITABLE),
-            };
-            let due = self.due();
-            let (stream, work) = (&self.stream, &mut self.work);
-            let computed = async {
-                match work {
-                    Some(work) => work.0.as_mut().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let ready = async {
-                match interest {
-                    Some(interest) => stream.ready(interest).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let time = async {
-                match due {
-                    Some(due) => sleep_until(due.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let woken = tokio::select! {
-                biased;
-                ready = ready => Woken::Ready(ready?),
-                computed = computed => Woken::Computed(computed),
-                () = time => Woken::Time,
-            };
-            match woken {
-                Woken::Ready(ready)
+            let is_reading = self.is_reading();
+            match self.wait(is_reading).await? {
+                Wakeup::Socket(ready)
                     if is_reading && (ready.is_readable() || ready.is_read_closed()) =>
                 {
                     self.receive()?;
                 }
-                Woken::Ready(_) | Woken::Time => {}
-                Woken::Computed(computed) => {
-                    self.work = None;
-                    self.use_computed(computed.ok_or(SealedIoError::TimedOut)?)?;
-                }
+                Wakeup::Socket(_) | Wakeup::Timeout => {}
+                Wakeup::Kex(result) => self.rekey.handle_result(result, &mut self.session)?,
             }
         }
     }
 
-    /// Hands the socket what it takes; whether that was all.
+    /// The next event for the caller. All events of the session are taken before more is read.
+    fn poll_event(&mut self) -> Option<Event> {
+        while !self.is_paused
+            && let Some(event) = self.session.poll_event()
+        {
+            if let Some(event) = self.handle_internal(event) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// Handles an event that no service needs to know about. Returns any other event.
+    fn handle_internal(&mut self, event: Event) -> Option<Event> {
+        match self.rekey.handle_event(event, &self.session)? {
+            Event::Pong(_) => None,
+            event => Some(event),
+        }
+    }
+
+    /// Whether the socket is read now. A peer is not read while it does not take our replies, and while
+    /// its records wait for our key exchange.
+    fn is_reading(&self) -> bool {
+        !self.is_paused
+            && !self.is_read_closed
+            && (self.unsent() <= MAX_UNSENT || self.write_error.is_some())
+            && !self.session.has_backlog()
+    }
+
+    fn unsent(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Waits until the socket is ready, a computation is complete or a timeout is due.
+    async fn wait(&mut self, is_reading: bool) -> Result<Wakeup, SealedIoError> {
+        let is_writing = self.unsent() > 0 && self.write_error.is_none();
+        let interest = match (is_reading, is_writing) {
+            (true, false) => Some(Interest::READABLE),
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (false, false) => None,
+            (false, true) => Some(Interest::WRITABLE),
+        };
+        let due = self.next_timeout();
+        let (stream, rekey) = (&self.stream, &mut self.rekey);
+        let ready = async {
+            match interest {
+                Some(interest) => stream.ready(interest).await,
+                None => std::future::pending().await,
+            }
+        };
+        let time = async {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        Ok(tokio::select! {
+            biased;
+            ready = ready => Wakeup::Socket(ready?),
+            result = rekey.result() => Wakeup::Kex(result),
+            () = time => Wakeup::Timeout,
+        })
+    }
+
+    /// Gives the socket as much output as it takes. Returns whether that was all.
     fn send(&mut self) -> Result<bool, SealedIoError> {
-        if self.broken.is_some() {
-            // Reading says why it is over, unless there is nothing more to read.
-            return match self.broken.take_if(|_| self.has_ended) {
+        if self.write_error.is_some() {
+            // Reading tells why the session has ended, as long as there is something to read.
+            return match self.write_error.take_if(|_| self.is_read_closed) {
                 Some(error) => Err(error.into()),
                 None => Ok(false),
             };
@@ -282,120 +286,30 @@ impl SealedConnection {
         match self.stream.try_write(&self.output[self.sent..]) {
             Ok(written) => self.sent += written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // What the peer said before it went is still to be read.
-            Err(error) => self.broken = Some(error),
+            // What the peer sent before it went is still to be read.
+            Err(error) => self.write_error = Some(error),
         }
         Ok(self.is_flushed())
     }
 
-    /// When there is something to do even if nothing comes.
-    fn due(&self) -> Option<Instant> {
-        let ping = self.pings.map(|silence| self.said + silence);
-        let gone = self.patience.map(|patience| self.heard + patience);
-        let quiet = self.is_roomy.then(|| self.heard.max(self.said) + QUIET);
-        [self.session.poll_timeout(), ping, gone, quiet].into_iter().flatten().min()
-    }
-
-    fn on_time(&mut self, now: Instant) -> Result<(), SealedIoError> {
-        self.session.handle_timeout(now)?;
-        if self.session.is_exchange_due() && self.work.is_none() && self.pair.is_none() {
-            let kex = self.session.kex();
-            let work = move || KexKeyPair::generate(kex, &mut rand::rng());
-            self.start(work, Computed::Pair);
-        }
-        let is_over = |since: Instant, time: Option<Duration>| {
-            time.is_some_and(|time| now.saturating_duration_since(since) >= time)
-        };
-        if is_over(self.heard, self.patience) {
-            self.session.close(Alert::Timeout)?;
-            return Err(SealedIoError::Silent);
-        }
-        if is_over(self.said, self.pings) {
-            self.said = now;
-            // A session that is coming to its end needs no signs of life.
-            let _ = self.session.ping(b"");
-        }
-        if is_over(self.heard.max(self.said), self.is_roomy.then_some(QUIET)) {
-            self.session.shrink();
-            if self.is_flushed() {
-                self.output = Vec::new();
-                self.sent = 0;
-            }
-            self.read = READ;
-            self.is_roomy = false;
-        }
-        Ok(())
-    }
-
-    /// Has something computed in the pool, in this session's turn.
-    fn start<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce() -> T + Send + 'static,
-        wrap: fn(T) -> Computed,
-    ) {
-        let (pool, source) = (self.pool.clone(), self.source);
-        let computed = async move { pool.compute("rekey", source, work).await.map(wrap) };
-        self.work = Some(Work(Box::pin(computed)));
-    }
-
-    fn use_computed(&mut self, computed: Computed) -> Result<(), SealedError> {
-        match computed {
-            Computed::Pair(pair) => {
-                // The session may have come to its end meanwhile.
-                if self.session.is_exchange_due() {
-                    self.session.begin_exchange(pair.share())?;
-                    self.pair = Some(pair);
-                }
-                Ok(())
-            }
-            Computed::Answer(answer) => {
-                let (share, secret) = answer?;
-                self.session.answer_exchange(&share, &secret)
-            }
-            Computed::Secret(secret) => {
-                let result = self.session.finish_exchange(&secret?);
-                log::debug!("a fresh key exchange is over");
-                result
-            }
-        }
-    }
-
-    /// Sees to what no service wants to know of.
-    fn tend(&mut self, event: Event) -> Option<Event> {
-        match event {
-            Event::ExchangeWanted(share) => {
-                let kex = self.session.kex();
-                self.start(move || kex.respond(&share, &mut rand::rng()), Computed::Answer);
-                None
-            }
-            Event::ExchangeAnswered(share) => {
-                let pair = self.pair.take()?;
-                self.start(move || pair.finish(&share), Computed::Secret);
-                None
-            }
-            Event::Pong(_) => None,
-            event => Some(event),
-        }
-    }
-
-    /// Reads what is there.
+    /// Reads what the socket has, up to the size of a read.
     fn receive(&mut self) -> Result<(), SealedIoError> {
-        // Batches stay in step with the sender's, which are as long as ours.
+        // A read takes one batch. So batches stay aligned with those of the sender, which are as long.
         let batch = self.session.batch_length();
-        let most = self.read_most.map_or(batch, |most| most.min(batch));
+        let max = self.max_read.map_or(batch, |max| max.min(batch));
         let input = self.session.input_buffer();
-        let want = self.read.min(most.saturating_sub(input.len())).max(1);
-        input.reserve_exact(want);
+        let size = self.read_size.min(max.saturating_sub(input.len())).max(1);
+        input.reserve_exact(size);
         let result = match self.stream.try_read_buf(input) {
             Ok(0) => {
-                self.has_ended = true;
+                self.is_read_closed = true;
                 self.session.handle_eof()
             }
             Ok(count) => {
-                self.heard = Instant::now();
-                self.is_roomy = true;
-                if count >= want {
-                    self.read = (self.read * 2).min(most);
+                self.last_received = Instant::now();
+                self.has_buffers = true;
+                if count >= size {
+                    self.read_size = (self.read_size * 2).min(max);
                 }
                 self.session.handle_buffer()
             }
@@ -403,28 +317,60 @@ impl SealedConnection {
             Err(error) => return Err(error.into()),
         };
         match result {
-            // What came before the error comes first; the session repeats the error then.
+            // Events before the error come first. The session returns the error again then.
             Err(error) if !self.session.has_event() => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Gives a buffer of [`Event::Data`] back, for data to come.
-    pub fn recycle(&mut self, buffer: Zeroizing<Vec<u8>>) {
-        self.session.recycle(buffer);
-        self.is_roomy = true;
+    /// The time of the next timeout.
+    fn next_timeout(&self) -> Option<Instant> {
+        let ping = self.ping_interval.map(|silence| self.last_sent + silence);
+        let gone = self.peer_timeout.map(|time| self.last_received + time);
+        let quiet = self.has_buffers.then(|| self.last_received.max(self.last_sent) + QUIET);
+        [self.session.poll_timeout(), ping, gone, quiet].into_iter().flatten().min()
     }
 
-    /// The session, to seal things with; then call [`SealedConnection::flush`].
-    pub fn session(&mut self) -> &mut Session {
-        &mut self.session
+    /// Handles every timeout that is due at `now`.
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), SealedIoError> {
+        self.session.handle_timeout(now)?;
+        self.rekey.start_if_due(&self.session);
+        let has_passed = |since: Instant, time: Option<Duration>| {
+            time.is_some_and(|time| now.saturating_duration_since(since) >= time)
+        };
+        if has_passed(self.last_received, self.peer_timeout) {
+            self.session.close(Alert::Timeout)?;
+            return Err(SealedIoError::Silent);
+        }
+        if has_passed(self.last_sent, self.ping_interval) {
+            self.last_sent = now;
+            // A session that is being closed needs no ping.
+            let _ = self.session.ping(b"");
+        }
+        let last_traffic = self.last_received.max(self.last_sent);
+        if has_passed(last_traffic, self.has_buffers.then_some(QUIET)) {
+            self.free_buffers();
+        }
+        Ok(())
     }
 
-    /// Sends what the session has to send.
+    fn free_buffers(&mut self) {
+        self.session.shrink();
+        if self.is_flushed() {
+            self.output = Vec::new();
+            self.sent = 0;
+        }
+        self.read_size = MIN_READ;
+        self.has_buffers = false;
+    }
+
+    /// Sends everything that the session has sealed, within [`REPLY`].
+    ///
+    /// Cancel safety: nothing is lost if the future is dropped. What is not sent yet is sent later.
     ///
     /// # Errors
     ///
-    /// What the socket says.
+    /// The error of the socket, or [`io::ErrorKind::TimedOut`].
     pub async fn flush(&mut self) -> io::Result<()> {
         self.stage();
         let sending = async {
@@ -440,43 +386,46 @@ impl SealedConnection {
         timeout(REPLY, sending).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
-    /// Waits for the next event. Nothing is lost if the wait is given up.
+    /// Waits for the next event of the session.
+    ///
+    /// Cancel safety: nothing is lost if the future is dropped.
     ///
     /// # Errors
     ///
     /// As [`SealedConnection::advance`].
     pub async fn next(&mut self) -> Result<Event, SealedIoError> {
         loop {
-            if let Moved::Event(event) = self.advance().await? {
+            if let IoEvent::Event(event) = self.advance().await? {
                 return Ok(event);
             }
         }
     }
 
-    /// Says that it was the end, or answers the peer that says so; waits a moment for the peer to say
-    /// the same.
+    /// Sends close_notify, waits for that of the peer for the time `within`, and closes the connection.
+    /// It is also the answer to a peer that has sent close_notify first.
     ///
     /// # Errors
     ///
-    /// If the peer did not.
+    /// [`SealedIoError`] if the peer's close_notify did not come.
     pub async fn close(mut self, within: Duration) -> Result<(), SealedIoError> {
-        let closed = timeout(within, self.say_and_hear_the_end()).await;
-        super::lingering_close(self.stream).await;
+        let closed = timeout(within, self.exchange_close_notify()).await;
+        lingering_close(self.stream).await;
         closed.unwrap_or_else(|_| Err(SealedError::Cut.into()))
     }
 
-    /// As [`SealedConnection::close`], for as long as it takes the peer to take what it was sent.
+    /// As [`SealedConnection::close`], without a limit of time: the peer may first have to process what
+    /// it was sent.
     ///
     /// # Errors
     ///
     /// As [`SealedConnection::close`].
     pub async fn close_when_peer_does(mut self) -> Result<(), SealedIoError> {
-        let closed = self.say_and_hear_the_end().await;
-        super::lingering_close(self.stream).await;
+        let closed = self.exchange_close_notify().await;
+        lingering_close(self.stream).await;
         closed
     }
 
-    async fn say_and_hear_the_end(&mut self) -> Result<(), SealedIoError> {
+    async fn exchange_close_notify(&mut self) -> Result<(), SealedIoError> {
         self.session.close(Alert::CloseNotify)?;
         while !self.session.is_closed() {
             self.next().await?;
@@ -484,12 +433,13 @@ impl SealedConnection {
         Ok(self.flush().await?)
     }
 
-    /// Ends the session for a reason.
+    /// Sends an alert, if the session is still open, and closes the connection. It waits for
+    /// [`CLOSE`] at most for each.
     pub async fn abort(mut self, alert: Alert) {
         if self.session.close(alert).is_ok() {
             // The peer may be gone already.
             let _ = timeout(CLOSE, self.flush()).await;
         }
-        super::lingering_close(self.stream).await;
+        lingering_close(self.stream).await;
     }
 }

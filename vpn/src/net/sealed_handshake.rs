@@ -1,6 +1,7 @@
-//! The handshake and the records of the sealed profile over a socket.
+//! The handshake of the sealed profile over a socket (PROTOCOL.md §4.2).
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,54 +11,56 @@ use tokio::time::{timeout, timeout_at};
 
 use super::admission::Admission;
 use super::limits::CLOSE;
-use super::pool::{DhPool, Job, PoolError, Priority};
+use super::pool::{DhPool, Job, JobId, PoolError, Priority};
 use super::replay::ReplayCache;
 use super::sealed_connection::SealedConnection;
-use super::socket::{Input, PeerState, read_some, watch_peer};
+use super::sealed_error::SealedIoError;
+use super::socket::{Input, PeerState, lingering_close, read_some, watch_peer};
 use super::source::Source;
 use vpn_proto::SuiteId;
 use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Gated, HelloSent, Kex, Part, PeerIdentity, Ready, Reject,
-    SealedError, ServerConfig, next_length,
+    SealedError, ServerConfig, ServerFlightSent, Session, next_length,
 };
 
-/// What a caller is told on the way.
+/// What [`connect_sealed`] reports before the handshake is complete.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
+pub enum HandshakeEvent {
     /// The suite is agreed on.
     Chosen(SuiteId),
-    /// The server has proved who it is.
-    Server(PeerIdentity),
+    /// The server has proved its identity.
+    ServerAuthenticated(PeerIdentity),
 }
 
-/// Where and until when a handshake may compute.
+/// The resources of a handshake.
 #[derive(Clone, Copy, Debug)]
 pub struct HandshakeContext<'a> {
-    /// The pool.
+    /// Where it computes.
     pub pool: &'a DhPool,
-    /// Whose turn in it it is.
+    /// Whose usage of the pool it counts as.
     pub source: Source,
-    /// When the whole handshake has to be over.
+    /// When the whole handshake has to be complete.
     pub deadline: Instant,
 }
 
-/// What a server looks at before it computes.
+/// What a server checks a handshake against, and where it reports it (PROTOCOL.md §4.7).
 #[derive(Clone, Copy, Debug)]
-pub struct Guard<'a> {
-    /// Gate values that were accepted.
-    pub seen: &'a ReplayCache,
-    /// How many computations may wait in the pool before the server says that it is busy.
-    pub queue: usize,
-    /// What hears how far the handshake has come, if anything does.
+pub struct AcceptContext<'a> {
+    /// The gate values that were accepted before.
+    pub replays: &'a ReplayCache,
+    /// How many computations of sealed handshakes may wait in the pool. A client that finds no place is
+    /// told that the server is busy.
+    pub queue_limit: usize,
+    /// The admission of this connection, if it has one.
     pub admission: Option<&'a Admission>,
 }
 
-/// Secrets of a session for a key log, the client's first.
+/// Two secrets of a session for a key log (PROTOCOL.md §4.8), the client's first.
 #[derive(Clone, Copy)]
 pub struct LoggedSecrets<'a> {
-    /// What a capture knows the session by.
+    /// The random value of the ClientHello. It names the session in a capture.
     pub client_random: [u8; 32],
-    /// Which secrets these are.
+    /// The labels of the secrets in the key log.
     pub labels: [&'static str; 2],
     /// The secrets.
     pub secrets: [&'a [u8; 32]; 2],
@@ -69,49 +72,45 @@ impl std::fmt::Debug for LoggedSecrets<'_> {
     }
 }
 
-/// The labels of the secrets of a handshake, and of those of a session (PROTOCOL.md §4.8).
+/// The labels of the handshake secrets (PROTOCOL.md §4.8).
 const HANDSHAKE: [&str; 2] = ["SEALED_C_HS", "SEALED_S_HS"];
+/// The labels of the first traffic secrets.
 const SESSION: [&str; 2] = ["SEALED_C_AP", "SEALED_S_AP"];
 
-/// Shakes hands as a client.
+/// Performs the handshake as a client, with a key share for `kex`. Returns the connection and the
+/// server's Ready message.
 ///
-/// `check` hears of each step; if it does not want the server that it is told of, the handshake ends
-/// with that error.
+/// `check` gets each event. If it returns an error, the server is told that access is denied, and the
+/// handshake ends with that error. `log_keys` gets the secrets as soon as they are known.
+///
+/// Cancel safety: none. If the future is dropped, the connection is closed.
 ///
 /// # Errors
 ///
-/// Why there is no session. [`SealedError::KexRetry`] may be tried again on a new connection.
+/// The error of `check`, or a [`SealedIoError`]. After [`SealedError::KexRetry`] the caller may try
+/// again on a new connection.
 pub async fn connect_sealed<E: From<SealedIoError>>(
     mut stream: TcpStream,
     config: Arc<ClientConfig>,
     kex: Kex,
-    place: HandshakeContext<'_>,
-    mut check: impl FnMut(Step) -> Result<(), E>,
+    context: HandshakeContext<'_>,
+    mut check: impl FnMut(HandshakeEvent) -> Result<(), E>,
     log_keys: &impl Fn(&LoggedSecrets<'_>),
 ) -> Result<(SealedConnection, Ready), E> {
     let handshake = async {
         let start = move || HelloSent::start(config, kex, &mut rand::rng());
-        let (state, hello) = compute(place, start).await?;
+        let (state, hello) = compute(context, start).await?;
         let mut input = Vec::new();
-        let first = async {
-            write(&mut stream, &hello).await?;
-            read_part(&mut stream, &mut input, Part::Hello).await
-        };
-        let first = match first.await {
-            Err(error) if input.is_empty() && is_silent_end(&error) => {
-                return Err(SealedIoError::NoAnswer.into());
-            }
-            first => first?,
-        };
-        let state = compute(place, move || state.on_first(&first)).await?;
+        let reply = exchange_hellos(&mut stream, &mut input, &hello).await?;
+        let state = compute(context, move || state.on_first(&reply)).await?;
         let (client_random, secrets) = state.key_log();
         log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
-        check(Step::Chosen(state.suite()))?;
+        check(HandshakeEvent::Chosen(state.suite()))?;
         let record = read_part(&mut stream, &mut input, Part::Record).await?;
         let state = state.on_record(&record).map_err(SealedIoError::Sealed)?;
-        if let Err(error) = check(Step::Server(state.server())) {
+        if let Err(error) = check(HandshakeEvent::ServerAuthenticated(state.server())) {
             if let Ok(alert) = state.refuse(Alert::AccessDenied) {
-                // Whether it arrives does not change why it is over.
+                // If it does not arrive, the reason is still the same.
                 let _ = timeout(CLOSE, write(&mut stream, &alert)).await;
             }
             return Err(error);
@@ -124,12 +123,29 @@ pub async fn connect_sealed<E: From<SealedIoError>>(
         let (session, ready) = state.on_record(&record).map_err(SealedIoError::Sealed)?;
         Ok::<_, E>((session, ready, input))
     };
-    let result = timeout_at(place.deadline.into(), handshake).await;
-    let (session, ready, behind) = result.map_err(|_| SealedIoError::TimedOut)??;
-    Ok((SealedConnection::new(stream, session, &behind, place), ready))
+    let result = timeout_at(context.deadline.into(), handshake).await;
+    let (session, ready, rest) = result.map_err(|_| SealedIoError::TimedOut)??;
+    let HandshakeContext { pool, source, .. } = context;
+    Ok((SealedConnection::new(stream, session, &rest, pool, source), ready))
 }
 
-/// Whether the server closed without a word; whether it read our words before does not matter.
+/// Sends the ClientHello and reads the server's first message.
+async fn exchange_hellos(
+    stream: &mut TcpStream,
+    input: &mut Vec<u8>,
+    hello: &[u8],
+) -> Result<Vec<u8>, SealedIoError> {
+    let reply = async {
+        write(stream, hello).await?;
+        read_part(stream, input, Part::Hello).await
+    };
+    match reply.await {
+        Err(error) if input.is_empty() && is_silent_end(&error) => Err(SealedIoError::NoAnswer),
+        reply => reply,
+    }
+}
+
+/// Whether the server closed the connection without a reply. It may have read our hello or not.
 fn is_silent_end(error: &SealedIoError) -> bool {
     match error {
         SealedIoError::Sealed(SealedError::Cut) => true,
@@ -143,127 +159,184 @@ fn is_silent_end(error: &SealedIoError) -> bool {
     }
 }
 
-/// Shakes hands as a server.
+/// Performs the handshake as a server. Returns the connection and the client's identity.
+///
+/// `chosen` gets the suite when it is agreed on. `decide` is called when the client's proof has
+/// arrived, and returns the function that admits or denies a client. `log_keys` gets the secrets as
+/// soon as they are known.
+///
+/// Cancel safety: none. If the future is dropped, the connection is closed.
 ///
 /// # Errors
 ///
-/// Why there is no session; what the client is to be told has been sent.
+/// [`SealedIoError`]. The message for the client is sent by then, and the connection is closed.
 pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
     mut stream: TcpStream,
     config: Arc<ServerConfig>,
-    place: HandshakeContext<'_>,
-    guard: Guard<'_>,
+    context: HandshakeContext<'_>,
+    accept: AcceptContext<'_>,
     mut chosen: impl AsyncFnMut(SuiteId),
     decide: impl AsyncFnOnce() -> D,
     log_keys: &impl Fn(&LoggedSecrets<'_>),
 ) -> Result<(SealedConnection, PeerIdentity), SealedIoError> {
     let handshake = async {
-        let mut input = Vec::new();
-        let hello = read_part(&mut stream, &mut input, Part::Hello).await?;
-        let is_fresh = |gate: &[u8; 32]| guard.seen.is_first(gate);
-        let gated = match Gated::on_fresh_hello(config, &hello, is_fresh) {
-            Ok(gated) => gated,
-            Err(refusal) => {
-                if let Some(answer) = refusal.answer {
-                    write(&mut stream, &answer).await?;
-                }
-                return Err(refusal.error.into());
-            }
-        };
-        drop(hello);
-        let is_known = gated.knows_us();
-        if let Some(admission) = guard.admission {
-            admission.advance(is_known);
-        }
+        let mut server =
+            ServerHandshake { stream: &mut stream, input: Vec::new(), context, accept };
+        let gated = server.read_hello(config).await?;
         chosen(gated.suite()).await;
-        // Made in advance, and not for everybody.
-        let spare = is_known.then(|| place.pool.take_spare(gated.kex())).flatten();
-        let work = move || gated.respond_with_pair(spare, &mut rand::rng());
-        let job = Job {
-            source: place.source,
-            priority: if is_known { Priority::SealedKnown } else { Priority::SealedUnknown },
-            id: place.pool.new_id(),
-            queue_limit: guard.queue,
-        };
-        let answered = place.pool.run("sealed", job, work);
-        tokio::pin!(answered);
-        let mut peer = PeerState::Waiting;
-        let answered = loop {
-            tokio::select! {
-                biased;
-                noticed = watch_peer(&stream, peer) => {
-                    peer = noticed?;
-                    if peer == PeerState::Closed {
-                        // It will hardly go on; it is answered if there is nothing else to do.
-                        place.pool.set_priority(job.id, Priority::SealedClosed);
-                        if let Some(admission) = guard.admission {
-                            admission.peer_closed();
-                        }
-                    }
-                }
-                answered = &mut answered => break answered,
-            }
-        };
-        let (state, flight) = match answered {
-            Ok(answered) => answered?,
-            Err(PoolError::Full) => {
-                write(&mut stream, &Reject::Busy.encode()).await?;
-                return Err(SealedIoError::Full);
-            }
-            Err(PoolError::Closed) => return Err(SealedIoError::TimedOut),
-        };
-        place.pool.refill();
-        let (client_random, secrets) = state.key_log();
-        log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
-        write(&mut stream, &flight).await?;
-        if let Some(admission) = guard.admission.filter(|_| peer == PeerState::Waiting) {
-            admission.await_peer();
-        }
-        // A client may take its time now; what is not needed any more does not wait with it.
-        drop(flight);
-        let record = read_part(&mut stream, &mut input, Part::Record).await?;
-        // What is known of clients is looked up as late as possible, and may take its time.
-        let decide = decide().await;
-        match state.on_record(&record, decide) {
-            Ok((session, client, ready)) => {
-                let secrets = session.traffic_secrets();
-                log_keys(&LoggedSecrets { client_random, labels: SESSION, secrets });
-                write(&mut stream, &ready).await?;
-                Ok((session, client, input))
-            }
-            Err(refusal) => {
-                if let Some(answer) = refusal.answer {
-                    write(&mut stream, &answer).await?;
-                }
-                Err(refusal.error.into())
-            }
-        }
+        let state = server.answer_hello(gated, log_keys).await?;
+        let (session, client) = server.finish(state, decide, log_keys).await?;
+        Ok((session, client, server.input))
     };
-    match timeout_at(place.deadline.into(), handshake).await {
-        Ok(Ok((session, client, behind))) => {
-            Ok((SealedConnection::new(stream, session, &behind, place), client))
+    match timeout_at(context.deadline.into(), handshake).await {
+        Ok(Ok((session, client, rest))) => {
+            let HandshakeContext { pool, source, .. } = context;
+            Ok((SealedConnection::new(stream, session, &rest, pool, source), client))
         }
         Ok(Err(error)) => {
-            super::lingering_close(stream).await;
+            lingering_close(stream).await;
             Err(error)
         }
         Err(_) => Err(SealedIoError::TimedOut),
     }
 }
 
-/// Runs a computation when its turn comes.
+/// The server's side of a handshake, one message of the client after the other.
+struct ServerHandshake<'a> {
+    stream: &'a mut TcpStream,
+    /// What was read and belongs to a later message.
+    input: Vec<u8>,
+    context: HandshakeContext<'a>,
+    accept: AcceptContext<'a>,
+}
+
+impl ServerHandshake<'_> {
+    /// Reads the ClientHello and checks its gate.
+    async fn read_hello(&mut self, config: Arc<ServerConfig>) -> Result<Gated, SealedIoError> {
+        let hello = read_part(self.stream, &mut self.input, Part::Hello).await?;
+        let is_fresh = |gate: &[u8; 32]| self.accept.replays.is_first(gate);
+        let gated = match Gated::on_fresh_hello(config, &hello, is_fresh) {
+            Ok(gated) => gated,
+            Err(refusal) => {
+                if let Some(answer) = refusal.answer {
+                    write(self.stream, &answer).await?;
+                }
+                return Err(refusal.error.into());
+            }
+        };
+        if let Some(admission) = self.accept.admission {
+            admission.advance(gated.knows_us());
+        }
+        Ok(gated)
+    }
+
+    /// Computes the key exchange and sends the server's flight.
+    async fn answer_hello(
+        &mut self,
+        gated: Gated,
+        log_keys: &impl Fn(&LoggedSecrets<'_>),
+    ) -> Result<ServerFlightSent, SealedIoError> {
+        let pool = self.context.pool;
+        let is_known = gated.knows_us();
+        // Pairs that were made in advance are only for clients whose gate matches.
+        let spare = is_known.then(|| pool.take_spare(gated.kex())).flatten();
+        let work = move || gated.respond_with_pair(spare, &mut rand::rng());
+        let job = Job {
+            source: self.context.source,
+            priority: if is_known { Priority::SealedKnown } else { Priority::SealedUnknown },
+            id: pool.new_id(),
+            queue_limit: self.accept.queue_limit,
+        };
+        let computed = pool.run("sealed", job, work);
+        tokio::pin!(computed);
+        let (computed, peer) = self.watch_while(job.id, computed).await?;
+        let (state, flight) = match computed {
+            Ok(computed) => computed?,
+            Err(PoolError::Full) => {
+                write(self.stream, &Reject::Busy.encode()).await?;
+                return Err(SealedIoError::Full);
+            }
+            Err(PoolError::Closed) => return Err(SealedIoError::TimedOut),
+        };
+        pool.refill();
+        let (client_random, secrets) = state.key_log();
+        log_keys(&LoggedSecrets { client_random, labels: HANDSHAKE, secrets });
+        write(self.stream, &flight).await?;
+        if let Some(admission) = self.accept.admission.filter(|_| peer == PeerState::Waiting) {
+            admission.await_peer();
+        }
+        Ok(state)
+    }
+
+    /// Waits for a computation and watches the client meanwhile. Returns the result and the state of
+    /// the client.
+    async fn watch_while<T>(
+        &self,
+        id: JobId,
+        mut computed: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<(T, PeerState), SealedIoError> {
+        let mut peer = PeerState::Waiting;
+        loop {
+            tokio::select! {
+                biased;
+                changed = watch_peer(self.stream, peer) => {
+                    peer = changed?;
+                    if peer == PeerState::Closed {
+                        // It will hardly continue. It gets its answer when there is nothing else to
+                        // compute.
+                        self.context.pool.set_priority(id, Priority::SealedClosed);
+                        if let Some(admission) = self.accept.admission {
+                            admission.peer_closed();
+                        }
+                    }
+                }
+                computed = &mut computed => return Ok((computed, peer)),
+            }
+        }
+    }
+
+    /// Reads the client's proof, decides about the client, and sends Ready or the refusal.
+    async fn finish<D: FnOnce(PeerIdentity) -> Decision>(
+        &mut self,
+        state: ServerFlightSent,
+        decide: impl AsyncFnOnce() -> D,
+        log_keys: &impl Fn(&LoggedSecrets<'_>),
+    ) -> Result<(Session, PeerIdentity), SealedIoError> {
+        let (client_random, _) = state.key_log();
+        let record = read_part(self.stream, &mut self.input, Part::Record).await?;
+        // The list of clients is read as late as possible, and that may take time.
+        let decide = decide().await;
+        match state.on_record(&record, decide) {
+            Ok((session, client, ready)) => {
+                let secrets = session.traffic_secrets();
+                log_keys(&LoggedSecrets { client_random, labels: SESSION, secrets });
+                write(self.stream, &ready).await?;
+                Ok((session, client))
+            }
+            Err(refusal) => {
+                if let Some(answer) = refusal.answer {
+                    write(self.stream, &answer).await?;
+                }
+                Err(refusal.error.into())
+            }
+        }
+    }
+}
+
+/// Runs a client's computation in the pool.
 async fn compute<T: Send + 'static>(
-    place: HandshakeContext<'_>,
+    context: HandshakeContext<'_>,
     work: impl FnOnce() -> Result<T, SealedError> + Send + 'static,
 ) -> Result<T, SealedIoError> {
-    Ok(place.pool.compute("sealed", place.source, work).await.ok_or(SealedIoError::TimedOut)??)
+    let HandshakeContext { pool, source, .. } = context;
+    Ok(pool.compute("sealed", source, work).await.ok_or(SealedIoError::TimedOut)??)
 }
 
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<(), SealedIoError> {
     Ok(stream.write_all(bytes).await?)
 }
 
-/// Reads one message; what comes behind it stays in the buffer.
+/// Reads one message. What was read behind it stays in `input`.
 async fn read_part(
     stream: &mut TcpStream,
     input: &mut Vec<u8>,
@@ -284,28 +357,4 @@ async fn read_part(
             Input::End => return Err(SealedError::Cut.into()),
         }
     }
-}
-
-/// Why a sealed session over a socket ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SealedIoError {
-    /// The socket failed.
-    #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
-    /// The server has no room for the handshake, and said so.
-    #[error("turned away: too many key exchanges wait for their turn")]
-    Full,
-    /// The server closed without a word.
-    #[error("closed without an answer: the server's key or PSK is another one, or it is busy")]
-    NoAnswer,
-    /// The peer was not heard of for too long.
-    #[error("the peer has fallen silent")]
-    Silent,
-    /// The protocol says so.
-    #[error(transparent)]
-    Sealed(#[from] SealedError),
-    /// It took too long.
-    #[error("the handshake was not over in time")]
-    TimedOut,
 }

@@ -12,8 +12,8 @@ use super::output::{ClientOptions, Output};
 use super::service::{Local, Service};
 use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
-    DhPool, HandshakeContext, LoggedSecrets, SealedConnection, SealedIoError, Source, Step,
-    connect, connect_sealed, endpoint,
+    DhPool, HandshakeContext, HandshakeEvent, LoggedSecrets, SealedConnection, SealedIoError,
+    Source, connect, connect_sealed, endpoint,
 };
 use crate::term::{Console, KeyLog, Texts};
 use crate::trust::fingerprint;
@@ -164,11 +164,11 @@ pub(crate) async fn connect_sealed_client(
         let mut chosen = None;
         let mut thought = Duration::ZERO;
         let check = |step| match step {
-            Step::Chosen(id) => {
+            HandshakeEvent::Chosen(id) => {
                 chosen = Some(id);
                 Ok(())
             }
-            Step::Server(peer) => {
+            HandshakeEvent::ServerAuthenticated(peer) => {
                 server = peer;
                 let asked = Instant::now();
                 let verdict = judge(peer);
@@ -177,10 +177,10 @@ pub(crate) async fn connect_sealed_client(
             }
         };
         let deadline = Instant::now() + limits.sealed_handshake;
-        let place = HandshakeContext { pool: &pool, source: Source::SELF, deadline };
+        let context = HandshakeContext { pool: &pool, source: Source::SELF, deadline };
         let log_keys = |secrets: &LoggedSecrets<'_>| KeyLog::write(key_log, secrets);
         let config = attempts.config.clone();
-        let result = connect_sealed(stream, config, attempts.kex, place, check, &log_keys).await;
+        let result = connect_sealed(stream, config, attempts.kex, context, check, &log_keys).await;
         if let Some(id) = chosen.filter(|_| thought <= PATIENCE || result.is_ok()) {
             out.note(format!("We are going to use {id}")).await?;
             out.note("Negotiating the key").await?;
