@@ -15,3 +15,4 @@ pub use control::AdmissionControl;
 pub use handle::Admission;
 pub use offence::Offence;
 pub(in crate::net) use source_record::Refused;
+pub(in crate::net) use table::Eviction;
