@@ -30,7 +30,8 @@ pub const CLOSE: Duration = Duration::from_secs(2);
 /// Unused key pairs that are kept for each group. A burst of this many handshakes needs no new ones.
 pub const SPARE_PAIRS: usize = 16;
 
-/// How many computations of sealed handshakes may wait. A client that finds no place hears `busy`.
+/// How many computations of sealed handshakes may wait. A client that finds no place is told
+/// `busy`.
 pub const QUEUE: usize = 64;
 /// How many computations of classic handshakes may wait. This many are done in half of the time that
 /// a handshake may take.

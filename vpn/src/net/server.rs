@@ -153,6 +153,7 @@ impl Server {
 
 /// The task of a session, which ends when the session ends or is evicted. It holds a slot, or waits for
 /// one that an evicted connection frees in a moment.
+#[allow(clippy::manual_async_fn, reason = "the future of an async fn stores its arguments twice")]
 fn session_task(
     session: Pin<Box<impl Future<Output = ()> + Send>>,
     peer: SocketAddr,

@@ -47,6 +47,11 @@ impl<T> Lane<T> {
         self.len
     }
 
+    /// Whether no entry waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Adds an entry. `usage` is that of its source.
     pub(super) fn push(
         &mut self,
@@ -146,7 +151,7 @@ impl<T> Lane<T> {
 
     /// Whether nothing is left in any of the collections.
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn holds_nothing(&self) -> bool {
         self.len == 0 && self.queues.is_empty() && self.order.is_empty() && self.lengths.is_empty()
     }
 }

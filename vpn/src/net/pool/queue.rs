@@ -91,8 +91,8 @@ impl<T> Queue<T> {
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Source, Priority, T)> {
         let is_classic_first = self.classic_waited >= CLASSIC_TURN;
         let lanes = if is_classic_first { [CLASSIC, SEALED] } else { [SEALED, CLASSIC] };
-        let lane = lanes.into_iter().find(|lane| self.lanes[*lane].len() > 0)?;
-        if lane == CLASSIC || self.lanes[CLASSIC].len() == 0 {
+        let lane = lanes.into_iter().find(|lane| !self.lanes[*lane].is_empty())?;
+        if lane == CLASSIC || self.lanes[CLASSIC].is_empty() {
             self.classic_waited = Duration::ZERO;
         }
         let (source, (priority, number)) =
@@ -109,7 +109,7 @@ impl<T> Queue<T> {
         spent: Duration,
         now: Instant,
     ) {
-        if priority.lane() == SEALED && self.lanes[CLASSIC].len() > 0 {
+        if priority.lane() == SEALED && !self.lanes[CLASSIC].is_empty() {
             self.classic_waited += spent;
         }
         self.usage.charge(source, spent, now);
@@ -178,7 +178,7 @@ mod tests {
             test.push(from, Priority::ClassicPair, 64).unwrap();
         }
         assert_eq!(test.drain(|_| 25), [1, 5, 6, 2, 7, 3, 4]);
-        assert!(test.queue.lanes.iter().all(Lane::is_empty));
+        assert!(test.queue.lanes.iter().all(Lane::holds_nothing));
     }
 
     #[test]
