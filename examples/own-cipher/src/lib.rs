@@ -1,36 +1,22 @@
-//! A toy suite outside `suites/`: each block is xored with the key. It protects nothing; it shows
-//! that a new cipher needs a crate of its own and a program that names it, and nothing else.
+//! A toy suite outside `suites/`. It XORs each block with the key, which protects nothing.
+//!
+//! It shows what a new cipher needs: a crate that declares the suite and a program that names the
+//! crate.
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{
-    CbcCipher, CbcDecryptor, CbcEncryptor, CipherSuite, KeySizes, SuiteError, register,
-};
-
-/// The toy, `XOR` on the wire: 512-bit keys, longer than any real cipher's, so it wins every choice.
-#[derive(Debug)]
-pub struct Xor;
-
-register!(&Xor);
+use vpn_suite::{CbcDecryptor, CbcEncryptor, SuiteError};
 
 const BLOCK: usize = 16;
 
-impl CipherSuite for Xor {
-    fn name(&self) -> &'static str {
-        "XOR"
-    }
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[512])
-    }
-    fn block_size(&self) -> usize {
-        BLOCK
-    }
-    fn is_constant_time(&self) -> bool {
-        true
-    }
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Keyed::new(key)))
-    }
+vpn_suite::suite! {
+    /// The suite `XOR`. Its keys of 512 bits are longer than those of any other suite, so two peers
+    /// that have it choose it.
+    pub struct Xor;
+    name: "XOR",
+    block_size: BLOCK,
+    is_constant_time: true,
+    keys: { 512 => |key| Ok(Box::new(Keyed::new(key))) },
 }
 
 struct Keyed([u8; BLOCK]);

@@ -1,6 +1,6 @@
 //! AES (FIPS 197) as the cipher suite `AES`, with keys of 128, 192 and 256 bits.
 
-// Only `vaes`, which gives its reason, calls instructions that not every processor has.
+// Only the module `vaes` has unsafe code. It calls instructions that not every processor has.
 #![deny(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -10,47 +10,26 @@ mod wide;
 
 use aes::{Aes128, Aes192, Aes256};
 use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
+use vpn_suite::{Cbc, CbcCipher, SpeedClass, SuiteError};
 use zeroize::ZeroizeOnDrop;
 
-/// The suite `AES`: the right choice wherever the peer has it.
-#[derive(Clone, Copy, Debug)]
-pub struct Aes;
-
-impl CipherSuite for Aes {
-    fn name(&self) -> &'static str {
-        "AES"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128, 192, 256])
-    }
-
-    fn block_size(&self) -> usize {
-        16
-    }
-
-    // Hardware instructions where there are any, fixsliced bit operations elsewhere.
-    fn is_constant_time(&self) -> bool {
-        true
-    }
-
-    fn speed(&self) -> SpeedClass {
-        SpeedClass::Hardware
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(match key.len() {
-            16 => fastest::<Aes128, 11>(key)?,
-            24 => fastest::<Aes192, 13>(key)?,
-            _ => fastest::<Aes256, 15>(key)?,
-        })
-    }
+vpn_suite::suite! {
+    /// The suite `AES`, the best choice if the peer supports it.
+    pub struct Aes;
+    name: "AES",
+    block_size: 16,
+    // Hardware instructions if the processor has them, fixsliced code otherwise.
+    is_constant_time: true,
+    speed: SpeedClass::Hardware,
+    keys: {
+        128 => fastest::<Aes128, 11>,
+        192 => fastest::<Aes192, 13>,
+        256 => fastest::<Aes256, 15>,
+    },
 }
 
-vpn_suite::register!(&Aes);
-
-/// Keys the cipher `C`, which has `KEYS` round keys, with the best kernel that this machine has.
+/// Keys the cipher `C`, which has `KEYS` round keys, and chooses the fastest kernel for this
+/// processor.
 fn fastest<C, const KEYS: usize>(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>
 where
     C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + ZeroizeOnDrop + Send + 'static,

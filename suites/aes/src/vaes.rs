@@ -1,7 +1,7 @@
 //! AES (FIPS 197) on many blocks at once, with the vector instructions AVX-512 and VAES.
 #![expect(
     unsafe_code,
-    reason = "only after a look at the processor may its instructions be called"
+    reason = "the instructions may be called only after a check that the processor has them"
 )]
 
 use std::arch::x86_64::{
@@ -14,25 +14,26 @@ use std::arch::x86_64::{
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Chains side by side.
+/// The number of chains that are encrypted in parallel.
 pub(crate) const WIDTH: usize = 16;
-/// Blocks in a vector.
+/// The number of blocks in a vector.
 const BLOCKS: usize = 4;
-/// Vectors under way at the same time, enough to hide how long one round takes.
+/// The number of vectors in flight. They hide the latency of a round.
 const VECTORS: usize = WIDTH / BLOCKS;
 
 pub(crate) type Block = [u8; 16];
 
-/// AES with `KEYS` round keys: 11, 13 or 15. There is no value where the processor lacks VAES.
+/// AES with `KEYS` round keys: 11, 13 or 15. A value exists only if the processor has VAES.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Vaes<const KEYS: usize> {
-    /// In the order of their use.
+    /// Round keys in the order of their use.
     encryption: [Block; KEYS],
     decryption: [Block; KEYS],
 }
 
 impl<const KEYS: usize> Vaes<KEYS> {
-    /// Expands a key of the length that goes with `KEYS`, if the processor has the instructions.
+    /// Expands a key. Returns `None` if the processor lacks the instructions, or if the length does
+    /// not match `KEYS`.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let has_all = is_x86_feature_detected!("aes")
             && is_x86_feature_detected!("vaes")
@@ -44,15 +45,15 @@ impl<const KEYS: usize> Vaes<KEYS> {
         Some(unsafe { expand(key) })
     }
 
-    /// Encrypts the first `steps` blocks of chains with these chaining values, which it replaces. A
-    /// chain may also be empty, which leaves nothing of worth in its chaining value.
+    /// Encrypts the first `steps` blocks of each chain and replaces the chaining values. A chain
+    /// may be empty; its chaining value is then meaningless.
     pub(crate) fn encrypt(
         &self,
         ivs: &mut [Block; WIDTH],
         chains: &mut [&mut [Block]; WIDTH],
         steps: usize,
     ) {
-        // SAFETY: `new` found the instructions that the functions are compiled for.
+        // SAFETY: `new` checked that the processor has the instructions of these functions.
         unsafe {
             if chains.iter().all(|chain| chain.len() == steps) {
                 encrypt::<KEYS, true>(&self.encryption, ivs, chains, steps);
@@ -62,18 +63,18 @@ impl<const KEYS: usize> Vaes<KEYS> {
         }
     }
 
-    /// Decrypts as many blocks of a chain as it can at once, and gives back the rest of them.
+    /// Decrypts as many blocks of a chain as fill whole groups, and returns the rest.
     pub(crate) fn decrypt<'a>(&self, iv: &mut Block, blocks: &'a mut [Block]) -> &'a mut [Block] {
         let (groups, rest) = blocks.as_chunks_mut();
         if !groups.is_empty() {
-            // SAFETY: `new` found the instructions that the function is compiled for.
+            // SAFETY: `new` checked that the processor has the instructions of this function.
             unsafe { decrypt(&self.decryption, iv, groups) }
         }
         rest
     }
 }
 
-/// The key expansion of FIPS 197 §5.2, and that of the equivalent inverse cipher in §5.3.5.
+/// The key expansion of FIPS 197 §5.2, and that of the equivalent inverse cipher of §5.3.5.
 #[target_feature(enable = "aes")]
 fn expand<const KEYS: usize>(key: &[u8]) -> Vaes<KEYS> {
     let mut keys = Vaes { encryption: [[0; 16]; KEYS], decryption: [[0; 16]; KEYS] };
@@ -86,7 +87,7 @@ fn expand<const KEYS: usize>(key: &[u8]) -> Vaes<KEYS> {
         let mut word = u32::from_le_bytes(words[at - 1]);
         if at % key.len() == 0 {
             word = substitute(word.rotate_right(8)) ^ u32::from(round_constant);
-            // Times x in the field of AES.
+            // Multiply by x in the field of AES.
             round_constant = (round_constant << 1) ^ ((round_constant >> 7) * 0x1b);
         } else if key.len() > 6 && at % key.len() == 4 {
             word = substitute(word);
@@ -104,7 +105,7 @@ fn expand<const KEYS: usize>(key: &[u8]) -> Vaes<KEYS> {
 /// The S-box on four bytes, without a table.
 #[target_feature(enable = "aes")]
 fn substitute(word: u32) -> u32 {
-    // With four columns alike, shifting the rows does nothing.
+    // All four columns are equal, so ShiftRows has no effect.
     let columns = _mm_set1_epi32(word.cast_signed());
     _mm_cvtsi128_si32(_mm_aesenclast_si128(columns, _mm_setzero_si128())).cast_unsigned()
 }
@@ -168,7 +169,7 @@ fn decrypt<const KEYS: usize>(keys: &[Block; KEYS], iv: &mut Block, groups: &mut
         let mut chaining = state;
         for at in 0..VECTORS {
             let cipher = load_four(&fours[at]);
-            // The last block of the four before, and three of these.
+            // The last block of the previous four, and the first three of these.
             chaining[at] = _mm512_alignr_epi64::<6>(cipher, before);
             state[at] = _mm512_xor_si512(cipher, keys[0]);
             before = cipher;
@@ -186,7 +187,7 @@ fn decrypt<const KEYS: usize>(keys: &[Block; KEYS], iv: &mut Block, groups: &mut
     store(iv, _mm512_extracti32x4_epi32::<3>(before));
 }
 
-/// Round keys, four times each.
+/// Each round key, repeated four times.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn broadcast<const KEYS: usize>(keys: &[Block; KEYS]) -> [__m512i; KEYS] {
@@ -218,27 +219,27 @@ fn scatter(vector: __m512i, [a, b, c, d]: [&mut Block; BLOCKS]) {
 #[inline]
 #[target_feature(enable = "sse2")]
 fn load(block: &Block) -> __m128i {
-    // SAFETY: so many bytes may be read there, aligned or not.
+    // SAFETY: the reference is valid for reads of this size, and the load may be unaligned.
     unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
 fn store(block: &mut Block, vector: __m128i) {
-    // SAFETY: so many bytes may be written there, aligned or not.
+    // SAFETY: the reference is valid for writes of this size, and the store may be unaligned.
     unsafe { _mm_storeu_si128(block.as_mut_ptr().cast(), vector) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load_four(blocks: &[Block; BLOCKS]) -> __m512i {
-    // SAFETY: so many bytes may be read there, aligned or not.
+    // SAFETY: the reference is valid for reads of this size, and the load may be unaligned.
     unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn store_four(blocks: &mut [Block; BLOCKS], vector: __m512i) {
-    // SAFETY: so many bytes may be written there, aligned or not.
+    // SAFETY: the reference is valid for writes of this size, and the store may be unaligned.
     unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), vector) }
 }

@@ -1,14 +1,15 @@
-//! CBC on the kernel for many blocks, and on the aes crate for what does not fill it.
+//! CBC with the VAES kernel, and with the aes crate for blocks that do not fill its vectors.
 
 use vpn_suite::lanes::{Active, Chain};
 use vpn_suite::{Cbc, CbcDecryptor, CbcEncryptor, Lane, SuiteError};
 
 use crate::vaes::{Block, Vaes, WIDTH};
 
-/// With so many chains or fewer, single blocks that overlap are as fast as vectors half empty.
+/// With this many chains or fewer, the aes crate is as fast as half-empty vectors.
 const NARROW: usize = 8;
 
-/// The cipher `C` of the aes crate, and the same again with `KEYS` round keys.
+/// The cipher `C` of the aes crate, and the VAES kernel with the same key. It has `KEYS` round
+/// keys.
 pub(crate) struct Wide<C, const KEYS: usize> {
     narrow: Cbc<C>,
     vaes: Vaes<KEYS>,
@@ -30,7 +31,7 @@ where
     }
 
     fn encrypt_lanes(&self, lanes: &mut [Lane<'_>]) -> Result<(), SuiteError> {
-        // A lane at fault is found before any is touched.
+        // An invalid lane is found before any lane is changed.
         for lane in lanes.iter_mut() {
             as_blocks(lane.iv, lane.blocks)?;
         }
@@ -79,7 +80,7 @@ where
     }
 }
 
-/// Checks both lengths and sees the same bytes as blocks.
+/// Checks both lengths and returns the same bytes as blocks.
 fn as_blocks<'a>(
     iv: &'a mut [u8],
     blocks: &'a mut [u8],

@@ -1,4 +1,4 @@
-//! What each kernel that this processor can run makes of lanes is what the portable code makes of them
+//! Each kernel that this processor can run encrypts and decrypts lanes as the portable code does
 //! one by one.
 
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use vpn_suite_aes::Aes;
 
 type Keyed = (Box<dyn CbcEncryptor>, Box<dyn CbcDecryptor>);
 
-/// Tests run at the same time, and there is one switch for all of them.
+/// Guards the switch for portable code: it is global, and tests run in parallel.
 static SWITCH: Mutex<()> = Mutex::new(());
 
 fn keyed(key: &[u8], is_portable: bool) -> Result<Keyed, SuiteError> {
@@ -35,7 +35,7 @@ fn each_kernel_is_used_where_it_can_run() {
 }
 
 proptest! {
-    // The interpreter is a thousand times slower.
+    // Miri is a thousand times slower.
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
 
     #[test]

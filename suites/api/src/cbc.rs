@@ -1,4 +1,4 @@
-//! Cipher block chaining (NIST SP 800-38A §6.2) with the chaining value in the caller's hands.
+//! Cipher block chaining (NIST SP 800-38A §6.2). The caller keeps the chaining value.
 
 use std::any::type_name;
 use std::fmt;
@@ -16,88 +16,89 @@ use crate::{KeySizes, SuiteError};
 
 /// A keyed cipher that encrypts in CBC mode.
 ///
-/// It keeps no state but the key: each call is given the chaining value and leaves the next one in
-/// its place. So a caller may chain from message to message, or give each record an IV of its own,
-/// without keying again.
+/// Its only state is the key. Each call takes the chaining value and replaces it by the next one.
+/// So a caller can chain from message to message, or use a new IV for each record, with the same
+/// key.
 pub trait CbcEncryptor: Send {
-    /// Encrypts whole blocks in place and leaves the next chaining value in `iv`.
+    /// Encrypts whole blocks in place and stores the next chaining value in `iv`.
     ///
-    /// No blocks at all are fine, and leave `iv` as it was.
+    /// `blocks` may be empty. `iv` then stays as it is.
     ///
     /// # Errors
     ///
     /// [`SuiteError::IvLength`] unless `iv` is one block long, [`SuiteError::Misaligned`] unless
-    /// `blocks` is a whole number of blocks; neither buffer is touched then.
+    /// `blocks` is a whole number of blocks. On an error both buffers stay as they are.
     fn encrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError>;
 
-    /// Encrypts independent lanes, each as [`encrypt`](Self::encrypt) would.
+    /// Encrypts independent lanes, each like [`encrypt`](Self::encrypt).
     ///
-    /// One chain cannot be encrypted in parallel, several can: an implementation may interleave
-    /// lanes and be faster than one call for each.
+    /// The blocks of one chain cannot be encrypted in parallel, but several chains can. So an
+    /// implementation can interleave lanes and be faster than with one call for each.
     ///
     /// # Errors
     ///
-    /// Those of `encrypt` for the first lane at fault, which is not touched; the others are either
-    /// encrypted or not touched.
+    /// The error of `encrypt` for the first invalid lane, which stays as it is. Each other lane is
+    /// either encrypted or stays as it is.
     fn encrypt_lanes(&self, lanes: &mut [Lane<'_>]) -> Result<(), SuiteError> {
         lanes.iter_mut().try_for_each(|lane| self.encrypt(lane.iv, lane.blocks))
     }
 
-    /// What a table of speeds calls the code that does it.
+    /// Returns the name of the code in use, for tables of speeds.
     fn kernel(&self) -> &'static str {
         "generic"
     }
 }
 
-/// A keyed cipher that decrypts in CBC mode, [`CbcEncryptor`]'s counterpart.
+/// A keyed cipher that decrypts in CBC mode, the counterpart of [`CbcEncryptor`].
 ///
-/// Decrypt only what was authenticated before: what CBC makes of altered blocks is an oracle.
+/// Authenticate data before you decrypt it. The result of decrypting altered blocks can be an
+/// oracle for an attacker.
 pub trait CbcDecryptor: Send {
-    /// Decrypts whole blocks in place and leaves the next chaining value in `iv`.
+    /// Decrypts whole blocks in place and stores the next chaining value in `iv`.
     ///
-    /// No blocks at all are fine, and leave `iv` as it was.
+    /// `blocks` may be empty. `iv` then stays as it is.
     ///
     /// # Errors
     ///
     /// [`SuiteError::IvLength`] unless `iv` is one block long, [`SuiteError::Misaligned`] unless
-    /// `blocks` is a whole number of blocks; neither buffer is touched then.
+    /// `blocks` is a whole number of blocks. On an error both buffers stay as they are.
     fn decrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError>;
 
-    /// Decrypts independent lanes, each as [`decrypt`](Self::decrypt) would.
+    /// Decrypts independent lanes, each like [`decrypt`](Self::decrypt).
     ///
     /// # Errors
     ///
-    /// Those of `decrypt` for the first lane at fault, which is not touched; the others are either
-    /// decrypted or not touched.
+    /// The error of `decrypt` for the first invalid lane, which stays as it is. Each other lane is
+    /// either decrypted or stays as it is.
     fn decrypt_lanes(&self, lanes: &mut [Lane<'_>]) -> Result<(), SuiteError> {
         lanes.iter_mut().try_for_each(|lane| self.decrypt(lane.iv, lane.blocks))
     }
 
-    /// What a table of speeds calls the code that does it.
+    /// Returns the name of the code in use, for tables of speeds.
     fn kernel(&self) -> &'static str {
         "generic"
     }
 }
 
-/// Both directions in one, so that a suite picks its block cipher by key length in one place.
+/// A keyed cipher for both directions.
 ///
-/// A `Box<dyn CbcCipher>` coerces to a box of either direction.
+/// A `Box<dyn CbcCipher>` coerces to a `Box<dyn CbcEncryptor>` and to a `Box<dyn CbcDecryptor>`.
 pub trait CbcCipher: CbcEncryptor + CbcDecryptor {}
 
 impl<T: CbcEncryptor + CbcDecryptor> CbcCipher for T {}
 
-/// One of several independent pieces of work: a chaining value and the blocks that go with it.
+/// A chaining value and its blocks. Lanes are independent of each other.
 pub struct Lane<'a> {
-    /// The chaining value, one block; replaced by the next one.
+    /// The chaining value, one block long. It is replaced by the next one.
     pub iv: &'a mut [u8],
-    /// Whole blocks, worked on in place.
+    /// Whole blocks, which are encrypted or decrypted in place.
     pub blocks: &'a mut [u8],
 }
 
-/// Any RustCrypto block cipher as a [`CbcEncryptor`] and [`CbcDecryptor`].
+/// A RustCrypto block cipher as a [`CbcEncryptor`] and [`CbcDecryptor`].
 ///
-/// The cipher is keyed once and wiped on drop: [`ZeroizeOnDrop`] is required, in RustCrypto's
-/// crates the feature `zeroize`.
+/// The cipher is keyed once and wiped on drop. It must implement [`ZeroizeOnDrop`]; RustCrypto's
+/// crates do so with the feature `zeroize`.
 pub struct Cbc<C> {
     cipher: C,
 }
@@ -110,9 +111,9 @@ where
     ///
     /// # Errors
     ///
-    /// [`SuiteError::KeyLength`] if the cipher cannot take a key of this length. The error names
-    /// the cipher's type and usual key size; call [`check_key_length`](crate::check_key_length)
-    /// first to have it name the suite and all its sizes.
+    /// [`SuiteError::KeyLength`] if the cipher does not accept a key of this length. This error
+    /// names the cipher's type and default key size. [`check_key_length`](crate::check_key_length)
+    /// returns an error that names the suite and all its sizes.
     pub fn new(key: &[u8]) -> Result<Self, SuiteError> {
         let cipher = C::new_from_slice(key).map_err(|_| {
             let bits = u32::try_from(C::key_size().saturating_mul(8)).unwrap_or(u32::MAX);
@@ -124,13 +125,26 @@ where
         })?;
         Ok(Self { cipher })
     }
+
+    /// Keys the cipher and boxes it. This is the [`Keyed`](crate::Keyed) function of a block
+    /// cipher.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`new`](Self::new).
+    pub fn boxed(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>
+    where
+        C: Send + 'static,
+    {
+        Ok(Box::new(Self::new(key)?))
+    }
 }
 
 impl<C> From<C> for Cbc<C>
 where
     C: BlockCipherEncrypt + BlockCipherDecrypt + ZeroizeOnDrop,
 {
-    /// Takes a cipher that is keyed.
+    /// Wraps a keyed cipher.
     fn from(cipher: C) -> Self {
         Self { cipher }
     }
@@ -148,7 +162,7 @@ where
     }
 
     fn encrypt_lanes(&self, lanes: &mut [Lane<'_>]) -> Result<(), SuiteError> {
-        // A lane at fault is found before any is touched.
+        // An invalid lane is found before any lane is changed.
         for lane in lanes.iter_mut() {
             as_blocks::<C>(lane.iv, lane.blocks)?;
         }
@@ -204,7 +218,7 @@ impl fmt::Debug for dyn CbcDecryptor + '_ {
     }
 }
 
-/// Checks both lengths and sees the same bytes as blocks.
+/// Checks both lengths and returns the same bytes as blocks.
 fn as_blocks<'a, C: BlockSizeUser>(
     iv: &'a mut [u8],
     blocks: &'a mut [u8],
@@ -217,7 +231,7 @@ fn as_blocks<'a, C: BlockSizeUser>(
     }
 }
 
-/// `Blowfish` for `blowfish::Blowfish<byteorder::BigEndian>`.
+/// Returns `Blowfish` for `blowfish::Blowfish<byteorder::BigEndian>`.
 fn short_type_name<C>() -> &'static str {
     let path = type_name::<C>();
     let path = path.split_once('<').map_or(path, |(head, _)| head);

@@ -1,8 +1,8 @@
-//! Why a suite refuses a key or a buffer, and why a registry refuses a suite.
+//! The errors of suites and of the registry.
 
 use crate::KeySizes;
 
-/// Why a suite, or a cipher it keyed, refused a call; never says anything of the key but its length.
+/// The errors of a suite and of its keyed ciphers. Of the key they contain only the length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SuiteError {
@@ -14,14 +14,14 @@ pub enum SuiteError {
         /// The length needed, in bytes.
         block_size: usize,
     },
-    /// The key has a length that the suite does not declare.
+    /// The length of the key is not one of the suite's key sizes.
     #[error("{suite} has no keys of {} bits (it has {expected})", .got.saturating_mul(8))]
     KeyLength {
-        /// The suite, or the block cipher where no suite was asked first.
+        /// The suite, or the block cipher if it was keyed without a suite.
         suite: &'static str,
         /// The length given, in bytes.
         got: usize,
-        /// The sizes accepted, in bits.
+        /// The accepted sizes, in bits.
         expected: KeySizes,
     },
     /// The data is not a whole number of blocks.
@@ -32,58 +32,58 @@ pub enum SuiteError {
         /// The block size, in bytes.
         block_size: usize,
     },
-    /// The key has the right length, but the cipher is known to fail with it.
+    /// The length of the key is right, but the cipher is known to be insecure with this key.
     #[error("{suite} refuses a weak key: {reason}")]
     WeakKey {
         /// The suite.
         suite: &'static str,
-        /// What is wrong with the key.
+        /// Why the key is weak.
         reason: &'static str,
     },
 }
 
-/// Why a set of suites is no registry: a mistake of whoever wrote or linked them.
+/// The errors of a registry. Each is a mistake in a suite or in what the program links.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// The block size is zero, above 16, or no divisor of 16.
+    /// The block size is not a divisor of 16.
     #[error("cipher suite {suite}: block size {got} is not a divisor of 16 bytes")]
     BlockSize {
         /// The suite.
         suite: &'static str,
-        /// The block size it declares, in bytes.
+        /// The declared block size, in bytes.
         got: usize,
     },
-    /// Two names or aliases are the same but for the case of their letters.
+    /// Two names or aliases are equal if case is ignored.
     #[error("the name {name} is claimed twice, by cipher suites {first} and {second}")]
     Duplicate {
-        /// The name, as the second suite writes it.
+        /// The name as the second suite spells it.
         name: &'static str,
-        /// The suite that has it already.
+        /// The first suite with this name.
         first: &'static str,
-        /// The suite that wants it too; the same one if it repeats itself.
+        /// The second suite with this name. It is the first one again if a suite repeats a name.
         second: &'static str,
     },
-    /// There is not a single suite.
+    /// There are no suites.
     #[error("no cipher suite is linked into this program")]
     Empty,
-    /// Some number among the key sizes is no [`KeySize`](crate::KeySize).
+    /// A declared key size is not a valid [`KeySize`](crate::KeySize).
     #[error("cipher suite {suite}: key sizes {declared} are not all multiples of 8 up to 4096")]
     KeySizes {
         /// The suite.
         suite: &'static str,
-        /// What it declares, in bits.
+        /// The declared sizes, in bits.
         declared: KeySizes,
     },
-    /// A name or an alias would not survive on the wire.
+    /// A name or an alias has the wrong length or a character that is not allowed on the wire.
     #[error("cipher suite {suite}: name {name:?} is not 1 to 26 of A-Z a-z 0-9 _ + . -")]
     Name {
-        /// The suite, by its name.
+        /// The name of the suite.
         suite: &'static str,
-        /// The name or alias at fault.
+        /// The invalid name or alias.
         name: &'static str,
     },
-    /// No key size is declared.
+    /// The suite has no key sizes.
     #[error("cipher suite {suite} has no key sizes")]
     NoKeySizes {
         /// The suite.

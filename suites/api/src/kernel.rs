@@ -1,18 +1,18 @@
-//! Which code does the work, where there is more than one choice.
+//! The choice between portable code and code for certain processors.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static IS_PORTABLE_FORCED: AtomicBool = AtomicBool::new(false);
 
-/// Makes suites choose the code that runs on every machine, from the next key on, or lets them choose
-/// again what suits this one best.
+/// Forces suites to use portable code, or lets them choose the fastest code again. Takes effect
+/// with the next key.
 ///
-/// For tests and measurements: results are the same, only slower.
+/// It is for tests and measurements. The results are the same.
 pub fn force_portable(is_forced: bool) {
     IS_PORTABLE_FORCED.store(is_forced, Ordering::Relaxed);
 }
 
-/// Whether a suite that is given a key has to leave its special code alone.
+/// Returns whether a suite must use portable code when it keys a cipher.
 pub fn is_portable_forced() -> bool {
     IS_PORTABLE_FORCED.load(Ordering::Relaxed)
 }

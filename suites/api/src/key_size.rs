@@ -1,13 +1,13 @@
-//! Key sizes: bits in configuration and on the wire, bytes in code, one type for both.
+//! Key sizes: in bits in configuration and on the wire, in bytes in code.
 
 use std::fmt;
 
-/// A key size that is one: a whole, positive number of bytes, and not absurdly many.
+/// A valid key size: a multiple of 8 bits, from 8 to 4096.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeySize(u16);
 
 impl KeySize {
-    /// Makes a key size of so many bits; `None` if that is zero, no multiple of 8, or above 4096.
+    /// Converts a number of bits. Returns `None` if it is zero, not a multiple of 8, or above 4096.
     pub const fn from_bits(bits: u32) -> Option<Self> {
         if bits == 0 || !bits.is_multiple_of(8) || bits > MAX_BITS as u32 {
             return None;
@@ -16,7 +16,7 @@ impl KeySize {
         Some(Self(bits as u16))
     }
 
-    /// Makes a key size of so many bytes; `None` if that is zero or above 512.
+    /// Converts a number of bytes. Returns `None` if it is zero or above 512.
     pub const fn from_bytes(bytes: usize) -> Option<Self> {
         if bytes > MAX_BITS as usize / 8 {
             return None;
@@ -25,12 +25,12 @@ impl KeySize {
         Self::from_bits(bytes as u32 * 8)
     }
 
-    /// Returns the size in bits, as configuration files and the wire count it.
+    /// Returns the size in bits, the unit of configuration files and of the wire.
     pub const fn bits(self) -> u32 {
         self.0 as u32
     }
 
-    /// Returns the size in bytes, the length of the key itself.
+    /// Returns the size in bytes, the length of the key.
     pub const fn bytes(self) -> usize {
         self.0 as usize / 8
     }
@@ -43,32 +43,32 @@ impl fmt::Display for KeySize {
     }
 }
 
-/// The key sizes a suite accepts, in bits.
+/// The key sizes that a suite accepts, in bits.
 ///
-/// Numbers that are no [`KeySize`] count as absent here; a [`Registry`](crate::Registry) refuses
-/// the suite that declares them.
+/// The methods skip numbers that are not a valid [`KeySize`]. A [`Registry`](crate::Registry)
+/// refuses a suite that declares such numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySizes {
     /// Exactly these sizes.
     List(&'static [u32]),
-    /// Every `step`-th size from `min` on, `max` being the last one possible.
+    /// The sizes `min`, `min + step`, `min + 2 * step` and so on, up to `max`.
     Range {
-        /// The shortest key.
+        /// The smallest size.
         min: u32,
-        /// The longest key.
+        /// The upper limit.
         max: u32,
-        /// The distance from one size to the next.
+        /// The difference between two sizes.
         step: u32,
     },
 }
 
 impl KeySizes {
-    /// Tells whether a key of this size is accepted.
+    /// Returns whether a key of this size is accepted.
     pub fn contains(self, size: KeySize) -> bool {
         self.iter().any(|accepted| accepted == size)
     }
 
-    /// Goes through the sizes in the order declared.
+    /// Iterates over the sizes in the declared order.
     pub fn iter(self) -> impl Iterator<Item = KeySize> {
         let (list, range) = match self {
             Self::List(list) => (list, None),
@@ -81,12 +81,12 @@ impl KeySizes {
         list.iter().copied().chain(range).filter_map(KeySize::from_bits)
     }
 
-    /// Returns the longest size, or `None` if there is none at all.
+    /// Returns the largest size, or `None` if there are no sizes.
     pub fn longest(self) -> Option<KeySize> {
         self.iter().max()
     }
 
-    /// Tells whether at least one size is declared and every number declared is a [`KeySize`].
+    /// Returns whether there is at least one size and every number is a valid [`KeySize`].
     pub(crate) fn is_well_formed(self) -> bool {
         let is_size = |bits| KeySize::from_bits(bits).is_some();
         match self {
@@ -115,7 +115,7 @@ impl fmt::Display for KeySizes {
     }
 }
 
-/// Longer than any cipher's key: what exceeds it is a slip, bytes taken for bits or the like.
+/// Larger than the key of any cipher. A larger number is a mistake, such as bits taken for bytes.
 const MAX_BITS: u16 = 4096;
 
 #[cfg(test)]

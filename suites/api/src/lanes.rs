@@ -1,8 +1,8 @@
-//! CBC encryption of several chains side by side.
+//! CBC encryption of several chains in parallel.
 //!
-//! Within a chain each block waits for the one before, and the units that encrypt are idle for most
-//! of that time. Blocks of other chains fill them. [`Cbc`](crate::Cbc) does so with any cipher; a
-//! suite with a kernel of its own hands it chains by means of [`Active`].
+//! In a chain each block depends on the one before, so the execution units of the processor are
+//! mostly idle. Blocks of other chains can use them. [`Cbc`](crate::Cbc) does this for any cipher.
+//! A suite with a special kernel can use [`Active`] to feed it with chains.
 
 use std::array;
 use std::fmt;
@@ -14,33 +14,33 @@ use cipher::consts::{U2, U4, U8};
 use cipher::typenum::Unsigned;
 use cipher::{Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockSizeUser};
 
-/// The most chains side by side here.
+/// The maximum number of chains that [`EncryptLanes`] interleaves.
 const MAX_WIDTH: usize = 8;
 
-/// One chain of blocks of type `T`: its chaining value and the blocks not yet encrypted.
+/// A chain of blocks of type `T`: the chaining value and the blocks that are not yet encrypted.
 pub struct Chain<'a, T> {
-    /// The chaining value; replaced by the next one.
+    /// The chaining value. It is replaced by the next one.
     pub iv: &'a mut T,
-    /// The blocks, worked on in place.
+    /// The blocks, which are encrypted in place.
     pub blocks: &'a mut [T],
 }
 
-/// Up to `N` chains under way, and those still to come: as one ends, the next takes its place.
+/// Up to `N` active chains and a source of more. When a chain ends, the next one replaces it.
 pub struct Active<'a, I, T, const N: usize> {
     source: I,
-    /// Those under way come first; each has blocks left.
+    /// The active chains come first. Each of them has blocks left.
     chains: [Option<Chain<'a, T>>; N],
     count: usize,
 }
 
-// A kernel's loop is inlined into a function that is compiled for the instructions found at hand, and
-// all of this with it.
+// All of this must be inlined into the loop of a kernel, because the kernel is compiled for special
+// instructions.
 impl<'a, I, T, const N: usize> Active<'a, I, T, N>
 where
     I: Iterator<Item = Chain<'a, T>>,
     T: Clone,
 {
-    /// Starts with the first chains.
+    /// Takes the first chains from the source.
     #[inline(always)]
     pub fn new(source: I) -> Self {
         let mut active = Self { source, chains: array::from_fn(|_| None), count: 0 };
@@ -48,16 +48,17 @@ where
         active
     }
 
-    /// How many are under way; fewer than `N` if there are no more.
+    /// Returns the number of active chains. It is below `N` only if the source has no more.
     #[inline(always)]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Hands out the chaining values and the next blocks of the first chains, as many as there is
-    /// room for, and tells how many blocks that is of each. What is left of the room is not touched.
+    /// Copies the chaining values and moves the next blocks of the first chains to `ivs` and
+    /// `parts`, for as many chains as fit. Returns the number of blocks of each chain. Unused
+    /// places stay as they are.
     ///
-    /// [`end`](Self::end) has to follow.
+    /// Call [`end`](Self::end) afterwards.
     #[inline(always)]
     pub fn begin(&mut self, ivs: &mut [T], parts: &mut [&'a mut [T]]) -> usize {
         let room = ivs.len().min(parts.len());
@@ -72,7 +73,7 @@ where
         steps
     }
 
-    /// Takes back the chaining values, and other chains for those at their end.
+    /// Stores the chaining values back, and replaces chains that have ended.
     #[inline(always)]
     pub fn end(&mut self, ivs: &[T]) {
         for (chain, iv) in self.chains.iter_mut().flatten().zip(ivs) {
@@ -91,7 +92,7 @@ where
         self.refill();
     }
 
-    /// The chains under way, and those to come behind them.
+    /// Returns the active chains and then the rest of the source.
     #[inline(always)]
     pub fn into_rest(self) -> impl Iterator<Item = Chain<'a, T>> {
         self.chains.into_iter().flatten().chain(self.source)
@@ -109,7 +110,7 @@ where
     }
 }
 
-/// Shows how many, never the data.
+/// Shows the number of chains, never the data.
 impl<I, T, const N: usize> fmt::Debug for Active<'_, I, T, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Active").field("count", &self.count).finish_non_exhaustive()
@@ -123,7 +124,7 @@ impl<T> fmt::Debug for Chain<'_, T> {
     }
 }
 
-/// Encrypts all chains that `source` yields, as many at a time as suits the cipher's backend.
+/// Encrypts all chains of `source`, with an interleaving that suits the cipher's backend.
 pub(crate) struct EncryptLanes<I, BS> {
     source: I,
     block_size: PhantomData<BS>,
@@ -147,11 +148,11 @@ where
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = BS>>(self, backend: &B) {
         let mut active = Active::<_, _, MAX_WIDTH>::new(self.source);
-        // A backend that takes a few blocks at once interleaves them better than can be done from
-        // outside, and takes hardly longer for all of them than for one. One of many blocks has a
-        // pipeline that idle blocks cost little: eight keep it busy, and the processor looks far
-        // enough ahead to overlap them; with sixteen it no longer does. One of a single block has
-        // neither.
+        // A backend for a few blocks interleaves them better than we could, and all of them take
+        // hardly longer than one. A backend for many blocks has a pipeline in which idle blocks
+        // cost little. Eight single blocks keep it busy, and the processor looks far enough ahead
+        // to overlap them; it does not with sixteen. A backend for a single block has neither
+        // advantage.
         while active.count() > 1 {
             match (B::ParBlocksSize::USIZE, active.count()) {
                 (2..=MAX_WIDTH, _) => advance::<AtOnce<B>, _>(&mut active, backend),
@@ -173,7 +174,7 @@ where
     }
 }
 
-/// A way to encrypt one block of each of several chains.
+/// A method to encrypt one block of each of several chains.
 trait Step {
     type Backend: BlockCipherEncBackend;
     type Width: ArraySize;
@@ -184,7 +185,7 @@ trait Step {
 type Block<S> = Array<u8, <<S as Step>::Backend as BlockSizeUser>::BlockSize>;
 type Blocks<S> = Array<Block<S>, <S as Step>::Width>;
 
-/// Leaves it to the backend.
+/// The backend encrypts all blocks in one call.
 struct AtOnce<B>(PhantomData<B>);
 
 impl<B: BlockCipherEncBackend> Step for AtOnce<B> {
@@ -197,7 +198,7 @@ impl<B: BlockCipherEncBackend> Step for AtOnce<B> {
     }
 }
 
-/// Writes the calls next to each other and leaves it to the processor to overlap them.
+/// One call follows another, and the processor overlaps them.
 struct OneByOne<B, N>(PhantomData<(B, N)>);
 
 impl<B: BlockCipherEncBackend, N: ArraySize> Step for OneByOne<B, N> {
@@ -212,14 +213,14 @@ impl<B: BlockCipherEncBackend, N: ArraySize> Step for OneByOne<B, N> {
     }
 }
 
-/// Encrypts in the first chains, as many as the step is wide, until one of them is at its end.
+/// Encrypts the first chains, as many as the step is wide, until one of them ends.
 #[inline(always)]
 fn advance<'a, S, I>(active: &mut Active<'a, I, Block<S>, MAX_WIDTH>, backend: &S::Backend)
 where
     S: Step,
     I: Iterator<Item = Chain<'a, Block<S>>>,
 {
-    // Fewer chains than the step is wide: the rest works on zeros.
+    // If there are fewer chains than the step is wide, the other places encrypt zeros.
     let mut blocks = Blocks::<S>::default();
     let mut parts: Array<&mut [Block<S>], S::Width> = Array::default();
     let steps = active.begin(&mut blocks, &mut parts);

@@ -1,38 +1,28 @@
-//! What a cipher is to this workspace: [`CipherSuite`], the [`Registry`] that finds every linked
-//! one, and [`Cbc`], which turns any RustCrypto block cipher into one.
+//! The interface of a cipher suite.
 //!
-//! A suite offers cipher block chaining over whole blocks and nothing else. Padding, authentication
-//! and randomness belong to the record layer, once, for all suites: CBC by itself detects no
-//! tampering, so never decrypt what was not authenticated first.
+//! * [`CipherSuite`] is the trait of a suite. [`suite!`](crate::suite!) implements it.
+//! * [`Registry`] finds every suite that is linked into the program.
+//! * [`Cbc`] runs any RustCrypto block cipher in CBC mode.
+//!
+//! A suite encrypts and decrypts whole blocks in CBC mode and does nothing else. Padding,
+//! authentication and randomness are the task of the record layer, for all suites. CBC does not
+//! detect tampering: authenticate data before you decrypt it.
 //!
 //! # Examples
 //!
-//! A suite is a type that implements the trait, and one line that registers it:
+//! A suite needs a block cipher and one declaration:
 //!
 //! ```
-//! use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, Registry, SuiteError};
+//! use vpn_suite::{Cbc, Registry};
 //!
-//! struct Example;
-//!
-//! impl CipherSuite for Example {
-//!     fn name(&self) -> &'static str {
-//!         "EXAMPLE"
-//!     }
-//!     fn key_sizes(&self) -> KeySizes {
-//!         KeySizes::List(&[128])
-//!     }
-//!     fn block_size(&self) -> usize {
-//!         16
-//!     }
-//!     fn is_constant_time(&self) -> bool {
-//!         true
-//!     }
-//!     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-//!         Ok(Box::new(Cbc::<aes::Aes128>::new(key)?))
-//!     }
+//! vpn_suite::suite! {
+//!     /// The suite `EXAMPLE`.
+//!     pub struct Example;
+//!     name: "EXAMPLE",
+//!     block_size: 16,
+//!     is_constant_time: true,
+//!     keys: { 128 => Cbc::<aes::Aes128>::boxed },
 //! }
-//!
-//! vpn_suite::register!(&Example);
 //!
 //! # fn main() -> Result<(), vpn_suite::RegistryError> {
 //! assert!(Registry::linked()?.find("EXAMPLE").is_some());
@@ -40,12 +30,13 @@
 //! # }
 //! ```
 //!
-//! rustc links only crates that are *named*: a program that wants a suite writes
-//! `use that_suite as _;` besides the line in its manifest.
+//! rustc links only crates that are *named*. So a program needs the line `use that_suite as _;` in
+//! addition to the dependency in its manifest.
 
 #![forbid(unsafe_code)]
 
 mod cbc;
+mod declare;
 mod error;
 mod kernel;
 mod key_size;
@@ -56,12 +47,15 @@ mod suite;
 pub mod testkit;
 
 pub use crate::cbc::{Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, Lane};
+pub use crate::declare::Keyed;
 pub use crate::error::{RegistryError, SuiteError};
 pub use crate::kernel::{force_portable, is_portable_forced};
 pub use crate::key_size::{KeySize, KeySizes};
 pub use crate::registry::{Registration, Registry};
 pub use crate::suite::{CipherSuite, SpeedClass, check_key_length};
 
-// `register!` expands in crates that do not depend on inventory themselves.
+// The macros expand in crates that do not depend on inventory themselves.
+#[doc(hidden)]
+pub use crate::declare::keyed_by_size;
 #[doc(hidden)]
 pub use inventory;

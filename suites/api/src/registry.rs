@@ -1,37 +1,38 @@
-//! The suites there are, in a fixed order, with names nobody can mix up.
+//! The registry of suites, in a fixed order and with unambiguous names.
 
 use std::fmt;
 
 use crate::{CipherSuite, RegistryError};
 
-/// Cipher suites that may stand side by side, sorted by name.
+/// A set of cipher suites with different names, sorted by name.
 ///
-/// Being here makes a suite *available*; only configuration *enables* it.
+/// A suite in the registry is *available*. Only the configuration *enables* it.
 #[derive(Clone)]
 pub struct Registry {
     suites: Vec<&'static dyn CipherSuite>,
 }
 
 impl Registry {
-    /// Collects every suite linked into this program.
+    /// Collects every suite that is linked into this program.
     ///
-    /// Meant for the entry point; everything below takes `&Registry` as an argument.
+    /// Call it in the entry point and pass `&Registry` to all other code.
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new). [`RegistryError::Empty`] mostly means that no suite crate is
-    /// *named*: a line in the manifest links nothing without a `use that_suite as _;`.
+    /// The errors of [`new`](Self::new). The usual reason for [`RegistryError::Empty`] is that no
+    /// suite crate is *named*: a dependency in the manifest needs a line `use that_suite as _;` as
+    /// well.
     pub fn linked() -> Result<Self, RegistryError> {
         Self::new(inventory::iter::<Registration>.into_iter().map(|registration| registration.0))
     }
 
-    /// Collects the suites given.
+    /// Collects the given suites.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Empty`] if there are none; otherwise whatever is wrong with the first suite
-    /// at fault: its names, its block size, its key sizes, or a name another suite has too, with
-    /// upper and lower case taken as the same.
+    /// [`RegistryError::Empty`] if there are no suites. Otherwise the error of the first invalid
+    /// suite: an invalid name, block size or key size, or a name that another suite has too. Names
+    /// that differ only in case are the same.
     pub fn new<I>(suites: I) -> Result<Self, RegistryError>
     where
         I: IntoIterator<Item = &'static dyn CipherSuite>,
@@ -47,32 +48,33 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Goes through the suites, sorted by name.
+    /// Iterates over the suites, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'static dyn CipherSuite> {
         self.suites.iter().copied()
     }
 
-    /// Returns how many suites there are.
+    /// Returns the number of suites.
     pub fn len(&self) -> usize {
         self.suites.len()
     }
 
-    /// Tells whether there are none, which no constructor lets happen.
+    /// Returns whether there are no suites. No constructor makes an empty registry.
     pub fn is_empty(&self) -> bool {
         self.suites.is_empty()
     }
 
-    /// Goes through the names without aliases, sorted.
+    /// Iterates over the names without aliases, sorted.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &'static str> {
         self.iter().map(CipherSuite::name)
     }
 
-    /// Finds the suite with exactly this name or alias: right for what a peer sent.
+    /// Finds the suite with exactly this name or alias. Use it for names from a peer.
     pub fn find(&self, name: &str) -> Option<&'static dyn CipherSuite> {
         self.iter().find(|&suite| all_names(suite).any(|own| own == name))
     }
 
-    /// Finds the suite with this name or alias in any case: right for what a person typed.
+    /// Finds the suite with this name or alias and ignores case. Use it for names that a person
+    /// typed.
     pub fn find_ignoring_case(&self, name: &str) -> Option<&'static dyn CipherSuite> {
         self.iter().find(|&suite| all_names(suite).any(|own| own.eq_ignore_ascii_case(name)))
     }
@@ -99,17 +101,18 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// One suite that [`register!`](crate::register) handed in.
+/// A suite that [`register!`](crate::register) has registered.
 #[derive(Debug)]
 pub struct Registration(#[doc(hidden)] pub &'static dyn CipherSuite);
 
 inventory::collect!(Registration);
 
-/// Makes a suite known to [`Registry::linked`](crate::Registry::linked) of every program that links
-/// the crate it stands in.
+/// Registers a suite: [`Registry::linked`](crate::Registry::linked) then finds it in every program
+/// that links the crate.
 ///
-/// Stands outside of any function: `vpn_suite::register!(&Aes);` for a unit struct `Aes`. The
-/// argument must be a reference that a `static` could hold. The [crate](crate) has an example.
+/// [`suite!`](crate::suite!) does this already. If you implement the trait by hand, write
+/// `vpn_suite::register!(&Example);` outside of any function. The argument must be a reference that
+/// a `static` could hold, such as one to a unit struct.
 #[macro_export]
 macro_rules! register {
     ($suite:expr $(,)?) => {
@@ -117,12 +120,12 @@ macro_rules! register {
     };
 }
 
-/// The name and the aliases.
+/// Returns the name and the aliases.
 fn all_names(suite: &dyn CipherSuite) -> impl Iterator<Item = &'static str> + use<> {
     [suite.name()].into_iter().chain(suite.aliases().iter().copied())
 }
 
-/// Checks what a suite says of itself.
+/// Checks what a suite declares.
 fn check(suite: &dyn CipherSuite) -> Result<(), RegistryError> {
     let own = suite.name();
     if let Some(name) = all_names(suite).find(|name| !is_wire_name(name)) {
@@ -142,16 +145,17 @@ fn check(suite: &dyn CipherSuite) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// Tells whether a name survives in `NAME:[128,192],…`: no colon, comma, bracket or blank.
+/// Returns whether a name can stand in `NAME:[128,192],…`: it has no colon, comma, bracket or
+/// space.
 fn is_wire_name(name: &str) -> bool {
     let is_wire_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_+.-".contains(&byte);
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_wire_byte)
 }
 
-/// Messages are padded to a multiple of this whatever the suite, so blocks must divide it.
+/// Messages of all suites are padded to a multiple of this, so the block size must divide it.
 const MESSAGE_UNIT: usize = 16;
 
-/// The longest name the wire carries, in bytes.
+/// The maximum length of a name on the wire, in bytes.
 const MAX_NAME: usize = 26;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The trait a cipher implements to take part.
+//! The trait of a cipher suite.
 
 use std::fmt;
 
@@ -6,40 +6,44 @@ use crate::{CbcCipher, CbcDecryptor, CbcEncryptor, KeySize, KeySizes, SuiteError
 
 /// A block cipher in CBC mode that can be negotiated by name and key size.
 ///
-/// An implementation is stateless: it describes the cipher and makes keyed ones. What it declares
-/// must hold exactly; `testkit::check` tests that.
+/// An implementation has no state. It describes the cipher and makes keyed ciphers. What it
+/// declares must be exact; `testkit::check` tests that. [`suite!`](crate::suite!) is the short way
+/// to implement the trait.
 pub trait CipherSuite: Send + Sync {
-    /// Returns the name, as it stands on the wire: 1 to 26 of `A-Z a-z 0-9 _ + . -`.
+    /// Returns the name on the wire: 1 to 26 of the characters `A-Z a-z 0-9 _ + . -`.
     fn name(&self) -> &'static str;
 
-    /// Returns further names accepted in configuration and from peers; none unless overridden.
+    /// Returns other names that configuration and peers may use. The default is none.
     fn aliases(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Returns the key sizes accepted.
+    /// Returns the accepted key sizes.
     fn key_sizes(&self) -> KeySizes;
 
-    /// Returns the block size in bytes, a divisor of 16; also the length of an IV.
+    /// Returns the block size in bytes, which is also the length of an IV. It must divide 16.
     fn block_size(&self) -> usize;
 
-    /// Tells whether time and memory access are independent of key and data.
+    /// Returns whether time and memory access are independent of key and data.
     ///
-    /// Ciphers that look up tables with secret indices are not. There is no default: the author of
-    /// a suite must say it, and users are told.
+    /// They are not if the cipher looks up tables with secret indices. There is no default: the
+    /// author of a suite must state it, and the program shows it to users.
     fn is_constant_time(&self) -> bool;
 
-    /// Tells what speed to expect of it.
+    /// Returns the expected speed.
     fn speed(&self) -> SpeedClass {
         SpeedClass::Software
     }
 
-    /// Makes the cipher keyed with `key`, whose length is one of [`key_sizes`](Self::key_sizes):
-    /// [`encryptor`](Self::encryptor) and [`decryptor`](Self::decryptor) see to that.
+    /// Makes a cipher keyed with `key`.
+    ///
+    /// The length of `key` must be one of [`key_sizes`](Self::key_sizes).
+    /// [`encryptor`](Self::encryptor) and [`decryptor`](Self::decryptor) check that before the
+    /// call.
     ///
     /// # Errors
     ///
-    /// [`SuiteError::WeakKey`] if the cipher is known to fail with this key.
+    /// [`SuiteError::WeakKey`] if the cipher is known to be insecure with this key.
     fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>;
 
     /// Makes an encryptor keyed with `key`.
@@ -47,7 +51,7 @@ pub trait CipherSuite: Send + Sync {
     /// # Errors
     ///
     /// [`SuiteError::KeyLength`] unless the key's length is one of [`key_sizes`](Self::key_sizes),
-    /// and those of [`keyed`](Self::keyed).
+    /// and the errors of [`keyed`](Self::keyed).
     fn encryptor(&self, key: &[u8]) -> Result<Box<dyn CbcEncryptor>, SuiteError> {
         check_key_length(self, key)?;
         Ok(self.keyed(key)?)
@@ -57,22 +61,23 @@ pub trait CipherSuite: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of [`encryptor`](Self::encryptor), for the same keys.
+    /// The errors of [`encryptor`](Self::encryptor), for the same keys.
     fn decryptor(&self, key: &[u8]) -> Result<Box<dyn CbcDecryptor>, SuiteError> {
         check_key_length(self, key)?;
         Ok(self.keyed(key)?)
     }
 }
 
-/// How fast a cipher is on a current processor, in orders of magnitude; `vpn speed` measures it.
+/// The order of magnitude of a cipher's speed on a current processor. `vpn speed` measures the
+/// speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpeedClass {
-    /// Most processors have instructions for it: gigabytes a second.
+    /// Gigabytes per second: most processors have instructions for the cipher.
     Hardware,
-    /// Many tens of megabytes a second, up to hundreds.
+    /// Many tens to hundreds of megabytes per second.
     Software,
-    /// A few tens of megabytes a second at most.
+    /// At most a few tens of megabytes per second.
     Slow,
 }
 
@@ -93,7 +98,7 @@ impl fmt::Debug for dyn CipherSuite + '_ {
     }
 }
 
-/// Checks a key's length against the sizes its suite declares.
+/// Checks a key's length against the key sizes of the suite.
 ///
 /// # Errors
 ///

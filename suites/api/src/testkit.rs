@@ -1,7 +1,7 @@
-//! Tests that every suite owes its users; a suite's own `tests/` folder calls them in one line each.
+//! Tests for every suite. The `tests/` folder of a suite calls each of them in one line.
 //!
-//! Being test helpers, these functions panic, with a message that names the suite and the finding.
-//! Randomness is pseudo and fixed, so a failure repeats itself.
+//! These functions are test helpers, so they panic on a failure. The message names the suite and
+//! the failure. They use pseudorandom data with a fixed seed, so a failure is reproducible.
 
 use std::io::Write;
 
@@ -9,16 +9,22 @@ use crate::{
     CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, SuiteError, force_portable,
 };
 
-/// Checks everything a suite promises by implementing [`CipherSuite`], except its ciphertexts.
+/// Checks everything that [`CipherSuite`] requires of a suite, except that the ciphertexts are
+/// right.
 ///
-/// It accepts the keys it declares and no others, refuses bad buffers and leaves them alone,
-/// decrypts what it encrypted, hands over the chaining value, treats lanes as it treats single
-/// calls, depends on the key, satisfies the registry, and is registered; with the portable code as
-/// with what it chooses on this machine.
+/// * The suite accepts the declared key sizes and no others.
+/// * It refuses invalid buffers and does not change them.
+/// * Decryption inverts encryption, and both return the next chaining value.
+/// * Lanes give the same results as single calls.
+/// * Different keys give different ciphertexts.
+/// * The suite is valid for a registry, and it is registered.
+///
+/// All this is checked with the portable code and with the code that the suite chooses on this
+/// machine.
 ///
 /// # Panics
 ///
-/// If any of that does not hold.
+/// If a check fails.
 pub fn check(suite: &'static dyn CipherSuite) {
     check_registered(suite);
     check_key_lengths(suite);
@@ -35,7 +41,7 @@ pub fn check(suite: &'static dyn CipherSuite) {
     }
 }
 
-/// Which of these instructions the processor lacks; all of them if it is of another kind.
+/// Returns which of these x86-64 features the processor lacks: all of them on other architectures.
 ///
 /// ```
 /// # use vpn_suite::lacking;
@@ -54,11 +60,11 @@ macro_rules! lacking {
     }};
 }
 
-/// Says which kernels were tested on this processor and which it cannot run. Each kernel comes with the
-/// instructions that the processor lacks for it, see [`lacking!`](crate::lacking).
+/// Reports which kernels were tested on this processor and which it cannot run. Each kernel has a
+/// list of the features that the processor lacks, see [`lacking!`](crate::lacking).
 ///
-/// The line goes to standard error past the capture of the test harness. With `VPN_KERNELS_REQUIRED`
-/// in the environment a kernel that cannot run fails the test.
+/// The report goes to standard error, and the test harness does not capture it. If the environment
+/// variable `VPN_KERNELS_REQUIRED` is set, a kernel that cannot run fails the test.
 ///
 /// # Panics
 ///
@@ -73,18 +79,18 @@ pub fn report_kernels(what: &str, kernels: &[(&str, Vec<&str>)]) {
                 format!("SKIPPED, this processor lacks {}", lacking.join(" and "))
             }
         };
-        // A harness that does not see it loses nothing but the line.
+        // If standard error is closed, only this line is lost.
         let _ = writeln!(std::io::stderr(), "kernel {what}, {kernel}: {outcome}");
     }
     let is_required = std::env::var_os("VPN_KERNELS_REQUIRED").is_some();
     assert!(skipped.is_empty() || !is_required, "{what}: not tested: {skipped:?}");
 }
 
-/// Checks one published CBC vector in both directions, all four texts in hexadecimal.
+/// Checks a published CBC vector in both directions. All four texts are hexadecimal.
 ///
 /// # Panics
 ///
-/// If a text is not hexadecimal, the suite refuses the call, or a result differs.
+/// If a text is not hexadecimal, the suite returns an error, or a result differs.
 pub fn check_vector(
     suite: &dyn CipherSuite,
     key: &str,
@@ -107,11 +113,11 @@ pub fn check_vector(
     assert_eq!(blocks, plaintext, "{vector}: decryption");
 }
 
-/// Decodes hexadecimal text; blanks and line ends are skipped.
+/// Decodes hexadecimal text. Whitespace is skipped.
 ///
 /// # Panics
 ///
-/// If anything else is in it, or half a byte.
+/// If there are other characters or an odd number of digits.
 pub fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
     let byte = |pair: &[char]| {
@@ -134,7 +140,8 @@ fn check_registered(suite: &'static dyn CipherSuite) {
     }
 }
 
-/// Checks that the declared key lengths are accepted and all others up to 128 bytes refused.
+/// Checks that the declared key lengths are accepted, and that all others up to 128 bytes are
+/// refused.
 fn check_key_lengths(suite: &dyn CipherSuite) {
     let name = suite.name();
     let declared: Vec<usize> = suite.key_sizes().iter().map(KeySize::bytes).collect();
@@ -154,7 +161,7 @@ fn check_key_lengths(suite: &dyn CipherSuite) {
     }
 }
 
-/// A suite, keyed.
+/// A suite keyed in both directions.
 struct Case {
     label: String,
     suite: &'static dyn CipherSuite,
@@ -162,14 +169,14 @@ struct Case {
     block_size: usize,
     encryptor: Box<dyn CbcEncryptor>,
     decryptor: Box<dyn CbcDecryptor>,
-    /// Always the portable one.
+    /// Always the portable code.
     reference: Box<dyn CbcEncryptor>,
 }
 
 impl Case {
     fn new(suite: &'static dyn CipherSuite, size: KeySize, is_portable: bool) -> Self {
-        // Another test that does so at the same time may change which code is tested, not whether it
-        // is right.
+        // Another test may flip this global switch at the same time. That changes which code is
+        // tested, but not the expected results.
         force_portable(true);
         let key = Rng(2).bytes(size.bytes());
         let label = format!("{suite:?} with {size} bits");
@@ -183,7 +190,7 @@ impl Case {
         Self { label, suite, size, block_size, encryptor, decryptor, reference }
     }
 
-    /// Random IV and so many random blocks.
+    /// Returns a random IV and this number of random blocks.
     fn data(&self, rng: &mut Rng, blocks: usize) -> (Vec<u8>, Vec<u8>) {
         (rng.bytes(self.block_size), rng.bytes(blocks * self.block_size))
     }
@@ -209,7 +216,7 @@ impl Case {
         }
     }
 
-    /// Checks that buffers of these lengths are refused with this error and left alone.
+    /// Checks that buffers of these lengths are refused with this error and not changed.
     fn check_refusal(&self, iv_len: usize, len: usize, error: &SuiteError) {
         let lengths = format!("{}: IV of {iv_len} bytes, {len} bytes", self.label);
         let mut rng = Rng(3);
@@ -291,8 +298,8 @@ impl Case {
         }
     }
 
-    /// Checks lanes of every number and random lengths, every other time equal ones, against the
-    /// portable code one by one.
+    /// Compares random numbers of lanes of random lengths with the portable code, lane by lane.
+    /// Every other round has lanes of equal lengths.
     fn check_lanes_at_random(&self) {
         let label = &self.label;
         let mut rng = Rng(9);
@@ -324,7 +331,7 @@ impl Case {
         }
     }
 
-    /// Checks that of several lanes the first at fault is reported and left alone, wherever it is.
+    /// Checks that the first invalid lane is reported and not changed, at every position.
     fn check_lane_at_fault(&self) {
         let block_size = self.block_size;
         for at in 0..MAX_LANES {
@@ -363,7 +370,7 @@ fn lanes(buffers: &mut [(Vec<u8>, Vec<u8>)]) -> Vec<Lane<'_>> {
     buffers.iter_mut().map(|(iv, blocks)| Lane { iv, blocks }).collect()
 }
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): fixed, and good enough to hit no weak key.
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) with a fixed seed. The keys are not weak.
 struct Rng(u64);
 
 impl Rng {
@@ -386,16 +393,16 @@ impl Rng {
     }
 }
 
-/// Every undeclared key length up to here must be refused.
+/// Undeclared key lengths up to this one must be refused.
 const MAX_REFUSED_BYTES: usize = 128;
 
-/// Around the widths at which ciphers work on several blocks in parallel.
+/// Numbers around the widths at which ciphers process several blocks in parallel.
 const BLOCK_COUNTS: [usize; 11] = [0, 1, 2, 3, 7, 8, 9, 16, 17, 64, 65];
 
-/// Lanes of unlike lengths, empty ones among them, more of them than any interleaving takes.
+/// Lanes of different lengths, some empty. There are more than any kernel interleaves.
 const LANE_BLOCKS: [usize; 19] = [3, 0, 1, 8, 2, 2, 0, 17, 5, 1, 1, 9, 4, 4, 4, 4, 33, 0, 6];
 
-/// How often lanes are drawn at random, and within which bounds.
+/// The number of rounds with random lanes, and the bounds of the lanes.
 const LANE_ROUNDS: usize = 24;
 const MAX_LANES: usize = 34;
 const MAX_LANE_BLOCKS: usize = 40;

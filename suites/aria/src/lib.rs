@@ -2,38 +2,18 @@
 
 #![forbid(unsafe_code)]
 
-use aria::{Aria128, Aria192, Aria256};
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `ARIA`: the Korean standard, in the shape of AES.
-#[derive(Clone, Copy, Debug)]
-pub struct Aria;
-
-impl CipherSuite for Aria {
-    fn name(&self) -> &'static str {
-        "ARIA"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128, 192, 256])
-    }
-
-    fn block_size(&self) -> usize {
-        16
-    }
-
-    // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(match key.len() {
-            16 => Box::new(Cbc::<Aria128>::new(key)?),
-            24 => Box::new(Cbc::<Aria192>::new(key)?),
-            _ => Box::new(Cbc::<Aria256>::new(key)?),
-        })
-    }
+vpn_suite::suite! {
+    /// The suite `ARIA`, the Korean standard. It has the block size and the key sizes of AES.
+    pub struct Aria;
+    name: "ARIA",
+    block_size: 16,
+    // The S-boxes are tables, and secret bytes are the indices.
+    is_constant_time: false,
+    keys: {
+        128 => Cbc::<aria::Aria128>::boxed,
+        192 => Cbc::<aria::Aria192>::boxed,
+        256 => Cbc::<aria::Aria256>::boxed,
+    },
 }
-
-vpn_suite::register!(&Aria);

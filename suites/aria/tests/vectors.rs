@@ -3,7 +3,7 @@
 use vpn_suite::testkit;
 use vpn_suite_aria::Aria;
 
-/// The source gives single blocks; with an IV of zeros CBC is the cipher itself.
+/// The source has single blocks. With a zero IV, CBC of one block is ECB.
 const IV: &str = "00000000000000000000000000000000";
 
 #[test]

@@ -1,5 +1,6 @@
-//! The block cipher, on several blocks side by side: a round waits for its look-ups more than it
-//! computes, and rounds of other blocks fill the time.
+//! The block cipher, on several blocks in parallel.
+//!
+//! A round mostly waits for its table lookups. Rounds of other blocks use that time.
 
 use std::fmt;
 
@@ -15,14 +16,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::pi;
 
-/// Blocks side by side.
+/// The number of blocks in parallel.
 type Width = U4;
 const WIDTH: usize = Width::USIZE;
 
 /// The left half of a block, and the right one.
 type Halves = (u32, u32);
 
-/// Blowfish with a key.
+/// A keyed Blowfish cipher.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Blowfish {
     subkeys: [u32; 18],
@@ -30,7 +31,7 @@ pub(crate) struct Blowfish {
 }
 
 impl Blowfish {
-    /// The key schedule, for a key that is not empty.
+    /// Runs the key schedule. The key must not be empty.
     pub(crate) fn new(key: &[u8]) -> Self {
         let mut this = Self { subkeys: pi::P, boxes: pi::S };
         let mut key = key.iter().cycle();
@@ -39,7 +40,7 @@ impl Blowfish {
                 *subkey ^= u32::from(*byte) << (24 - 8 * at);
             }
         }
-        // All words change places with what the cipher makes of those before.
+        // Each pair of words becomes the encryption of the pair before it, the first that of zeros.
         let mut halves = [(0, 0)];
         for at in (0..this.subkeys.len()).step_by(2) {
             halves = this.encrypt(halves);
@@ -68,8 +69,8 @@ impl Blowfish {
         self.rounds(halves, *first, pairs.iter().rev().map(|&[odd, even]| [even, odd]), *last)
     }
 
-    /// Sixteen rounds, two by two, without exchanging the halves between. A round's subkey is added one
-    /// round early: by then nothing waits for it.
+    /// Sixteen rounds in pairs, which need no swap of the halves. The XOR with a subkey comes one
+    /// round early, where it delays nothing.
     #[inline(always)]
     fn rounds<const N: usize>(
         &self,
@@ -174,7 +175,7 @@ fn to_block((left, right): Halves) -> Array<u8, U8> {
     Array((u64::from(left) << 32 | u64::from(right)).to_be_bytes())
 }
 
-/// Shows no key.
+/// Does not show the key.
 impl fmt::Debug for Blowfish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Blowfish").finish_non_exhaustive()

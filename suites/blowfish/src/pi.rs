@@ -1,6 +1,6 @@
-//! What Blowfish starts with: the fraction of pi, in words of 32 bits.
+//! The initial subkeys and S-boxes of Blowfish: the fractional part of pi in words of 32 bits.
 
-/// The subkeys' words.
+/// The initial subkeys.
 pub(crate) const P: [u32; 18] = [
     0x243f_6a88,
     0x85a3_08d3,
@@ -22,7 +22,7 @@ pub(crate) const P: [u32; 18] = [
     0x8979_fb1b,
 ];
 
-/// The S-boxes' words, which follow.
+/// The initial S-boxes, which are the words after those of `P`.
 pub(crate) const S: [[u32; 256]; 4] = [
     [
         0xd131_0ba6,
@@ -1062,10 +1062,10 @@ pub(crate) const S: [[u32; 256]; 4] = [
 mod tests {
     use super::*;
 
-    /// Words behind the point, and two more for what division cuts off.
+    /// Words of the fractional part, and two more for rounding errors.
     const LENGTH: usize = 18 + 4 * 256 + 2;
 
-    /// A number below 2^32: one word, and its fraction behind it.
+    /// A number below 2^32: one word for the integer, then the fractional part.
     type Fixed = Vec<u32>;
 
     fn divide(number: &mut Fixed, divisor: u32) {
@@ -1092,7 +1092,7 @@ mod tests {
         }
     }
 
-    /// Adds `factor` times the angle whose tangent is 1/`inverse`, or takes it away.
+    /// Adds or subtracts `factor` times the arctangent of 1/`inverse`.
     fn add_arctangent(pi: &mut Fixed, factor: u32, inverse: u32, is_negative: bool) {
         let mut power = vec![0; LENGTH + 1];
         power[0] = factor;

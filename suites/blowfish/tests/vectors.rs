@@ -3,10 +3,10 @@
 use vpn_suite::testkit;
 use vpn_suite_blowfish::Blowfish;
 
-/// One block under a zero IV is what ECB makes of it.
+/// With a zero IV, CBC of one block is ECB.
 const ZERO_IV: &str = "0000000000000000";
 
-/// Key, clear and cipher bytes: "ecb test data".
+/// Key, plaintext and ciphertext of the section "ecb test data".
 const ECB: [[&str; 3]; 34] = [
     ["0000000000000000", "0000000000000000", "4ef997456198dd78"],
     ["ffffffffffffffff", "ffffffffffffffff", "51866fd5b85ecb8a"],
@@ -44,11 +44,11 @@ const ECB: [[&str; 3]; 34] = [
     ["fedcba9876543210", "ffffffffffffffff", "6b5c5a9c5d9e0a5a"],
 ];
 
-/// The first 4 to 24 bytes of it are the keys of "set_key test data".
+/// The first 4 to 24 bytes are the keys of "set_key test data".
 const SET_KEY: &str = "f0e1d2c3b4a5968778695a4b3c2d1e0f0011223344556677";
 
-/// What the shortest to the longest key make of `fedcba9876543210`. Published from 1 byte on, but
-/// keys below 4 bytes are none of ours.
+/// The ciphertexts of `fedcba9876543210`, from the shortest key to the longest. The source starts
+/// with 1 byte, the suite with 4.
 const SET_KEY_CIPHER: [&str; 21] = [
     "be1e639408640f05",
     "b39e44481bdb1e6e",
@@ -94,7 +94,7 @@ fn chain_matches() {
         &Blowfish,
         "0123456789abcdeff0e1d2c3b4a59687",
         "fedcba9876543210",
-        // "7654321 Now is the time for " and zeros up to whole blocks.
+        // "7654321 Now is the time for ", padded with zeros to whole blocks.
         "3736353433323120 4e6f772069732074 68652074696d6520 666f722000000000",
         "6b77b4d63006dee6 05b156e274039793 58deb9e7154616d9 59f1652bd5ff92cc",
     );

@@ -1,4 +1,4 @@
-//! Prints the names of the suites that this program links, one a line.
+//! Prints the names of the linked suites, one per line.
 
 use vpn_suite::Registry;
 use vpn_suites as _;

@@ -1,4 +1,4 @@
-//! Links the cipher suites that its features name; use it with `use vpn_suites as _;`.
+//! Links the cipher suites that its features name. A program needs the line `use vpn_suites as _;`.
 
 #[cfg(feature = "aes")]
 use vpn_suite_aes as _;

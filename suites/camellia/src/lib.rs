@@ -3,38 +3,19 @@
 
 #![forbid(unsafe_code)]
 
-use camellia::{Camellia128, Camellia192, Camellia256};
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `Camellia`: the block and the keys of AES, from another school.
-#[derive(Clone, Copy, Debug)]
-pub struct Camellia;
-
-impl CipherSuite for Camellia {
-    fn name(&self) -> &'static str {
-        "Camellia"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128, 192, 256])
-    }
-
-    fn block_size(&self) -> usize {
-        16
-    }
-
-    // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(match key.len() {
-            16 => Box::new(Cbc::<Camellia128>::new(key)?),
-            24 => Box::new(Cbc::<Camellia192>::new(key)?),
-            _ => Box::new(Cbc::<Camellia256>::new(key)?),
-        })
-    }
+vpn_suite::suite! {
+    /// The suite `Camellia`. It has the block size and the key sizes of AES, and a different
+    /// design.
+    pub struct Camellia;
+    name: "Camellia",
+    block_size: 16,
+    // The S-boxes are tables, and secret bytes are the indices.
+    is_constant_time: false,
+    keys: {
+        128 => Cbc::<camellia::Camellia128>::boxed,
+        192 => Cbc::<camellia::Camellia192>::boxed,
+        256 => Cbc::<camellia::Camellia256>::boxed,
+    },
 }
-
-vpn_suite::register!(&Camellia);

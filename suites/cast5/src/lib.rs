@@ -1,41 +1,20 @@
-//! CAST5, also called CAST-128 (RFC 2144), as the cipher suite `CAST5`, with keys of 40 to 128 bits.
+//! CAST5, also called CAST-128 (RFC 2144), as the cipher suite `CAST5`, with keys of 40 to 128
+//! bits.
 //!
-//! Keys of up to 80 bits get 12 rounds instead of 16. For peers that have nothing better: the block
-//! has 64 bits, and short keys are searched through.
+//! With keys of up to 80 bits CAST5 has 12 rounds instead of 16. The block has 64 bits, and short
+//! keys can be found by exhaustive search. Use CAST5 only with peers that have nothing better.
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `CAST5`, known from OpenPGP.
-#[derive(Clone, Copy, Debug)]
-pub struct Cast5;
-
-impl CipherSuite for Cast5 {
-    fn name(&self) -> &'static str {
-        "CAST5"
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        &["CAST-128", "CAST"]
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::Range { min: 40, max: 128, step: 8 }
-    }
-
-    fn block_size(&self) -> usize {
-        8
-    }
-
-    // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::<cast5::Cast5>::new(key)?))
-    }
+vpn_suite::suite! {
+    /// The suite `CAST5`, a cipher of OpenPGP.
+    pub struct Cast5;
+    name: "CAST5",
+    aliases: &["CAST-128", "CAST"],
+    block_size: 8,
+    // The S-boxes are tables, and secret bytes are the indices.
+    is_constant_time: false,
+    keys: { 40..=128 step 8 => Cbc::<cast5::Cast5>::boxed },
 }
-
-vpn_suite::register!(&Cast5);

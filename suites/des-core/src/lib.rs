@@ -1,12 +1,12 @@
-//! The block cipher DES (FIPS 46-3), once or three times (NIST SP 800-67), on several blocks side by
-//! side.
+//! The block ciphers DES (FIPS 46-3) and Triple DES (NIST SP 800-67), on several blocks in
+//! parallel.
 //!
-//! **Hazard**: a key of DES is searched through in hours, and the S-boxes are tables, looked up with
-//! secret indices. It is here for peers that have nothing better.
+//! **Hazard**: exhaustive search finds a DES key in hours. The S-boxes are tables, and secret bits
+//! are the indices, so the time is not constant. This crate is for peers that have nothing better.
 //!
-//! A round waits for its look-ups more than it computes; rounds of other blocks fill the time. And
-//! both halves of a block stay expanded to 48 bits from the first round to the last, which leaves
-//! an exclusive or and eight look-ups to a round.
+//! A round mostly waits for its table lookups. Rounds of other blocks use that time. Both halves of
+//! a block stay expanded to 48 bits from the first round to the last, so a round is only one XOR
+//! with the round key and eight lookups.
 
 #![forbid(unsafe_code)]
 
@@ -26,24 +26,25 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use tables::{BOXES, PC1, PC2, TURNS, expand};
 
-/// Blocks side by side.
+/// The number of blocks in parallel.
 type Width = U4;
 const WIDTH: usize = Width::USIZE;
 
-/// Half a block, expanded: eight groups of six bits, each in a byte, the first in the highest.
+/// Half a block, expanded to eight groups of six bits in a byte each. The first is the highest
+/// byte.
 type Half = u64;
 
-/// The sixteen round keys of DES, laid out as halves are.
+/// The sixteen round keys of DES, in the layout of [`Half`].
 type Rounds = [Half; 16];
 
-/// DES as often as there are `STAGES`: encryption and decryption by turns.
+/// DES applied `STAGES` times, encryption and decryption in turn.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Des<const STAGES: usize> {
     stages: [Rounds; STAGES],
 }
 
 impl Des<1> {
-    /// DES itself. The lowest bit of each byte of the key is parity and ignored.
+    /// Single DES. The lowest bit of each key byte is a parity bit, which is ignored.
     pub fn new(key: &[u8; 8]) -> Self {
         Self { stages: [*rounds(key)] }
     }
@@ -84,7 +85,7 @@ impl<const STAGES: usize> Des<STAGES> {
     }
 }
 
-/// In place: what the standard calls left and right is again where it was after two rounds.
+/// Two rounds in place. The standard swaps the halves after each round; two swaps cancel out.
 #[inline(always)]
 fn two_rounds<const N: usize>(halves: &mut [(Half, Half); N], first: Half, second: Half) {
     for (left, right) in &mut *halves {
@@ -105,7 +106,7 @@ fn look_up(half: Half) -> Half {
     found
 }
 
-/// Takes the neighbours' bits away again.
+/// The inverse of [`expand`]: removes the neighbours' bits.
 #[inline(always)]
 fn contract(half: Half) -> u32 {
     let mut fours = (half >> 1) & 0x0f0f_0f0f_0f0f_0f0f;
@@ -113,7 +114,7 @@ fn contract(half: Half) -> u32 {
     pack(fours)
 }
 
-/// IP: the bits of a block as a square of eight times eight, mirrored; even rows are the left half.
+/// IP: transposes the block as a square of 8×8 bits. The even rows are the left half.
 #[inline(always)]
 fn initial_permutation(block: u64) -> (Half, Half) {
     let rows = transpose(block.swap_bytes());
@@ -129,7 +130,7 @@ fn final_permutation((left, right): (Half, Half)) -> u64 {
 
 const EVERY_OTHER_BYTE: u64 = 0x00ff_00ff_00ff_00ff;
 
-/// Every other byte, as a word.
+/// Packs every other byte into a word.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "what is cut off was moved to the lower half")]
 fn pack(mut bytes: u64) -> u32 {
@@ -144,7 +145,7 @@ fn unpack(word: u32) -> u64 {
     (bytes | bytes << 8) & EVERY_OTHER_BYTE
 }
 
-/// Mirrors a square of eight times eight bits: squares of one bit, of two, of four change places.
+/// Transposes a square of 8×8 bits: swaps squares of one bit, then of two, then of four.
 #[inline(always)]
 fn transpose(mut square: u64) -> u64 {
     for (distance, mask) in
@@ -171,7 +172,7 @@ fn rounds(key: &[u8; 8]) -> Zeroizing<Rounds> {
         }
         let both = Zeroizing::new(u64::from(halves[0]) << 28 | u64::from(halves[1]));
         for (at, bit) in PC2.iter().enumerate() {
-            // Six bits to a byte.
+            // Six bits in each byte.
             *round = *round << if at % 6 == 0 { 3 } else { 1 } | (*both >> (56 - bit) & 1);
         }
     }
@@ -239,7 +240,7 @@ fn on_many(
     *blocks.get_out() = Array(numbers.map(|number| Array(number.to_be_bytes())));
 }
 
-/// Shows no key.
+/// Does not show the key.
 impl<const STAGES: usize> fmt::Debug for Des<STAGES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Des").finish_non_exhaustive()

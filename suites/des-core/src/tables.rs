@@ -1,11 +1,11 @@
-//! The tables of FIPS 46-3, and what is computed from them at compile time.
+//! The tables of FIPS 46-3, and tables computed from them at compile time.
 
 use crate::Half;
 
-/// What S-box, permutation and the expansion of the next round make of the six bits that enter a box:
-/// for each box, by those bits, its share of the half that comes out.
+/// For each S-box and its six input bits: the output after the permutation P and the expansion E of
+/// the next round.
 ///
-/// Six bits need 64 entries; the rest of the 256 is there so that a byte cannot be out of bounds.
+/// Six bits need 64 entries. There are 256, so that no byte is out of bounds.
 pub(crate) static BOXES: [[Half; 256]; 8] = boxes();
 
 const fn boxes() -> [[Half; 256]; 8] {
@@ -36,8 +36,8 @@ const fn permute(word: u32) -> u32 {
     permuted
 }
 
-/// The expansion E: each group of four bits, the first in the highest byte, between its neighbours'
-/// nearest bits.
+/// The expansion E: puts each group of four bits into a byte, between the nearest bits of its
+/// neighbours. The first group is in the highest byte.
 pub(crate) const fn expand(word: u32) -> Half {
     const LOWEST: u64 = 0x0101_0101_0101_0101;
     let mut fours = word as u64;
@@ -49,20 +49,20 @@ pub(crate) const fn expand(word: u32) -> Half {
     before | fours << 1 | behind
 }
 
-/// The 56 bits of a key that count.
+/// PC-1: the 56 bits of a key that count.
 pub(crate) const PC1: [u8; 56] = [
     57, 49, 41, 33, 25, 17, 9, 1, 58, 50, 42, 34, 26, 18, 10, 2, 59, 51, 43, 35, 27, 19, 11, 3, 60,
     52, 44, 36, 63, 55, 47, 39, 31, 23, 15, 7, 62, 54, 46, 38, 30, 22, 14, 6, 61, 53, 45, 37, 29,
     21, 13, 5, 28, 20, 12, 4,
 ];
 
-/// The 48 bits of those that a round uses.
+/// PC-2: the 48 of those bits that a round uses.
 pub(crate) const PC2: [u8; 48] = [
     14, 17, 11, 24, 1, 5, 3, 28, 15, 6, 21, 10, 23, 19, 12, 4, 26, 8, 16, 7, 27, 20, 13, 2, 41, 52,
     31, 37, 47, 55, 30, 40, 51, 45, 33, 48, 44, 49, 39, 56, 34, 53, 46, 42, 50, 36, 29, 32,
 ];
 
-/// How far the halves of a key turn before each round.
+/// The number of bits by which the key halves rotate before each round.
 pub(crate) const TURNS: [u32; 16] = [1, 1, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2, 2, 2, 1];
 
 const P: [u8; 32] = [

@@ -1,6 +1,7 @@
-//! Vectors of NIST SP 800-17 (1998), variable key known answer test, those that vary the first and
-//! the seventh key byte: in their eighth byte only the parity bit is set, which DES ignores, so the
-//! padded key equals the published one.
+//! Vectors of NIST SP 800-17 (1998), variable key known answer test.
+//!
+//! They are those that vary the first and the seventh key byte. Their eighth byte is 01, which is
+//! only a parity bit. DES ignores it, so the padded key is equivalent to the published one.
 
 use vpn_suite::{CipherSuite, testkit};
 use vpn_suite_des::Des;

@@ -1,38 +1,17 @@
-//! Kuznyechik (GOST R 34.12-2015, RFC 7801) as the cipher suite `Kuznyechik`, with keys of 256 bits.
+//! Kuznyechik (GOST R 34.12-2015, RFC 7801) as the cipher suite `Kuznyechik`, with keys of 256
+//! bits.
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `Kuznyechik`: the Russian standard.
-#[derive(Clone, Copy, Debug)]
-pub struct Kuznyechik;
-
-impl CipherSuite for Kuznyechik {
-    fn name(&self) -> &'static str {
-        "Kuznyechik"
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        &["Grasshopper"]
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[256])
-    }
-
-    fn block_size(&self) -> usize {
-        16
-    }
-
-    // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::<kuznyechik::Kuznyechik>::new(key)?))
-    }
+vpn_suite::suite! {
+    /// The suite `Kuznyechik`, the Russian standard.
+    pub struct Kuznyechik;
+    name: "Kuznyechik",
+    aliases: &["Grasshopper"],
+    block_size: 16,
+    // The S-boxes are tables, and secret bytes are the indices.
+    is_constant_time: false,
+    keys: { 256 => Cbc::<kuznyechik::Kuznyechik>::boxed },
 }
-
-vpn_suite::register!(&Kuznyechik);

@@ -2,33 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SuiteError};
+use vpn_suite::Cbc;
 
-/// The suite `SM4`: the Chinese standard.
-#[derive(Clone, Copy, Debug)]
-pub struct Sm4;
-
-impl CipherSuite for Sm4 {
-    fn name(&self) -> &'static str {
-        "SM4"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128])
-    }
-
-    fn block_size(&self) -> usize {
-        16
-    }
-
-    // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::<sm4::Sm4>::new(key)?))
-    }
+vpn_suite::suite! {
+    /// The suite `SM4`, the Chinese standard.
+    pub struct Sm4;
+    name: "SM4",
+    block_size: 16,
+    // The S-boxes are tables, and secret bytes are the indices.
+    is_constant_time: false,
+    keys: { 128 => Cbc::<sm4::Sm4>::boxed },
 }
-
-vpn_suite::register!(&Sm4);

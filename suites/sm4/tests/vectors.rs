@@ -1,9 +1,9 @@
-//! The vector of GB/T 32907-2016, Appendix A.1, which the drafts behind RFC 8998 give too.
+//! The vector of GB/T 32907-2016, Appendix A.1. It is also in the drafts of RFC 8998.
 
 use vpn_suite::testkit;
 use vpn_suite_sm4::Sm4;
 
-/// The source gives single blocks; with an IV of zeros CBC is the cipher itself.
+/// The source has single blocks. With a zero IV, CBC of one block is ECB.
 const IV: &str = "00000000000000000000000000000000";
 
 #[test]

@@ -1,69 +1,45 @@
 //! Triple DES (NIST SP 800-67) as the cipher suite `DES3`, with keys of 128 and 192 bits.
 //!
-//! Every eighth bit of a key is parity and ignored, so 112 and 168 bits count, of which known
-//! attacks leave at most 80 and 112. For peers that have nothing better.
+//! Every eighth bit of a key is a parity bit, which is ignored. So 112 and 168 bits count. Known
+//! attacks reduce the security to at most 80 and 112 bits. Use it only with peers that have nothing
+//! better.
 
 #![forbid(unsafe_code)]
 
 use vpn_des_core::Des;
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
+use vpn_suite::{Cbc, CbcCipher, CipherSuite, SpeedClass, SuiteError};
 use zeroize::Zeroizing;
 
-/// The suite `DES3`: three DES keys of 64 bits, or two, the first of which serves as the third.
-///
-/// It refuses keys whose first two or last two DES keys are equal: neighbours that are equal cancel
-/// each other out, and single DES remains.
-#[derive(Clone, Copy, Debug)]
-pub struct Des3;
-
-impl CipherSuite for Des3 {
-    fn name(&self) -> &'static str {
-        "DES3"
-    }
-
-    fn aliases(&self) -> &'static [&'static str] {
-        &["3DES", "TDES"]
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128, 192])
-    }
-
-    fn block_size(&self) -> usize {
-        8
-    }
-
-    // S-boxes are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    fn speed(&self) -> SpeedClass {
-        SpeedClass::Slow
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        let (k1, rest) = key.split_at(8);
-        let (k2, k3) = rest.split_at(8);
-        let reason = match (is_same_des_key(k1, k2), is_same_des_key(k2, k3)) {
-            (true, _) => "its first two DES keys are equal",
-            (_, true) => "its last two DES keys are equal",
-            _ if k3.is_empty() => return Ok(triple([k1, k2, k1])),
-            _ => return Ok(triple([k1, k2, k3])),
-        };
-        Err(SuiteError::WeakKey { suite: self.name(), reason })
-    }
+vpn_suite::suite! {
+    /// The suite `DES3`. A key consists of three DES keys of 64 bits, or of two. If there are two,
+    /// the first is also the third.
+    ///
+    /// The suite refuses a key if its first two or its last two DES keys are equal. Equal
+    /// neighbours cancel each other out, and the result is single DES.
+    pub struct Des3;
+    name: "DES3",
+    aliases: &["3DES", "TDES"],
+    block_size: 8,
+    // The S-boxes are tables, and secret bytes are the indices.
+    is_constant_time: false,
+    speed: SpeedClass::Slow,
+    keys: { 128 | 192 => keyed },
 }
 
-vpn_suite::register!(&Des3);
-
-fn triple(keys: [&[u8]; 3]) -> Box<dyn CbcCipher> {
-    let mut bytes = Zeroizing::new([[0; 8]; 3]);
-    bytes.iter_mut().zip(keys).for_each(|(bytes, key)| bytes.copy_from_slice(key));
-    Box::new(Cbc::from(Des::<3>::new(&bytes)))
+fn keyed(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
+    // If there are only two DES keys, the first is also the third.
+    let mut keys = Zeroizing::new([[0; 8]; 3]);
+    keys.as_flattened_mut().iter_mut().zip(key.iter().cycle()).for_each(|(to, from)| *to = *from);
+    let [k1, k2, k3] = &*keys;
+    let reason = match (is_same_des_key(k1, k2), is_same_des_key(k2, k3)) {
+        (true, _) => "its first two DES keys are equal",
+        (_, true) => "its last two DES keys are equal",
+        _ => return Ok(Box::new(Cbc::from(Des::<3>::new(&keys)))),
+    };
+    Err(SuiteError::WeakKey { suite: Des3.name(), reason })
 }
 
-/// Compares without parity bits, and without stopping at the first difference.
-fn is_same_des_key(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |seen, (x, y)| seen | ((x ^ y) & 0xfe)) == 0
+/// Compares two DES keys without their parity bits. It does not stop at the first difference.
+fn is_same_des_key(a: &[u8; 8], b: &[u8; 8]) -> bool {
+    a.iter().zip(b).fold(0, |seen, (x, y)| seen | ((x ^ y) & 0xfe)) == 0
 }

@@ -1,4 +1,4 @@
-//! Vectors of NIST's "Examples with Intermediate Values" for TDES-CBC, with two keys and with three.
+//! Vectors of NIST's "Examples with Intermediate Values" for TDES-CBC, with two and three keys.
 
 use vpn_suite::{CipherSuite, SuiteError, testkit};
 use vpn_suite_tdes::Des3;
@@ -84,7 +84,7 @@ fn refusal_says_which_keys_are_equal() {
     assert_eq!(error.to_string(), "DES3 refuses a weak key: its last two DES keys are equal");
 }
 
-/// Flips the parity bits of the bytes that `pattern` has a bit for.
+/// Flips the parity bit of byte `i` if bit `i` of `pattern` is set.
 fn with_parity(mut key: [u8; 8], pattern: u8) -> [u8; 8] {
     for (i, byte) in key.iter_mut().enumerate() {
         *byte ^= (pattern >> i) & 1;

@@ -3,38 +3,16 @@
 
 #![forbid(unsafe_code)]
 
-use vpn_suite::{Cbc, CbcCipher, CipherSuite, KeySizes, SpeedClass, SuiteError};
+use vpn_suite::{Cbc, SpeedClass};
 
-/// The suite `Twofish`: a finalist for AES, by the author of Blowfish.
-#[derive(Clone, Copy, Debug)]
-pub struct Twofish;
-
-impl CipherSuite for Twofish {
-    fn name(&self) -> &'static str {
-        "Twofish"
-    }
-
-    fn key_sizes(&self) -> KeySizes {
-        KeySizes::List(&[128, 192, 256])
-    }
-
-    fn block_size(&self) -> usize {
-        16
-    }
-
-    // S-boxes depend on the key and are tables, looked up with secret indices.
-    fn is_constant_time(&self) -> bool {
-        false
-    }
-
-    // The crate computes what others look up.
-    fn speed(&self) -> SpeedClass {
-        SpeedClass::Slow
-    }
-
-    fn keyed(&self, key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError> {
-        Ok(Box::new(Cbc::<twofish::Twofish>::new(key)?))
-    }
+vpn_suite::suite! {
+    /// The suite `Twofish`, an AES finalist by the author of Blowfish and others.
+    pub struct Twofish;
+    name: "Twofish",
+    block_size: 16,
+    // The S-boxes depend on the key, and secret bytes are the indices.
+    is_constant_time: false,
+    // The crate computes the S-boxes for each block. Faster implementations look them up.
+    speed: SpeedClass::Slow,
+    keys: { 128 | 192 | 256 => Cbc::<twofish::Twofish>::boxed },
 }
-
-vpn_suite::register!(&Twofish);

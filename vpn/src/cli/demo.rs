@@ -26,7 +26,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
     let (cyan, green) = if Stream::Out.has_colour() { ("36", "32") } else { ("", "") };
     let server_label = Label { text: "server | ", colour: cyan };
     let client_label = Label { text: "client | ", colour: green };
-    let source = input::source(args.messages.clone(), client_label, settings.limits.message)?;
+    let source = input::source(args.messages.clone(), client_label, settings.limits.net.message)?;
     let terminal = source.terminal;
     let watching = Watching::start(&args.common, Unread::Waited)?;
     let runtime = runtime(Threads::Several)?;
@@ -37,9 +37,9 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         let (stop, shutdown) = Shutdown::new();
         let served = console.labelled(server_label);
         let established = Arc::new(Notify::new());
-        let limits = settings.limits;
+        let limits = settings.limits.net;
         let service = ClassicServer::new(
-            settings.classic(),
+            settings.classic_params(),
             limits,
             DhPool::for_server(limits.dh_workers),
             served.clone(),
@@ -48,7 +48,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         .notifying(established.clone())
         .observed_by(watching.observers.clone());
         let service = SessionServer::new(Some(service), None, limits.first_byte);
-        let server = Server::new(listeners, settings.limits.sessions);
+        let server = Server::new(listeners, settings.limits.net.sessions);
         let (ready, announced) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(async move {
             let serving = server::serve(server, Some(HOST), service, served.clone(), shutdown);
@@ -74,7 +74,8 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         };
         // The prompt comes when both sides have said what they have to say.
         let texts = source.texts.after(established);
-        let client = run_classic_client(&options, settings.classic(), limits, texts, console).await;
+        let client =
+            run_classic_client(&options, settings.classic_params(), limits, texts, console).await;
         // The server may have ended by itself.
         let _ = stop.send(true);
         if let Ok(result) = serving.await {

@@ -9,12 +9,12 @@ use vpn_suite::RegistryError;
 
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
-use crate::net::{BUSY as TOO_MANY, ClassicIoError, DialError, ListenError, SealedIoError};
-use crate::output::{Reason, Stream, StreamError, one_line, small};
-use crate::session::{ClientError, TransferError};
-use crate::trust::IdentityError;
+use crate::net::{ClassicIoError, DialError, ListenError, SealedIoError};
+use crate::output::{Reason, Stream, StreamError, clause, one_line};
+use crate::session::{Blame, ClientError, TransferError};
+use crate::trust::TrustError;
+use vpn_proto::HandshakeError;
 use vpn_proto::sealed::{Alert, SealedError};
-use vpn_proto::{HandshakeError, SessionError};
 
 /// The exit codes of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,23 @@ pub(super) enum Exit {
     Busy = 10,
     /// Ctrl-C at the prompt, as shells count it.
     Interrupted = 130,
+}
+
+impl From<Blame> for Exit {
+    fn from(blame: Blame) -> Self {
+        match blame {
+            Blame::Busy => Self::Busy,
+            Blame::Denied => Self::Denied,
+            Blame::Interrupted => Self::Interrupted,
+            Blame::Local => Self::Local,
+            Blame::Negotiation => Self::Negotiation,
+            Blame::Network => Self::Network,
+            Blame::Peer => Self::Rejected,
+            Blame::Policy => Self::Policy,
+            Blame::ServerKey => Self::ServerKey,
+            Blame::Usage => Self::Usage,
+        }
+    }
 }
 
 /// A reason to end with an exit code other than 0.
@@ -123,7 +140,7 @@ fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        text = format!("{text}: {}", small(&next.to_string()));
+        text = format!("{text}: {}", clause(&next.to_string()));
         cause = next.source();
     }
     text
@@ -151,10 +168,10 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<IdentityError> for Failure {
-    fn from(error: IdentityError) -> Self {
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
         let (failure, hint) = match error {
-            IdentityError::File(error) => return error.into(),
+            TrustError::File(error) => return error.into(),
             error => (Self::new(Exit::Usage, chain(&error)), error.hint()),
         };
         match hint {
@@ -201,100 +218,17 @@ impl From<StreamError> for Failure {
 
 impl From<TransferError> for Failure {
     fn from(error: TransferError) -> Self {
-        Self::new(exit_of_pipe(&error), chain(&error))
+        Self::new(error.blame().into(), chain(&error))
     }
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let failure = Self::new(exit_of(&error), chain(&error));
+        let failure = Self::new(error.blame().into(), chain(&error));
         match hint_for(&error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
-    }
-}
-
-/// The exit code of a client's failure: one table for every cause.
-fn exit_of(error: &ClientError) -> Exit {
-    match error {
-        ClientError::Advised { error, .. } => exit_of(error),
-        // A line that no message can carry is the user's to change.
-        ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Exit::Usage,
-        ClientError::Console(_) | ClientError::Input(_) => Exit::Local,
-        ClientError::Interrupted => Exit::Interrupted,
-        ClientError::Untrusted(_) => Exit::ServerKey,
-        ClientError::Dial(_) | ClientError::Io(_) | ClientError::NoReply(_) => Exit::Network,
-        ClientError::Handshake(ClassicIoError::Full) => Exit::Busy,
-        // A server of ours has no other words for it in the classic profile.
-        ClientError::Handshake(ClassicIoError::Handshake(HandshakeError::Refused { text }))
-            if text.starts_with(TOO_MANY) =>
-        {
-            Exit::Busy
-        }
-        ClientError::Handshake(ClassicIoError::Handshake(_)) => Exit::Negotiation,
-        ClientError::Handshake(ClassicIoError::Io(_) | ClassicIoError::TimedOut) => Exit::Network,
-        ClientError::Session(SessionError::TextTooLong { .. }) => Exit::Usage,
-        ClientError::Session(_) => Exit::Rejected,
-        ClientError::Busy(_) => Exit::Busy,
-        ClientError::NotPermitted(_) => Exit::Denied,
-        ClientError::Transfer(error) => exit_of_pipe(error),
-        ClientError::Sealed(error) => exit_of_connection(error),
-    }
-}
-
-fn exit_of_pipe(error: &TransferError) -> Exit {
-    match error {
-        TransferError::Input(_) | TransferError::Output(_) | TransferError::ReaderGone => {
-            Exit::Local
-        }
-        TransferError::Cut(_)
-        | TransferError::EndedEarly
-        | TransferError::Stopped
-        | TransferError::Undelivered { .. } => Exit::Rejected,
-        TransferError::Sealed(error) => exit_of_connection(error),
-    }
-}
-
-fn exit_of_connection(error: &SealedIoError) -> Exit {
-    match error {
-        SealedIoError::Io(_)
-        | SealedIoError::NoAnswer
-        | SealedIoError::Silent
-        | SealedIoError::TimedOut => Exit::Network,
-        SealedIoError::Full => Exit::Busy,
-        SealedIoError::Sealed(error) => exit_of_sealed(error),
-    }
-}
-
-fn exit_of_sealed(error: &SealedError) -> Exit {
-    match error {
-        SealedError::Authentication(_) | SealedError::ServerKey { .. } => Exit::ServerKey,
-        SealedError::Busy => Exit::Busy,
-        SealedError::KexRetry { .. }
-        | SealedError::NothingInCommon { .. }
-        | SealedError::PskNotAccepted => Exit::Negotiation,
-        SealedError::Limit(_) => Exit::Policy,
-        SealedError::Alert(alert) => match alert {
-            Alert::AccessDenied => Exit::Denied,
-            Alert::Busy | Alert::Draining(_) => Exit::Busy,
-            Alert::Policy => Exit::Policy,
-            Alert::Timeout => Exit::Network,
-            Alert::CloseNotify
-            | Alert::ProtocolError
-            | Alert::Replaced
-            | Alert::Undelivered(_)
-            | Alert::Unknown(_) => Exit::Rejected,
-        },
-        SealedError::BadRecord
-        | SealedError::Cut
-        | SealedError::Gate
-        | SealedError::Internal
-        | SealedError::Kex(_)
-        | SealedError::Malformed(_)
-        | SealedError::Replayed
-        | SealedError::Suite(_)
-        | SealedError::Unexpected { .. } => Exit::Rejected,
     }
 }
 
@@ -334,7 +268,8 @@ fn hint_for(error: &ClientError) -> Option<String> {
         ClientError::Handshake(ClassicIoError::Handshake(error)) => match error {
             HandshakeError::Closed { awaited } if awaited.contains("choice") => {
                 "many servers close without a word when they support none of the ciphers offered, \
-                 or cannot read the proposal; -v tells more"
+                 or cannot read the proposal; it may speak the sealed profile only: try --sealed, or \
+                 `vpn probe HOST`"
                     .to_owned()
             }
             HandshakeError::Refused { text } if text.starts_with(b"Could not agree") => {
@@ -364,9 +299,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::net::BUSY as TOO_MANY;
     use crate::output::Stream;
     use crate::session::Untrusted;
     use crate::term::ConsoleClosed;
+    use vpn_proto::SessionError;
     use vpn_proto::classic::{Advice, LineEnd};
     use vpn_proto::sealed::{KexError, Undelivered};
 

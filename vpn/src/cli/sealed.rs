@@ -10,9 +10,9 @@ use super::keygen::DEFAULT_NAME;
 use crate::config::{Settings, Source};
 use crate::files::shown;
 use crate::service;
-use crate::session::{Offer, Untrusted, Verdict};
+use crate::session::{Clients, Offer, ServerTrust, Verdict};
 use crate::trust::{
-    AuthorizedClients, Grant, KnownServers, Pin, ServerName, ServiceNames, fingerprint, folder,
+    AuthorizedClients, Grant, KnownServers, ServerName, ServiceNames, config_folder, fingerprint,
     read_identity, read_psk,
 };
 use vpn_proto::EnabledSuite;
@@ -21,7 +21,7 @@ use vpn_proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, Serve
 /// The sealed profile of a server.
 pub(super) struct SealedService {
     pub(super) config: Arc<ServerConfig>,
-    pub(super) clients: Option<AuthorizedClients>,
+    pub(super) clients: Clients,
     /// What a client may do that shows a PSK and no key.
     pub(super) psk_grant: Grant,
     pub(super) offer: Offer,
@@ -68,7 +68,10 @@ pub(super) fn server(
         limits: Limits::default(),
     };
     let psk_grant = Grant::usual(&known);
-    let clients = clients.map(|path| AuthorizedClients::open(path, known)).transpose()?;
+    let clients = match clients {
+        Some(path) => Clients::File(AuthorizedClients::open(path, known)?),
+        None => Clients::Nobody,
+    };
     let config = Arc::new(config);
     Ok(Some(SealedService { config, clients, psk_grant, offer, is_sealed_only: !classic }))
 }
@@ -86,10 +89,10 @@ fn offer(end: Option<&str>, settings: &Settings) -> Result<Offer, Failure> {
         Failure::new(Exit::Usage, format_args!("there is no service '{end_name}'"))
     })?;
     Ok(Offer {
-        service: service.name(),
-        end: service.serve(&end_name, &settings.limits),
+        service: service.name().to_owned(),
+        end: service.serve(&end_name, &settings.limits.net),
         end_name,
-        known: service::names().collect(),
+        known: service::names().map(str::to_owned).collect(),
     })
 }
 
@@ -104,6 +107,10 @@ pub(super) fn spoken(sealed: Option<&SealedService>) -> String {
             format!("the sealed profile, key {}", fingerprint(&identity.public_key()))
         }
         None => "the sealed profile, by PSK".to_owned(),
+    };
+    let key = match sealed.config.is_gate_required {
+        true => format!("{key}, for clients that know it or a PSK beforehand"),
+        false => key,
     };
     match sealed.is_sealed_only {
         true => format!("{key}; not the classic one"),
@@ -126,7 +133,7 @@ fn sealed_only(args: &SealedServerArgs, settings: &Settings) -> Option<String> {
     let Source::File(path) = &settings.source else { return flag };
     let is_harmless =
         |key: &str| key == "psk" || (key == "classic" && settings.sealed.classic == Some(true));
-    let set = settings.sealed.set.iter().find(|set| !is_harmless(&set.key));
+    let set = settings.sealed.lines.iter().find(|set| !is_harmless(&set.key));
     flag.or_else(|| set.map(|set| format!("{}:{}: {}", shown(path), set.line, set.key)))
 }
 
@@ -143,7 +150,7 @@ fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>,
     let allow_64bit = allow_64bit || settings.sealed.allow_64bit;
     let is_allowed = |e: &&EnabledSuite| allow_64bit || e.suite.block_size() > 8;
     let enabled: Arc<[EnabledSuite]> =
-        settings.enabled.iter().filter(is_allowed).cloned().collect();
+        settings.ciphers.enabled.iter().filter(is_allowed).cloned().collect();
     if enabled.is_empty() {
         return Err(Failure::new(
             Exit::Usage,
@@ -171,12 +178,7 @@ fn own_key(path: &Path) -> Result<Identity, Failure> {
 /// The sealed profile of a client.
 pub(super) struct SealedClient {
     config: Arc<ClientConfig>,
-    known: KnownServers,
-    server: ServerName,
-    pinned: Option<Pin>,
-    accepts_new: bool,
-    /// The key of an unknown server that the user has accepted.
-    accepted: Option<[u8; 32]>,
+    trust: ServerTrust,
 }
 
 /// The sealed profile of a client, if it is asked for. Without it, a server that is known to have a
@@ -191,15 +193,15 @@ pub(super) fn client(
     }
     let known = match &args.sealed.known_servers {
         Some(path) => Some(path.clone()),
-        None => folder().map(|folder| folder.join("known_servers")),
+        None => config_folder().map(|folder| folder.join("known_servers")),
     };
     // Who cannot read it does not know whom not to talk to in the clear.
     let known = match known {
         Some(path) => KnownServers::read(&path)?,
-        None => KnownServers::nowhere(),
+        None => KnownServers::without_file(),
     };
     if !args.sealed.sealed {
-        if known.has(server) {
+        if known.may_know(server) {
             let problem = format!(
                 "{server} is known for the sealed profile; the classic one would authenticate nobody"
             );
@@ -219,7 +221,7 @@ pub(super) fn client(
         // A PSK is enough; a server that has no list of clients would refuse a key.
         None if psk.is_some() => None,
         None => {
-            let path = folder().map(|folder| folder.join(DEFAULT_NAME));
+            let path = config_folder().map(|folder| folder.join(DEFAULT_NAME));
             let path = path.filter(|path| path.symlink_metadata().is_ok());
             path.as_deref().map(own_key).transpose()?
         }
@@ -228,37 +230,32 @@ pub(super) fn client(
         return Err(Failure::new(Exit::Usage, "we have no key to show")
             .hint("make one with `vpn keygen`, or name one with --identity or --psk"));
     }
-    // The key that was written down last is the likeliest.
-    let server_key = match args.sealed.server_key {
-        Some(Pin::Key(key)) => Some(key),
-        pin => known
-            .keys(server)
-            .into_iter()
-            .map(|known| known.key)
-            .rfind(|key| pin.is_none_or(|pin| pin.accepts(key))),
+    let trust = ServerTrust::new(server.clone(), known)
+        .pinned(args.sealed.server_key)
+        .accepting_new(args.sealed.accept_new);
+    let trust = match io::stdin().is_terminal() {
+        true => trust.asking(Box::new(|server, shown| {
+            ask(server, shown, &mut io::stdin().lock(), &mut io::stderr())
+        })),
+        false => trust,
     };
     let config = ClientConfig {
         enabled: suites(settings, args.sealed.allow_64bit)?,
         kex: kex(&args.sealed.kex, settings),
         identity,
-        server_key,
+        server_key: trust.likely_key(),
         psk,
-        limits: Limits::rekeying(settings.limits.rekey.0, settings.limits.rekey.1),
+        limits: Limits::rekeying(settings.limits.net.rekey.0, settings.limits.net.rekey.1),
     };
-    Ok(Some(SealedClient {
-        config: Arc::new(config),
-        known,
-        server: server.clone(),
-        pinned: args.sealed.server_key,
-        accepts_new: args.sealed.accept_new,
-        accepted: None,
-    }))
+    Ok(Some(SealedClient { config: Arc::new(config), trust }))
 }
 
 impl SealedClient {
     /// What the handshake needs, and who decides about the server.
-    pub(super) fn parts(mut self) -> (Arc<ClientConfig>, impl FnMut(PeerIdentity) -> Verdict) {
-        (self.config.clone(), move |peer| self.judge(peer))
+    pub(super) fn parts(
+        mut self,
+    ) -> (Arc<ClientConfig>, impl FnMut(PeerIdentity) -> Verdict + Send) {
+        (self.config, move |peer| self.trust.judge(peer))
     }
 
     /// What to do if the server does not answer, as far as that depends on what we know of it.
@@ -269,65 +266,6 @@ impl SealedClient {
              fingerprint is not enough: give --server-key the text of its .pub file, or write it into \
              known_servers",
         )
-    }
-
-    fn judge(&mut self, peer: PeerIdentity) -> Verdict {
-        let key = match peer {
-            PeerIdentity::Key(key) => key,
-            // The handshake allows this with a PSK only, and then the PSK has proved the server.
-            PeerIdentity::PskOnly if self.pinned.is_none() => return Ok(()),
-            PeerIdentity::PskOnly => {
-                return Err(untrusted("the server shows no key", "--server-key wants one"));
-            }
-        };
-        let shown = fingerprint(&key);
-        if let Some(pinned) = &self.pinned {
-            if pinned.accepts(&key) {
-                return Ok(());
-            }
-            let reason = format!("the server's key is {shown}, and --server-key says {pinned}");
-            return Err(untrusted(reason, "is this the right server?"));
-        }
-        let known = self.known.keys(&self.server);
-        if known.iter().any(|known| known.key == key) {
-            return Ok(());
-        }
-        if let Some(other) = known.last() {
-            return Err(untrusted(
-                format!(
-                    "the key of {} has changed: it was {} and is {shown}",
-                    self.server.host(),
-                    fingerprint(&other.key)
-                ),
-                format!(
-                    "somebody may sit in between; if the change is right, take out {}:{}",
-                    self.known.shown(),
-                    other.line
-                ),
-            ));
-        }
-        // Accepted a moment ago, on a connection that did not wait for that.
-        if self.accepted == Some(key) {
-            return Ok(());
-        }
-        if !self.accepts_new && !self.asks(&shown) {
-            return Err(untrusted(
-                format!("{} is unknown; its key is {shown}", self.server),
-                format!("compare it, then pin it with --server-key {shown}, or use --accept-new"),
-            ));
-        }
-        self.accepted = Some(key);
-        if let Err(error) = self.known.remember(&self.server, key) {
-            // As ssh does: the session is what the user wants, and the key was accepted.
-            log::warn!("{error}; {} is not remembered", self.server);
-        }
-        Ok(())
-    }
-
-    /// Asks at a terminal.
-    fn asks(&self, shown: &str) -> bool {
-        io::stdin().is_terminal()
-            && ask(&self.server, shown, &mut io::stdin().lock(), &mut io::stderr())
     }
 }
 
@@ -347,6 +285,8 @@ fn ask(
         let mut answer = String::new();
         let heard = asked.and_then(|()| input.read_line(&mut answer));
         if !matches!(heard, Ok(1..)) {
+            // The answer ended without a line end, and so did the question.
+            let _ = output.write_all(b"\n");
             return false;
         }
         let answer = answer.trim();
@@ -361,10 +301,6 @@ fn ask(
             false => "Please write yes, no or the fingerprint: ".to_owned(),
         };
     }
-}
-
-fn untrusted(reason: impl Into<String>, hint: impl Into<String>) -> Untrusted {
-    Untrusted { reason: reason.into(), hint: hint.into() }
 }
 
 #[cfg(test)]

@@ -57,6 +57,30 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_every_service_in_the_words_of_the_program() {
+        let page = include_str!("../../../docs/services.md");
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.starts_with("| service"))
+            .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+            .collect();
+        let mut expected = Vec::new();
+        for service in ALL {
+            for (at, (end, about)) in service.ends().into_iter().enumerate() {
+                let name = if at == 0 { format!("`{}`", service.name()) } else { String::new() };
+                let server = match end == usual().name() {
+                    true => "`vpn server`".to_owned(),
+                    false => format!("`vpn server --service {end}`"),
+                };
+                expected.push((name, server, about));
+            }
+        }
+        let found: Vec<_> =
+            rows.iter().map(|row| (row[0].to_owned(), row[1].to_owned(), row[3])).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn the_first_end_of_a_service_has_its_name() {
         let mut seen = HashSet::new();
         for service in ALL {

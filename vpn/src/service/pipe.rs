@@ -6,13 +6,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::net::SealedConnection;
 use crate::net::limits::{Limits, SHUTDOWN};
-use crate::session::streams::{Drain, Feed, Stdio};
 use crate::session::{
-    ClientError, Connected, Ended, Handler, Local, LocalEnd, ServerEnd, ServerSession, Service,
-    ServiceFuture, ServiceResult, TransferError, join,
+    ClientError, Connected, Drain, Ended, Feed, Handler, Local, LocalEnd, ServerEnd, ServerSession,
+    Service, ServiceFuture, ServiceResult, Stdio, TransferError, transfer,
 };
+use vpn_proto::classic::Role;
 
 /// How long a pipe may go on when the server was told to stop. What the server says then has to arrive
 /// before [`SHUTDOWN`] is over.
@@ -62,28 +61,10 @@ impl Service for Pipe {
 
 /// The client's end of a service of bytes: joins standard input and output to the server's end.
 pub(super) async fn run_bytes(session: Connected) -> Result<(), ClientError> {
-    let mut connection = session.connection;
-    let joined = match Stdio::take().map(Stdio::open) {
-        Some((input, output)) => join(&mut connection, input, output).await,
-        None => Err(TransferError::Stopped),
-    };
-    let ended = finish(connection, joined).await;
+    let streams = Stdio::take().map(Stdio::open).ok_or(TransferError::Stopped);
+    let stopped = std::future::pending();
+    let ended = transfer(session.connection, streams, Role::Client, stopped).await;
     Ok(ended.map_err(|error| error.said_by("the server"))?)
-}
-
-/// Says the last words of a transfer, and hears those of the peer.
-async fn finish(
-    connection: SealedConnection,
-    joined: Result<(), TransferError>,
-) -> Result<(), TransferError> {
-    match joined {
-        // We have passed on everything, and the peer says when it has.
-        Ok(()) => Ok(connection.close_when_peer_does().await?),
-        Err(error) => {
-            connection.abort(error.alert()).await;
-            Err(error)
-        }
-    }
 }
 
 /// The server's end of a service of bytes: joins these streams to the client's end. Returns how it
@@ -96,24 +77,12 @@ pub(super) async fn serve_bytes(
     // A reader of its output may stop the client for as long as it likes.
     connection.expect_pings(None);
     connection.read_at_most(usize::MAX);
-    let joined = async {
-        let (input, output) = streams?;
-        join(&mut connection, input, output).await?;
-        // The client says first that it has passed on everything, or it was cut.
-        while !connection.session().is_closed() {
-            connection.next().await?;
-        }
-        Ok(())
-    };
     let stopped = async {
         shutdown.wait().await;
         sleep(GRACE).await;
     };
-    let joined = tokio::select! {
-        joined = joined => joined,
-        () = stopped => Err(TransferError::Stopped),
-    };
-    finish(connection, joined).await.map_err(|error| error.said_by("the client"))
+    let ended = transfer(connection, streams, Role::Server, stopped).await;
+    ended.map_err(|error| error.said_by("the client"))
 }
 
 /// How a transfer ended, for the log.

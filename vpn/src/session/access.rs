@@ -12,10 +12,21 @@ const PSKS: [u8; 32] = [0; 32];
 /// Why a client is denied for a fault of our own file.
 const UNREADABLE: &str = "the list of authorized clients cannot be read";
 
+/// Which clients may come in by their keys.
+#[derive(Clone, Debug)]
+pub enum Clients {
+    /// None.
+    Nobody,
+    /// Those of a file. Changes to it count for the next client.
+    File(AuthorizedClients),
+    /// These.
+    List(Arc<ClientList>),
+}
+
 /// Decides about clients, and counts the sessions of each key.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
-    clients: Option<AuthorizedClients>,
+    clients: Clients,
     /// What a client may do that shows a PSK and no key.
     psk_grant: Grant,
     sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
@@ -67,15 +78,16 @@ impl Drop for Counted {
 }
 
 impl Access {
-    pub(super) fn new(clients: Option<AuthorizedClients>, psk_grant: Grant) -> Self {
+    pub(super) fn new(clients: Clients, psk_grant: Grant) -> Self {
         Self { clients, psk_grant, sessions: Arc::default() }
     }
 
     /// Reads who is listed now. This may wait for a disk.
     pub(super) async fn listed(&self) -> Listed {
         match &self.clients {
-            Some(clients) => clients.current().await.map_or(Listed::Unreadable, Listed::Clients),
-            None => Listed::Nobody,
+            Clients::Nobody => Listed::Nobody,
+            Clients::File(file) => file.current().await.map_or(Listed::Unreadable, Listed::Clients),
+            Clients::List(list) => Listed::Clients(list.clone()),
         }
     }
 

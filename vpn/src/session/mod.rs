@@ -3,18 +3,24 @@
 //! A sealed session is for a [`Service`]; which services there are is none of this module's business.
 
 mod access;
+mod blame;
 mod classic_client;
 mod classic_server;
 mod error;
 mod output;
 mod reversal;
+mod run;
 mod sealed_client;
 mod sealed_server;
 mod server;
+mod server_trust;
 mod service;
-pub(crate) mod streams;
+mod stdio;
+mod streams;
 mod transfer;
 
+pub use access::Clients;
+pub use blame::Blame;
 pub use classic_client::run_classic_client;
 pub use classic_server::ClassicServer;
 pub use error::{ClientError, Untrusted, Verdict};
@@ -22,12 +28,17 @@ pub use output::ClientOptions;
 pub(crate) use output::Output;
 pub(crate) use reversal::Reversal;
 pub use reversal::reversed;
-pub use sealed_client::{Connected, run_sealed_client};
+pub use run::run_sealed_client;
+pub use sealed_client::Connected;
+pub(crate) use sealed_client::connect_sealed_client;
 pub use sealed_server::{Offer, SealedServer};
 pub use server::SessionServer;
+pub use server_trust::{Ask, ServerTrust};
 pub use service::{
     Ended, Handler, Local, LocalEnd, ServerEnd, ServerSession, Service, ServiceFuture,
     ServiceResult,
 };
+pub(crate) use stdio::Stdio;
+pub(crate) use streams::{Drain, Feed};
 pub use transfer::TransferError;
-pub(crate) use transfer::join;
+pub(crate) use transfer::transfer;

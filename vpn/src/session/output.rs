@@ -33,6 +33,11 @@ impl Output {
         Self { console, is_quiet: options.is_quiet, is_interactive: options.is_interactive }
     }
 
+    /// Prints nothing.
+    pub(crate) fn nowhere() -> Self {
+        Self { console: Console::nowhere(), is_quiet: true, is_interactive: false }
+    }
+
     pub(crate) async fn reply(&self, shown: &Printable<'_>) -> Result<(), ConsoleClosed> {
         if self.is_quiet {
             return self.console.line(shown).await;

@@ -9,13 +9,12 @@ use tokio::time::{sleep, timeout};
 
 use super::error::{ClientError, Verdict};
 use super::output::{ClientOptions, Output};
-use super::service::{Local, Service};
 use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
     DhPool, HandshakeContext, HandshakeEvent, LoggedSecrets, SealedConnection, SealedIoError,
     Source, connect, connect_sealed, endpoint,
 };
-use crate::term::{Console, KeyLog, Texts};
+use crate::term::KeyLog;
 use crate::trust::fingerprint;
 use vpn_proto::sealed::{Alert, ClientConfig, Event, Kex, PeerIdentity, Ready, SealedError};
 use vpn_proto::{Printable, SessionError};
@@ -106,30 +105,6 @@ impl Attempts {
     }
 }
 
-/// Connects, shakes hands, asks for a service and uses it to its end. `judge` decides about the server
-/// that was met.
-///
-/// # Errors
-///
-/// [`ClientError`] says what ended the session before its time.
-pub async fn run_sealed_client(
-    options: &ClientOptions,
-    config: Arc<ClientConfig>,
-    limits: Limits,
-    service: &dyn Service,
-    texts: Option<Texts>,
-    console: Console,
-    judge: impl FnMut(PeerIdentity) -> Verdict + Send,
-) -> Result<(), ClientError> {
-    let out = Output::new(console, options);
-    // What the way to a session needs is not kept while it lasts.
-    let connecting = Box::pin(connect_sealed_client(options, config, limits, &out, judge));
-    let mut session = connecting.await?;
-    // First, so that nothing of standard input is read for a server that does not want it.
-    session.open(service.name()).await?;
-    service.run(session, Local { texts, out }).await
-}
-
 /// Connects and shakes hands. `judge` decides about the server that was met.
 ///
 /// # Errors
@@ -177,11 +152,16 @@ pub(crate) async fn connect_sealed_client(
             }
         };
         let deadline = Instant::now() + limits.sealed_handshake;
-        let context = HandshakeContext { pool: &pool, source: Source::SELF, deadline };
+        let place = HandshakeContext { pool: &pool, source: Source::SELF, deadline };
         let log_keys = |secrets: &LoggedSecrets<'_>| KeyLog::write(key_log, secrets);
         let config = attempts.config.clone();
-        let result = connect_sealed(stream, config, attempts.kex, context, check, &log_keys).await;
-        if let Some(id) = chosen.filter(|_| thought <= PATIENCE || result.is_ok()) {
+        let result = connect_sealed(stream, config, attempts.kex, place, check, &log_keys).await;
+        // A server that is not trusted is not used, and one that was not waited for comes again.
+        let is_used = match &result {
+            Ok(_) => true,
+            Err(error) => thought <= PATIENCE && !matches!(error, ClientError::Untrusted(_)),
+        };
+        if let Some(id) = chosen.filter(|_| is_used) {
             out.note(format!("We are going to use {id}")).await?;
             out.note("Negotiating the key").await?;
         }

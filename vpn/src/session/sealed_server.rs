@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
-use super::access::{Access, Admitted, may_use};
+use super::access::{Access, Admitted, Clients, may_use};
 use super::service::{Ended, Handler, ServerEnd, ServerSession, ServiceResult};
 use crate::net::limits::{Limits, MESSAGE_READ, SEALED_MESSAGE};
 use crate::net::{
@@ -16,7 +16,7 @@ use crate::net::{
 };
 use crate::output::log::SESSION;
 use crate::term::{Console, KeyLog};
-use crate::trust::{AuthorizedClients, Grant, fingerprint};
+use crate::trust::{Grant, fingerprint};
 use vpn_proto::Printable;
 use vpn_proto::sealed::{Decision, Event, PeerIdentity, Ready, SealedError, ServerConfig};
 
@@ -28,13 +28,13 @@ const BUSY: u8 = 2;
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// Its name.
-    pub service: &'static str,
+    pub service: String,
     /// The name of the server's end, as `--service` says it.
     pub end_name: String,
     /// The server's end.
     pub end: Arc<dyn ServerEnd>,
     /// The names of all services of this program.
-    pub known: Vec<&'static str>,
+    pub known: Vec<String>,
 }
 
 /// Serves sealed sessions.
@@ -65,7 +65,7 @@ impl SealedServer {
     /// `clients` may come in by their keys, and holders of a PSK may do what `psk_grant` says.
     pub fn new(
         config: Arc<ServerConfig>,
-        (clients, psk_grant): (Option<AuthorizedClients>, Grant),
+        (clients, psk_grant): (Clients, Grant),
         offer: Offer,
         limits: Limits,
         pool: DhPool,
@@ -115,6 +115,7 @@ impl SealedServer {
         };
         let mut session = ServerSession {
             connection,
+            client,
             console,
             shutdown: self.shutdown.clone(),
             idle: self.limits.idle,
@@ -161,6 +162,9 @@ impl SealedServer {
                     Decision::Admit(ready)
                 }
                 Err(denied) => {
+                    if let PeerIdentity::Key(key) = client {
+                        log::info!(target: SESSION, "{peer}: the client's key is {}", fingerprint(&key));
+                    }
                     *faults = denied.is_our_fault;
                     Decision::Deny(denied.reason)
                 }
@@ -249,7 +253,7 @@ impl SealedServer {
         grant: &Grant,
         client: PeerIdentity,
     ) -> Result<Box<dyn Handler>, Ended> {
-        if !self.offer.known.contains(&service) {
+        if !self.offer.known.iter().any(|known| known == service) {
             return Err(Ended::Denied(format!("there is no service '{service}'")));
         }
         may_use(service, grant, client).map_err(Ended::Denied)?;

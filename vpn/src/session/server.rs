@@ -51,8 +51,12 @@ impl SessionServer {
                 Box::pin(classic.serve(stream, peer, &admission)).await;
             }
             profile => {
-                let spoken = if profile.is_none() { "no profile" } else { "the classic one" };
-                log::info!("{peer}: closed, it speaks {spoken}");
+                match profile {
+                    None => log::info!("{peer}: closed, it speaks no profile"),
+                    Some(_) => {
+                        log::warn!("{peer}: turned away: it does not speak the sealed profile")
+                    }
+                }
                 lingering_close(stream).await;
             }
         }

@@ -12,7 +12,7 @@ use super::transfer::TransferError;
 use crate::net::limits::{CLOSE, Limits};
 use crate::net::{SealedConnection, SealedIoError, Shutdown};
 use crate::term::{Console, ConsoleClosed, Texts};
-use vpn_proto::sealed::{Alert, SealedError, Undelivered};
+use vpn_proto::sealed::{Alert, PeerIdentity, SealedError, Undelivered};
 
 /// The work of one end of a service.
 pub type ServiceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -106,6 +106,8 @@ pub trait Handler: Send {
 pub struct ServerSession {
     /// Moves data and events.
     pub connection: SealedConnection,
+    /// Who the client is.
+    pub client: PeerIdentity,
     /// Where the server prints what concerns this client.
     pub console: Console,
     /// Says when the server is told to stop.

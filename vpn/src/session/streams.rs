@@ -1,12 +1,12 @@
-//! Standard input and output for pipes, each on a thread of its own: what blocks there blocks nothing
-//! else, and both directions of a pipe are independent of each other.
+//! The local ends of two byte streams: where their bytes come from and go to.
+//!
+//! Standard input and output have a thread each: what blocks there blocks nothing else, and the
+//! directions do not wait for each other.
 
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 
-#[cfg(target_os = "linux")]
-use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
@@ -14,32 +14,12 @@ use vpn_proto::sealed::wiped;
 
 /// How much is read at once, in bytes, and sealed at once: as many full records as fit side by side.
 pub(crate) const CHUNK: usize = 256 * 1024;
-/// What a pipe of the system should hold in bytes: two chunks, so that both of its ends can work. A
-/// user may have 64 MiB of them in all before every new pipe becomes small.
-#[cfg(target_os = "linux")]
-const PIPE_ROOM: usize = 2 * CHUNK;
+/// How much is read at once of a stream of this program at first.
+const FIRST_READ: usize = 4 * 1024;
 /// How many chunks may be under way between a thread and the session.
 const UNDER_WAY: usize = 2;
 
-/// The right to use standard input and output for a pipe. A process has them once, so there is one
-/// of it: two pipes would run into each other.
-#[derive(Debug)]
-pub(crate) struct Stdio(());
-
-impl Stdio {
-    /// The right, unless somebody has it or has had it.
-    pub(crate) fn take() -> Option<Self> {
-        static IS_TAKEN: AtomicBool = AtomicBool::new(false);
-        (!IS_TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
-    }
-
-    /// Starts reading the one and makes the other ready to be written.
-    pub(crate) fn open(self) -> (Feed, Drain) {
-        (Feed::stdin(), Drain::stdout())
-    }
-}
-
-/// Where a pipe's bytes come from.
+/// Where bytes come from.
 #[derive(Debug)]
 pub(crate) enum Feed {
     /// From nowhere: it is at its end.
@@ -51,17 +31,41 @@ pub(crate) enum Feed {
         /// What was read and is not given out yet, from this byte on.
         rest: Option<(Vec<u8>, usize)>,
     },
+    /// From a stream of this program.
+    Stream(Reader),
     /// Nothing but zeros.
     Zeros,
 }
 
-impl Feed {
-    fn stdin() -> Self {
-        #[cfg(unix)]
-        if let Ok(file) = unbuffered(&io::stdin()) {
-            return Self::of(file);
+/// A stream that is read, and how much of it at once.
+pub(crate) struct Reader {
+    stream: Box<dyn AsyncRead + Send + Unpin>,
+    at_once: usize,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader(..)")
+    }
+}
+
+impl Reader {
+    /// Reads what is there. Nothing is lost if the wait is given up.
+    async fn next(&mut self) -> io::Result<Vec<u8>> {
+        let mut chunk = Vec::with_capacity(self.at_once);
+        let read = self.stream.read_buf(&mut chunk).await?;
+        if read == self.at_once {
+            // There is more, and long records are faster.
+            self.at_once = (2 * self.at_once).min(CHUNK);
         }
-        Self::of(io::stdin())
+        Ok(chunk)
+    }
+}
+
+impl Feed {
+    /// Reads a stream of this program.
+    pub(crate) fn stream(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        Self::Stream(Reader { stream: Box::new(stream), at_once: FIRST_READ })
     }
 
     /// Reads a stream on a thread.
@@ -107,6 +111,7 @@ impl Feed {
                 // A thread says that it is the end; one that only goes has failed.
                 None => chunks.recv().await.unwrap_or_else(|| Err(gone())),
             },
+            Self::Stream(reader) => reader.next().await,
             Self::Zeros => Ok(vec![0; CHUNK]),
         }
     }
@@ -148,11 +153,13 @@ impl Feed {
     }
 }
 
-/// Where a pipe's bytes go to.
+/// Where bytes go to.
 #[derive(Debug)]
 pub(crate) enum Drain {
     /// Nowhere; holds the last chunk until [`Drain::used`] takes it.
     Nothing { last: Option<Zeroizing<Vec<u8>>>, is_at_end: bool },
+    /// To a stream of this program.
+    Stream(Writer),
     /// To a thread that writes, and gives back what it has written.
     Thread {
         /// `None` once there is no more.
@@ -160,6 +167,45 @@ pub(crate) enum Drain {
         written: blocking::Receiver<Zeroizing<Vec<u8>>>,
         ended: oneshot::Receiver<io::Result<()>>,
     },
+}
+
+/// A stream that is written.
+pub(crate) struct Writer {
+    stream: Box<dyn AsyncWrite + Send + Unpin>,
+    /// How much of the chunk at hand is written.
+    written: usize,
+    used: Option<Zeroizing<Vec<u8>>>,
+    is_at_end: bool,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("is_at_end", &self.is_at_end).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Writes a chunk, or else waits for the end of the stream. Nothing is lost if the wait is given
+    /// up.
+    async fn give(&mut self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> io::Result<Given> {
+        if let Some(bytes) = chunk {
+            while let Some(rest) = bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
+                match self.stream.write(rest).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    count => self.written += count,
+                }
+            }
+            self.stream.flush().await?;
+            self.written = 0;
+            self.used = chunk.take();
+            return Ok(Given::Taken);
+        }
+        if !self.is_at_end {
+            std::future::pending::<()>().await;
+        }
+        self.stream.shutdown().await?;
+        Ok(Given::Finished)
+    }
 }
 
 /// What came of [`Drain::give`].
@@ -177,12 +223,10 @@ impl Drain {
         Self::Nothing { last: None, is_at_end: false }
     }
 
-    fn stdout() -> Self {
-        #[cfg(unix)]
-        if let Ok(file) = unbuffered(&io::stdout()) {
-            return Self::of(file);
-        }
-        Self::of(io::stdout())
+    /// Writes to a stream of this program, and shuts it down at the end.
+    pub(crate) fn stream(stream: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        let stream = Box::new(stream);
+        Self::Stream(Writer { stream, written: 0, used: None, is_at_end: false })
     }
 
     /// Writes to a stream on a thread.
@@ -215,6 +259,7 @@ impl Drain {
     pub(crate) fn end(&mut self) {
         match self {
             Self::Nothing { is_at_end, .. } => *is_at_end = true,
+            Self::Stream(writer) => writer.is_at_end = true,
             Self::Thread { chunks, .. } => *chunks = None,
         }
     }
@@ -236,6 +281,7 @@ impl Drain {
             }
             Self::Nothing { is_at_end: true, .. } => Ok(Given::Finished),
             Self::Nothing { .. } => std::future::pending().await,
+            Self::Stream(writer) => writer.give(chunk).await,
             Self::Thread { chunks, ended, .. } => {
                 if let Some(chunks) = chunks
                     && chunk.is_some()
@@ -257,6 +303,7 @@ impl Drain {
     pub(crate) fn used(&mut self) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::Nothing { last, .. } => last.take(),
+            Self::Stream(writer) => writer.used.take(),
             Self::Thread { written, .. } => written.try_recv().ok(),
         }
     }
@@ -265,26 +312,6 @@ impl Drain {
 /// A thread of ours went without a word.
 fn gone() -> io::Error {
     io::Error::other("its thread has failed")
-}
-
-/// The same stream without the standard library's buffer, which would only copy chunks like ours.
-#[cfg(unix)]
-fn unbuffered(stream: &impl std::os::fd::AsFd) -> io::Result<std::fs::File> {
-    let stream = stream.as_fd().try_clone_to_owned()?;
-    #[cfg(target_os = "linux")]
-    widen(&stream);
-    Ok(stream.into())
-}
-
-/// Makes a pipe hold more: both ends of one that holds 64 KiB wait for each other four times a chunk.
-#[cfg(target_os = "linux")]
-fn widen(stream: &std::os::fd::OwnedFd) {
-    // What is not a pipe has no such size, and a user who has many wide pipes gets no more of them.
-    if fcntl_getpipe_size(stream).is_ok_and(|size| size < PIPE_ROOM)
-        && let Err(error) = fcntl_setpipe_size(stream, PIPE_ROOM)
-    {
-        log::debug!("a pipe stays as small as it is: {error}");
-    }
 }
 
 #[cfg(test)]
@@ -367,22 +394,6 @@ mod tests {
         assert!(matches!(nothing.give(&mut None).await, Ok(Given::Finished)));
     }
 
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn pipes_become_wide() {
-        let (reader, _writer) = io::pipe().unwrap();
-        let reader = std::os::fd::OwnedFd::from(reader);
-        let before = fcntl_getpipe_size(&reader).unwrap();
-        // Whoever has too many wide pipes gets no more of them.
-        let (other, _writer) = io::pipe().unwrap();
-        let expected = match fcntl_setpipe_size(&other, PIPE_ROOM) {
-            Ok(_) => PIPE_ROOM,
-            Err(_) => before,
-        };
-        widen(&reader);
-        assert_eq!(fcntl_getpipe_size(&reader).unwrap(), expected);
-    }
-
     #[tokio::test]
     async fn a_drain_that_fails_says_why() {
         struct Full;
@@ -428,12 +439,5 @@ mod tests {
             }
         }
         assert!(Feed::of(Panics).next().await.is_err());
-    }
-
-    #[test]
-    fn standard_input_and_output_are_handed_out_once() {
-        assert!(Stdio::take().is_some());
-        // Not even once its owner is gone: what was read and written stays read and written.
-        assert!(Stdio::take().is_none());
     }
 }

@@ -7,7 +7,43 @@ use std::io;
 
 use super::streams::{Drain, Feed, Given};
 use crate::net::{IoEvent, SealedConnection, SealedIoError};
+use vpn_proto::classic::Role;
 use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
+
+/// Joins these streams to the peer's to their ends, and says and hears the last words. A transfer that
+/// is stopped has failed.
+///
+/// # Errors
+///
+/// Why not everything was handed over.
+pub(crate) async fn transfer(
+    mut connection: SealedConnection,
+    streams: Result<(Feed, Drain), TransferError>,
+    role: Role,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), TransferError> {
+    let joined = async {
+        let (input, output) = streams?;
+        join(&mut connection, input, output).await?;
+        // The client says first that it has passed on everything, or it was cut.
+        while role == Role::Server && !connection.session().is_closed() {
+            connection.next().await?;
+        }
+        Ok(())
+    };
+    let joined = tokio::select! {
+        joined = joined => joined,
+        () = stopped => Err(TransferError::Stopped),
+    };
+    match joined {
+        // We have passed on everything, and the peer says when it has.
+        Ok(()) => Ok(connection.close_when_peer_does().await?),
+        Err(error) => {
+            connection.abort(error.alert()).await;
+            Err(error)
+        }
+    }
+}
 
 /// Moves bytes both ways until both directions have come to their ends and everything that the peer
 /// sent is written and flushed.
@@ -18,7 +54,7 @@ use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
 /// # Errors
 ///
 /// Why it ended before; what was written by then is incomplete.
-pub(crate) async fn join(
+async fn join(
     connection: &mut SealedConnection,
     mut input: Feed,
     mut output: Drain,

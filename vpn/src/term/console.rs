@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Where a task puts its lines.
 #[derive(Clone, Debug)]
 pub struct Console {
-    queue: mpsc::UnboundedSender<Item>,
+    /// None for a console whose lines go nowhere.
+    queue: Option<mpsc::UnboundedSender<Item>>,
     room: Arc<Semaphore>,
     unread: Unread,
     state: Arc<State>,
@@ -152,8 +153,21 @@ impl Console {
             let _ = end.send(print());
         })?;
         let room = Arc::new(Semaphore::new(ROOM));
-        let console = Self { queue, room, unread, state: state.clone(), label, client: None };
+        let console =
+            Self { queue: Some(queue), room, unread, state: state.clone(), label, client: None };
         Ok((console, Printer { stream, state, ended }))
+    }
+
+    /// A console whose lines go nowhere, for programs that print nothing.
+    pub fn nowhere() -> Self {
+        Self {
+            queue: None,
+            room: Arc::new(Semaphore::new(ROOM)),
+            unread: Unread::Waited,
+            state: Arc::default(),
+            label: Label::NONE,
+            client: None,
+        }
     }
 
     /// The same console under another label.
@@ -182,6 +196,7 @@ impl Console {
     ///
     /// [`ConsoleClosed`] if the stream is gone; [`Printer::finish`] says why.
     pub async fn line(&self, text: impl std::fmt::Display + Send) -> Result<(), ConsoleClosed> {
+        let Some(queue) = &self.queue else { return Ok(()) };
         let label = self.label.rendered();
         let line = match &self.client {
             Some(client) if self.state.clients.load(Ordering::Relaxed) > 1 => {
@@ -191,13 +206,13 @@ impl Console {
         };
         let Some(permit) = self.make_room(line.len()).await else {
             self.state.left_out.fetch_add(1, Ordering::Relaxed);
-            return if self.queue.is_closed() { Err(ConsoleClosed) } else { Ok(()) };
+            return if queue.is_closed() { Err(ConsoleClosed) } else { Ok(()) };
         };
         let line = match self.state.left_out.swap(0, Ordering::Relaxed) {
             0 => line,
             count => format!("({})\n{line}", left_out(count)),
         };
-        self.queue.send(Item::Line(line, permit)).map_err(|_| ConsoleClosed)
+        queue.send(Item::Line(line, permit)).map_err(|_| ConsoleClosed)
     }
 
     /// Room for a line of so many bytes, if it is to be had.
@@ -225,11 +240,12 @@ impl Console {
     ///
     /// As [`Console::line`].
     pub async fn flush(&self) -> Result<(), ConsoleClosed> {
+        let Some(queue) = &self.queue else { return Ok(()) };
         if self.unread == Unread::LeftOut && self.state.is_stuck.load(Ordering::Relaxed) {
             return Ok(());
         }
         let (done, printed) = oneshot::channel();
-        self.queue.send(Item::Flush(done)).map_err(|_| ConsoleClosed)?;
+        queue.send(Item::Flush(done)).map_err(|_| ConsoleClosed)?;
         match self.unread {
             Unread::Waited => printed.await.map_err(|_| ConsoleClosed),
             Unread::LeftOut => match timeout(PATIENCE, printed).await {
@@ -241,7 +257,10 @@ impl Console {
 
     /// Returns once the stream is gone.
     pub async fn closed(&self) {
-        self.queue.closed().await;
+        match &self.queue {
+            Some(queue) => queue.closed().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -1,0 +1,139 @@
+//! A client of sealed sessions.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::channel::Channel;
+use super::error::Error;
+use super::identity::{Identity, Psk};
+use crate::config::{Overrides, Settings};
+use crate::session::{Blame, ClientOptions, Output, ServerTrust, connect_sealed_client};
+use crate::trust::{KnownServers, Pin, ServerName};
+use vpn_proto::classic::Role;
+use vpn_proto::sealed::{ClientConfig, Kex, Limits};
+use vpn_suite::Registry;
+
+/// A client of sealed sessions with one server.
+///
+/// It needs something to show ([`identity`](Self::identity) or [`psk`](Self::psk)) and something to
+/// know the server by ([`server_key`](Self::server_key), [`known_servers`](Self::known_servers) or the
+/// PSK). The program must link suites: `use vpn_suites as _;` in its `main.rs`.
+#[derive(Clone, Debug)]
+pub struct Client {
+    server: ServerName,
+    settings: Arc<Settings>,
+    identity: Option<Identity>,
+    psk: Option<Psk>,
+    server_key: Option<Pin>,
+    known_servers: Option<PathBuf>,
+}
+
+impl Client {
+    /// A client of this server: a name or an address, with `:PORT` unless it is 4600. Its ciphers are
+    /// those of the built-in configuration.
+    ///
+    /// # Errors
+    ///
+    /// If the name has another form, or no suite is linked.
+    pub fn new(server: &str) -> Result<Self, Error> {
+        Ok(Self {
+            server: ServerName::parse(server, None)?,
+            settings: Arc::new(built_in()?),
+            identity: None,
+            psk: None,
+            server_key: None,
+            known_servers: None,
+        })
+    }
+
+    /// Takes the ciphers of a `server_cipher.toml`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is wrong; the error names the line.
+    pub fn config(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let registry = Registry::linked().map_err(Error::registry)?;
+        let settings = Settings::load(Some(path.as_ref()), &registry, &Overrides::default())?;
+        self.settings = Arc::new(settings);
+        Ok(self)
+    }
+
+    /// Shows this key to the server.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Uses this shared key.
+    #[must_use]
+    pub fn psk(mut self, psk: Psk) -> Self {
+        self.psk = Some(psk);
+        self
+    }
+
+    /// Trusts a server with this key, and no other one.
+    #[must_use]
+    pub fn server_key(mut self, key: impl Into<Pin>) -> Self {
+        self.server_key = Some(key.into());
+        self
+    }
+
+    /// Trusts a server whose key stands in this file, in the form of OpenSSH's `known_hosts`.
+    #[must_use]
+    pub fn known_servers(mut self, path: impl AsRef<Path>) -> Self {
+        self.known_servers = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Connects, shakes hands and opens a service on the server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::blame`] says whether it was the network, the server's key, its refusal, or else.
+    pub async fn open(&self, service: &str) -> Result<Channel, Error> {
+        if self.identity.is_none() && self.psk.is_none() {
+            return Err(Error::new(Blame::Usage, "the client has no identity and no PSK to show"));
+        }
+        if self.server_key.is_none() && self.known_servers.is_none() && self.psk.is_none() {
+            let words = "the client has no server key, known servers or PSK to know the server by";
+            return Err(Error::new(Blame::Usage, words));
+        }
+        let known = match &self.known_servers {
+            Some(path) => KnownServers::read(path)?,
+            None => KnownServers::without_file(),
+        };
+        let mut trust = ServerTrust::new(self.server.clone(), known).pinned(self.server_key);
+        let limits = self.settings.limits.net;
+        let config = ClientConfig {
+            enabled: self.settings.ciphers.enabled.clone(),
+            kex: Kex::ALL.to_vec(),
+            identity: self.identity.as_ref().map(|identity| identity.0.clone()),
+            server_key: trust.likely_key(),
+            psk: self.psk.as_ref().map(|psk| psk.0.clone()),
+            limits: Limits::rekeying(limits.rekey.0, limits.rekey.1),
+        };
+        let options = ClientOptions {
+            host: self.server.host().to_string(),
+            port: self.server.port(),
+            is_quiet: true,
+            is_interactive: false,
+            observers: Default::default(),
+        };
+        let judge = move |peer| trust.judge(peer);
+        let out = Output::nowhere();
+        let connecting = connect_sealed_client(&options, Arc::new(config), limits, &out, judge);
+        let mut session = Box::pin(connecting).await?;
+        session.open(service).await?;
+        let never = std::future::pending();
+        let (channel, work) = Channel::new(session.connection, session.server, Role::Client, never);
+        tokio::spawn(work);
+        Ok(channel)
+    }
+}
+
+/// The built-in configuration, for the suites that are linked.
+pub(super) fn built_in() -> Result<Settings, Error> {
+    let registry = Registry::linked().map_err(Error::registry)?;
+    Ok(Settings::built_in(&registry)?)
+}

@@ -1,0 +1,235 @@
+//! A server of sealed sessions.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::channel::Channel;
+use super::client::built_in;
+use super::error::Error;
+use super::identity::{Identity, Psk};
+use crate::config::{Overrides, Settings};
+use crate::net::{self, AdmissionControl, DEFAULT_PORT, DhPool, Shutdown};
+use crate::session::{
+    Blame, Clients, Ended, Handler, Offer, SealedServer, ServerEnd, ServerSession, ServiceFuture,
+    ServiceResult, SessionServer,
+};
+use crate::term::Console;
+use crate::trust::{AuthorizedClients, ClientList, Grant, Host, PublicKey, ServiceNames};
+use vpn_proto::classic::Role;
+use vpn_proto::sealed::{Kex, Limits, ServerConfig};
+use vpn_suite::Registry;
+
+/// A server of sealed sessions with one service of the program.
+///
+/// It needs something to be known by ([`identity`](Self::identity) or [`psk`](Self::psk)), and clients
+/// that may come in ([`allow`](Self::allow), [`authorized_clients`](Self::authorized_clients) or the
+/// PSK). The program must link suites: `use vpn_suites as _;` in its `main.rs`.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    settings: Settings,
+    service: String,
+    identity: Option<Identity>,
+    psks: Vec<Psk>,
+    allowed: Vec<PublicKey>,
+    file: Option<AuthorizedClients>,
+}
+
+impl Server {
+    /// Listens on an address, with `:PORT` unless it is 4600; port 0 lets the system choose. The server
+    /// has one service, by this name. Its ciphers are those of the built-in configuration.
+    ///
+    /// # Errors
+    ///
+    /// If the address is in use or is none, the name does not fit, or no suite is linked.
+    pub async fn bind(address: &str, service: &str) -> Result<Self, Error> {
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if service.is_empty() || service.len() > 255 || !service.bytes().all(is_name) {
+            let words = "a service's name has 1 to 255 letters, digits and hyphens";
+            return Err(Error::new(Blame::Usage, words));
+        }
+        let (host, port) = Host::parse(address)?;
+        let listeners = net::bind(Some(host.as_str()), port.unwrap_or(DEFAULT_PORT))?;
+        Ok(Self {
+            listeners,
+            settings: built_in()?,
+            service: service.to_owned(),
+            identity: None,
+            psks: Vec::new(),
+            allowed: Vec::new(),
+            file: None,
+        })
+    }
+
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port())
+    }
+
+    /// Takes the ciphers and limits of a `server_cipher.toml`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is wrong; the error names the line.
+    pub fn config(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let registry = Registry::linked().map_err(Error::registry)?;
+        self.settings = Settings::load(Some(path.as_ref()), &registry, &Overrides::default())?;
+        Ok(self)
+    }
+
+    /// Shows this key to clients.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Lets the holder of this key in.
+    #[must_use]
+    pub fn allow(mut self, key: PublicKey) -> Self {
+        self.allowed.push(key);
+        self
+    }
+
+    /// Lets the clients of this file in. Changes to it count for the next client. Keys of
+    /// [`allow`](Self::allow) do not count then.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, others could have written it, or a line is wrong.
+    pub fn authorized_clients(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        self.file = Some(AuthorizedClients::open(path.as_ref(), self.names())?);
+        Ok(self)
+    }
+
+    /// Lets holders of this shared key in.
+    #[must_use]
+    pub fn psk(mut self, psk: Psk) -> Self {
+        self.psks.push(psk);
+        self
+    }
+
+    fn names(&self) -> ServiceNames {
+        ServiceNames::new(&self.service, [])
+    }
+
+    /// Serves clients until `stop` resolves; then sessions get five seconds to end. Each client's
+    /// channel goes to `handler`, many at once. A handler ends with [`Channel::finish`]: a channel that
+    /// it drops without is cut.
+    ///
+    /// # Errors
+    ///
+    /// If nobody could come in, or the server has nothing to be known by.
+    pub async fn serve<F, Fut>(
+        self,
+        handler: F,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error>
+    where
+        F: Fn(Channel) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        if self.identity.is_none() && self.psks.is_empty() {
+            return Err(Error::new(Blame::Usage, "the server has no identity and no PSK"));
+        }
+        let grant = Grant::usual(&self.names());
+        let clients = match self.file {
+            Some(file) => Clients::File(file),
+            None if self.allowed.is_empty() && self.psks.is_empty() => {
+                return Err(Error::new(Blame::Usage, "nobody could come in"));
+            }
+            None => {
+                let keys = self.allowed.iter().map(|key| key.bytes);
+                Clients::List(Arc::new(ClientList::of(keys, &grant)))
+            }
+        };
+        let config = ServerConfig {
+            enabled: self.settings.ciphers.enabled.clone(),
+            kex: Kex::ALL.to_vec(),
+            identity: self.identity.map(|identity| identity.0),
+            psks: self.psks.into_iter().map(|psk| psk.0).collect(),
+            is_gate_required: false,
+            limits: Limits::default(),
+        };
+        let handle = move |channel| -> ServiceFuture<'static, ()> { Box::pin(handler(channel)) };
+        let offer = Offer {
+            service: self.service.clone(),
+            end_name: self.service.clone(),
+            end: Arc::new(Custom(Arc::new(handle))),
+            known: vec![self.service],
+        };
+        let limits = self.settings.limits.net;
+        let (switch, shutdown) = Shutdown::new();
+        let sealed = SealedServer::new(
+            Arc::new(config),
+            (clients, grant),
+            offer,
+            limits,
+            DhPool::for_server(limits.dh_workers),
+            Console::nowhere(),
+            shutdown.clone(),
+        );
+        let sessions = Arc::new(SessionServer::new(None, Some(sealed), limits.first_byte));
+        let control = AdmissionControl::new(limits.sources, self.settings.limits.exempt.clone());
+        let server = net::Server::new(self.listeners, limits.sessions).controlled_by(Some(control));
+        let serving = server.run(shutdown, move |stream, peer, admission| {
+            sessions.clone().serve(stream, peer, admission)
+        });
+        tokio::pin!(serving);
+        tokio::select! {
+            () = &mut serving => return Ok(()),
+            () = stop => {}
+        }
+        // Its sessions may have ended already.
+        let _ = switch.send(true);
+        serving.await;
+        Ok(())
+    }
+}
+
+/// A service of the program that embeds this library.
+#[derive(Clone)]
+struct Custom(Arc<dyn Fn(Channel) -> ServiceFuture<'static, ()> + Send + Sync>);
+
+impl std::fmt::Debug for Custom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Custom(..)")
+    }
+}
+
+impl ServerEnd for Custom {
+    fn admit(&self) -> Result<Box<dyn Handler>, String> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Handler for Custom {
+    fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
+        Box::pin(async move {
+            let ServerSession { mut connection, client, mut shutdown, .. } = session;
+            // A program may take as long as it likes for what it reads.
+            connection.expect_pings(None);
+            connection.read_at_most(usize::MAX);
+            // After the signal the server itself cuts what is left.
+            let never = std::future::pending();
+            let (channel, work) = Channel::new(connection, client, Role::Server, never);
+            let handled = (self.0)(channel);
+            let both = async { tokio::join!(work, handled).0 };
+            let ended = tokio::select! {
+                ended = both => ended,
+                () = async { shutdown.wait().await; tokio::time::sleep(GRACE).await } => {
+                    Err("the server has stopped".to_owned())
+                }
+            };
+            ended.map(|()| "the client closed the session").map_err(Ended::Transfer)
+        })
+    }
+}
+
+/// How long sessions may go on once the server was told to stop.
+const GRACE: std::time::Duration = match net::limits::SHUTDOWN.checked_div(2) {
+    Some(half) => half,
+    None => net::limits::SHUTDOWN,
+};
