@@ -41,7 +41,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
         let service = ClassicServer::new(
             settings.classic_params(),
             limits,
-            DhPool::keeping_spares(limits.dh_workers),
+            DhPool::for_server(limits.dh_workers),
             served.clone(),
             shutdown.clone(),
         )

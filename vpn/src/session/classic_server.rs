@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::reversal::reversed;
-use crate::net::limits::{FAREWELL, Limits, REPLY};
+use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
-    Admission, BUSY, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell,
-    read_some, send,
+    Admission, BUSY, ClassicIoError, DhPool, Driver, Input, Progress, Shutdown, Source,
+    lingering_close, read_some, send,
 };
 use crate::output::Reason;
 use crate::output::log::SESSION;
@@ -104,18 +104,18 @@ impl ClassicServer {
                 Err(error) => {
                     drop(driver);
                     let advice = watch.fail_handshake(&error).await;
-                    if matches!(error, PumpError::Full) {
+                    if matches!(error, ClassicIoError::Full) {
                         admission.excuse();
                         // If it cannot be told, closing says enough.
-                        let _ = send(&mut stream, BUSY, FAREWELL).await;
+                        let _ = send(&mut stream, BUSY, CLOSE).await;
                     }
-                    farewell(stream).await;
+                    lingering_close(stream).await;
                     return Err(Ended::Handshake(error).advised(advice));
                 }
             }
         };
         drop(driver);
-        admission.await_word();
+        admission.await_first_message();
         console.line("The key has been established").await?;
         if let Some(established) = &self.established {
             console.flush().await?;
@@ -137,9 +137,9 @@ impl ClassicServer {
         if let Err(Ended::Session(error)) = &ended {
             if let Some(text) = error.refusal() {
                 // If it cannot be told, closing says enough.
-                let _ = send(&mut stream, text.as_bytes(), FAREWELL).await;
+                let _ = send(&mut stream, text.as_bytes(), CLOSE).await;
             }
-            farewell(stream).await;
+            lingering_close(stream).await;
         }
         ended.map_err(|error| error.advised(advice))
     }
@@ -270,7 +270,7 @@ enum Ended {
     #[error("{0}")]
     Console(#[from] ConsoleClosed),
     #[error("{0}")]
-    Handshake(PumpError),
+    Handshake(ClassicIoError),
     #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] std::io::Error),
     #[error("{0}")]

@@ -9,7 +9,7 @@ use super::error::ClientError;
 use super::output::Output;
 use super::sealed_client::Connected;
 use super::transfer::TransferError;
-use crate::net::limits::{FAREWELL, Limits};
+use crate::net::limits::{CLOSE, Limits};
 use crate::net::{SealedConnection, SealedIoError, Shutdown};
 use crate::term::{Console, ConsoleClosed, Texts};
 use vpn_proto::sealed::{Alert, PeerIdentity, SealedError, Undelivered};
@@ -127,7 +127,7 @@ impl ServerSession {
     pub async fn leave(self, ended: ServiceResult) -> ServiceResult {
         let alert = match &ended {
             Ok(_) => {
-                self.connection.close(FAREWELL).await?;
+                self.connection.close(CLOSE).await?;
                 return ended;
             }
             Err(ended) => ended.alert(),

@@ -6,7 +6,7 @@
 use std::io;
 
 use super::streams::{Drain, Feed, Given};
-use crate::net::{Moved, SealedConnection, SealedIoError};
+use crate::net::{IoEvent, SealedConnection, SealedIoError};
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
 
@@ -97,17 +97,17 @@ async fn join(
                     Given::Finished => is_written = true,
                 }
             }
-            moved = connection.advance() => match moved? {
-                Moved::Event(Event::Data(data)) => untaken = Some(data),
-                Moved::Event(Event::Eof) => peer_has_ended = true,
+            io_event = connection.advance() => match io_event? {
+                IoEvent::Event(Event::Data(data)) => untaken = Some(data),
+                IoEvent::Event(Event::Eof) => peer_has_ended = true,
                 // It has all that we sent; it waits for our word until what it sent is written.
-                Moved::Event(Event::CloseRequested)
+                IoEvent::Event(Event::CloseRequested)
                     if has_ended && peer_has_ended && connection.is_flushed() => {}
-                Moved::Event(Event::CloseRequested | Event::Closed) => {
+                IoEvent::Event(Event::CloseRequested | Event::Closed) => {
                     return Err(TransferError::EndedEarly);
                 }
-                Moved::Event(Event::Alert(alert)) => log::info!("the peer says: {alert}"),
-                Moved::Event(_) | Moved::Sent => {}
+                IoEvent::Event(Event::Alert(alert)) => log::info!("the peer says: {alert}"),
+                IoEvent::Event(_) | IoEvent::Flushed => {}
             },
         }
     }
