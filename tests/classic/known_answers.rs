@@ -19,10 +19,10 @@ use vpn_proto::{
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
 
-use crate::checks::work as settle;
+use crate::any_bytes::checks::work as settle;
 
 static DATA: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("data/classic.json")).unwrap());
+    LazyLock::new(|| serde_json::from_str(include_str!("../data/classic.json")).unwrap());
 
 /// A section of the file; a test over nothing would prove nothing.
 fn section(name: &str) -> &'static [Value] {

@@ -23,9 +23,9 @@ use vpn_proto::Group;
 use vpn_proto::classic::{ClientHandshake, ClientSession};
 use vpn_proto::sealed::{ClientConfig, Event, Kex, KexKeyPair, SealedError};
 
-use crate::adversary::{CLIENT_SEED, Gate, Hello, client_config, key_line};
-use crate::bad_input::{established, params};
-use crate::sealed_cli::Keys;
+use crate::classic::bad_peers_are_told::{established, params};
+use crate::sealed::program_speaks_sealed::Keys;
+use crate::support::adversary::{CLIENT_SEED, Gate, Hello, client_config, key_line};
 use crate::support::{DEADLINE, SHIPPED, Server};
 
 /// Connections that say nothing, or the beginning of something.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sealed_cli::Keys;
+use crate::sealed::program_speaks_sealed::Keys;
 use crate::support::{
     Ended, Lines, Process, SHIPPED, Server, TempDir, client_of, finish, run, vpn,
 };

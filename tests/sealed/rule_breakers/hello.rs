@@ -9,7 +9,7 @@ use vpn_proto::sealed::{
 };
 
 use super::{Case, SOMEWHERE, Said, Seen, all, case, malformed, silent, unexpected};
-use crate::adversary::{
+use crate::support::adversary::{
     Answer, Auth, FacingClient, FacingServer, Gate, Hello, STRANGER_SEED, client_config, field,
     frame, long, names, opener, psk, public, server_config, split_hello,
 };
@@ -41,7 +41,7 @@ fn hears(config: ServerConfig, psk: Option<u8>, stream: &[u8]) -> Seen {
     };
     let facing = FacingServer::take(state, pair(), hello, &flight, psk);
     let auth = Auth::of_client().encode(&facing.secrets.client, &facing.transcript);
-    let mut records = crate::adversary::Records::new(facing.secrets.client);
+    let mut records = crate::support::adversary::Records::new(facing.secrets.client);
     let record = [rest, &records.padded(0x16, &auth, 256)].concat();
     match next_length(Part::Record, &record) {
         Ok(Some(length)) => {
@@ -389,7 +389,7 @@ fn gates() -> Vec<Case> {
         m1("no gate", malformed(SOMEWHERE), |h| h.gate = Gate::Bytes(Vec::new())),
         m1("random bytes for a gate", shut(), random),
         m1("a gate of the server's key as if it were a PSK", shut(), |h| {
-            h.gate = Gate::Keyed(public(&crate::adversary::SERVER_SEED).to_vec(), "psk");
+            h.gate = Gate::Keyed(public(&crate::support::adversary::SERVER_SEED).to_vec(), "psk");
         }),
         m1("a gate of another server's key", shut(), |h| {
             h.gate = Gate::Keyed(public(&STRANGER_SEED).to_vec(), "pub");
@@ -463,7 +463,7 @@ fn reads(config: ClientConfig, edit: impl FnOnce(&FacingClient, &mut Answer) -> 
     let secrets = facing.secrets(&honest);
     let transcript = [facing.hello.as_slice(), &honest].concat();
     let auth = Auth::of_server().encode(&secrets.server, &transcript);
-    let record = crate::adversary::Records::new(secrets.server).padded(0x16, &auth, 256);
+    let record = crate::support::adversary::Records::new(secrets.server).padded(0x16, &auth, 256);
     let stream = [sent, record].concat();
     let (first, rest) = match next_length(Part::Hello, &stream) {
         Ok(Some(length)) => stream.split_at(length),
@@ -710,8 +710,8 @@ fn rejects() -> Vec<Case> {
                 let facing = FacingClient::start(client_config());
                 let answer = Answer::new(&facing.share).encode();
                 let secrets = facing.secrets(&answer);
-                let record =
-                    crate::adversary::Records::new(secrets.server).seal(0x16, &frame(0x0e, &[3]));
+                let record = crate::support::adversary::Records::new(secrets.server)
+                    .seal(0x16, &frame(0x0e, &[3]));
                 assert!(
                     opener(secrets.server).open(&record).is_ok()
                         && split_hello(&answer).1.is_empty()

@@ -14,7 +14,7 @@ use vpn_proto::classic::{
 use vpn_proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
 use vpn_suite::{CipherSuite, KeySize, KeySizes, Registry};
 
-use crate::checks::{self, work};
+use crate::any_bytes::checks::{self, work};
 
 /// So many cases of each property; failures are printed whole and leave no file behind.
 fn cases(count: u32) -> ProptestConfig {

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sealed_cli::Keys;
+use crate::sealed::program_speaks_sealed::Keys;
 use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, TempDir, client_of, run, vpn};
 
 fn full() -> File {

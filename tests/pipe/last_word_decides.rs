@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
-use crate::pipe_promise::{BYTES, Behind, End, Sink};
+use crate::pipe::success_is_a_promise::{BYTES, Behind, End, Sink};
 use crate::support::{DEADLINE, SHIPPED, TempDir, accept};
 
 /// A stream of whole messages, as anybody on the way can cut it: the first one says its length in a

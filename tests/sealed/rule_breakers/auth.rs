@@ -7,7 +7,7 @@ use vpn_proto::sealed::{
 use vpn_suite::testkit::unhex;
 
 use super::{Case, Said, Seen, case, malformed, silent, unexpected};
-use crate::adversary::{
+use crate::support::adversary::{
     Answer, Auth, CLIENT_CONTEXT, CLIENT_SEED, FacingClient, FacingServer, Gate, Hello, Records,
     SERVER_CONTEXT, SERVER_SEED, STRANGER_SEED, client_config, field, finished, frame,
     frame_of_length, opener, psk, public, server_config, sha256,

@@ -7,7 +7,7 @@ use vpn_proto::sealed::{
 
 use super::auth::bad_alerts;
 use super::{Case, Said, Seen, all, case, silent};
-use crate::adversary::{
+use crate::support::adversary::{
     Answer, Auth, FacingClient, FacingServer, Records, client_config, field, frame,
     frame_of_length, long, opener, server_config, sha256,
 };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+pub(crate) mod adversary;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -173,7 +175,7 @@ pub(crate) struct Server {
 }
 
 /// The shipped list of ciphers, for configurations with other tables.
-pub(crate) const SHIPPED: &str = include_str!("../server_cipher.toml");
+pub(crate) const SHIPPED: &str = include_str!("../../server_cipher.toml");
 
 impl Server {
     pub(crate) fn start(args: &[&str]) -> Self {

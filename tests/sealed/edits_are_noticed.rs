@@ -14,7 +14,7 @@ use vpn_proto::sealed::{
     ServerConfig, next_length,
 };
 
-use crate::adversary::{
+use crate::support::adversary::{
     Dice, Gate, Hello, client_config, long, names, read_part, server_config, split_hello,
 };
 use crate::support::{DEADLINE, Ended, Server, TempDir, accept, client_of, run};

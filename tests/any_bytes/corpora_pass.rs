@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::checks;
+use crate::any_bytes::checks;
 
 #[test]
 fn every_corpus_passes_its_check() {

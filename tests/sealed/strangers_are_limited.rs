@@ -21,7 +21,7 @@ use vpn_proto::sealed::{
 };
 use vpn_suite::{KeySize, Registry};
 
-use crate::sealed_cli::Keys;
+use crate::sealed::program_speaks_sealed::Keys;
 use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, accept, read_to_end, vpn};
 
 pub(crate) fn aes() -> Arc<[EnabledSuite]> {

@@ -20,7 +20,7 @@ use vpn_proto::sealed::{
 use vpn_suite::{KeySize, Registry};
 use vpn_test_needs::needs;
 
-use crate::interop::{is_full, peer, python, reversed, run_all};
+use crate::classic::python_peer_agrees::{is_full, peer, python, reversed, run_all};
 use crate::support::{DEADLINE, Ended, Lines, Process, Server, TempDir, finish, run, vpn};
 
 const HYBRID: &str = "x25519-mlkem768";

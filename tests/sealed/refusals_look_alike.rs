@@ -14,7 +14,7 @@ use vpn_proto::sealed::{
     Decision, Gated, Kex, KexKeyPair, Part, PeerIdentity, Ready, SealedError, ServerConfig,
 };
 
-use crate::adversary::{
+use crate::support::adversary::{
     Auth, CLIENT_SEED, FacingServer, Gate, Hello, Records, STRANGER_SEED, Secrets, key_line,
     opener, psk, public, read_flight, read_part, server_config, sha256, split_hello,
 };

@@ -4,7 +4,7 @@
 
 use vpn_suite::{KeySize, Registry};
 
-use crate::sealed_cli::Keys;
+use crate::sealed::program_speaks_sealed::Keys;
 use crate::support::{TempDir, run};
 
 fn config(name: &str, size: KeySize) -> String {

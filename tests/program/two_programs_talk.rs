@@ -180,7 +180,7 @@ fn nothing_in_common_is_told_to_both_sides() {
 fn one_session_too_many_is_told_so() {
     let config = format!("{SHIPPED}\n[limits]\nsessions = 1\n");
     let server = Server::with_config(&config, &[]);
-    let first = crate::bad_input::established(&server);
+    let first = crate::classic::bad_peers_are_told::established(&server);
     // The server may still be computing when the client is done.
     server.out.until("The key has been established");
     let ended = server.client(&["-m", "x"], b"");
@@ -196,9 +196,9 @@ fn one_session_too_many_is_told_so() {
 fn sessions_in_which_nobody_speaks_shut_nobody_out() {
     let config = format!("{SHIPPED}\n[limits]\nsessions = 2\n");
     let server = Server::with_config(&config, &[]);
-    let (mut silent, _) = crate::bad_input::established(&server);
+    let (mut silent, _) = crate::classic::bad_peers_are_told::established(&server);
     server.out.until("The key has been established");
-    let (mut second, mut session) = crate::bad_input::established(&server);
+    let (mut second, mut session) = crate::classic::bad_peers_are_told::established(&server);
     server.out.until("The key has been established");
     server.assert_alive();
     assert_eq!(crate::support::read_to_end(&mut silent), b"");

@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::sealed_cli::Keys;
+use crate::sealed::program_speaks_sealed::Keys;
 use crate::support::{DEADLINE, Process, Server, vpn};
 
 /// A program at a terminal of its own.

@@ -5,7 +5,7 @@ use vpn_suite::{CipherSuite, Registry};
 #[test]
 fn every_suite_of_the_bundle_is_linked() {
     let registry = Registry::linked().unwrap();
-    let manifest = include_str!("../suites/bundle/Cargo.toml");
+    let manifest = include_str!("../../suites/bundle/Cargo.toml");
     let dependencies = manifest.lines().filter(|line| line.starts_with("vpn-suite-")).count();
     assert_eq!(registry.len(), dependencies, "{:?}", registry.names().collect::<Vec<_>>());
     for name in ["AES", "Blowfish", "DES3"] {

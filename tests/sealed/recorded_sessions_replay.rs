@@ -18,7 +18,7 @@ use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
 
 static DATA: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("data/sealed.json")).unwrap());
+    LazyLock::new(|| serde_json::from_str(include_str!("../data/sealed.json")).unwrap());
 
 fn sessions() -> &'static [Value] {
     let list = DATA["sessions"].as_array().unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vpn::trust::PublicKey;
 use vpn_proto::sealed::{Kex, KexKeyPair, Part};
 
-use crate::adversary::{
+use crate::support::adversary::{
     Answer, Auth, CLIENT_SEED, Gate, Hello, Records, SERVER_SEED, STRANGER_SEED, Secrets, frame,
     key_line, long, names, public, read_flight, read_part, respond, sha256,
 };
@@ -59,7 +59,7 @@ impl Serving {
         let (answer, record, secrets, transcript) = self.flight(|_| {});
         self.stream.write_all(&[answer, record].concat()).unwrap();
         let proof = read_part(&mut self.stream, Part::Record);
-        let proof = crate::adversary::opener(secrets.client).open(&proof).unwrap().payload;
+        let proof = crate::support::adversary::opener(secrets.client).open(&proof).unwrap().payload;
         let [_, server] = secrets.session(&sha256(&[&transcript, &proof]));
         let bytes = act(&mut Records::new(server));
         self.says(&bytes)
@@ -330,7 +330,8 @@ fn a_fresh_share_that_cannot_be_used_breaks_the_protocol() {
     let (server, server_key, _folder) = start(&[]);
     let mut calling = Calling { stream: server.connect(), server_key };
     let [client, theirs] = calling.proves(|_| {}, 0);
-    let (mut records, mut heard) = (Records::new(client), crate::adversary::opener(theirs));
+    let (mut records, mut heard) =
+        (Records::new(client), crate::support::adversary::opener(theirs));
     let mut answer = |calling: &mut Calling| {
         let record = read_part(&mut calling.stream, Part::Record);
         let opened = heard.open(&record).unwrap();

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use vpn::net::SealedConnection;
 use vpn_proto::sealed::{ClientConfig, Event, Kex, Limits};
 
-use crate::sealed_cli::Keys;
-use crate::sealed_net::{aes, connected, runtime};
+use crate::sealed::program_speaks_sealed::Keys;
+use crate::sealed::strangers_are_limited::{aes, connected, runtime};
 use crate::support::{DEADLINE, SHIPPED, Server};
 
 const MIB: u64 = 1024;

@@ -8,7 +8,9 @@ use vpn_proto::sealed::{
 };
 use vpn_suite::{KeySize, Registry};
 
-use crate::adversary::{Dice, client_config, server_config, session_pair, session_pair_of};
+use crate::support::adversary::{
+    Dice, client_config, server_config, session_pair, session_pair_of,
+};
 
 /// One direction: what is on its way, and what has to arrive.
 #[derive(Default)]

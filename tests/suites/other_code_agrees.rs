@@ -14,7 +14,7 @@ use vpn_suite::testkit::unhex;
 use vpn_suite::{KeySize, Registry};
 use vpn_test_needs::needs;
 
-use crate::interop::{peer, run_all};
+use crate::classic::python_peer_agrees::{peer, run_all};
 use crate::support::finish;
 
 /// Messages that one process of the other side gets: a second of work.
