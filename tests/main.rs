@@ -1,5 +1,7 @@
 //! Integration tests of the program and its library, one binary (see `[[test]]` in vpn/Cargo.toml).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 // rustc links only crates that are named; without this line the registry is empty.
 use vpn_suites as _;
 
@@ -14,10 +16,10 @@ mod any_bytes {
 
 /// The classic profile.
 mod classic {
-    pub(crate) mod bad_peers_are_told;
+    mod bad_peers_are_told;
     mod explain_shows_the_exchange;
     mod known_answers;
-    pub(crate) mod python_peer_agrees;
+    mod python_peer_agrees;
     mod slicing_changes_nothing;
 }
 
@@ -38,7 +40,7 @@ mod flood {
 #[cfg(unix)]
 mod pipe {
     mod last_word_decides;
-    pub(crate) mod success_is_a_promise;
+    mod success_is_a_promise;
 }
 
 /// The program as a user sees it.
@@ -54,12 +56,13 @@ mod program {
 /// The sealed profile.
 mod sealed {
     mod edits_are_noticed;
+    mod fresh_exchanges_are_made_in_time;
     mod keys_change_without_loss;
     #[cfg(target_os = "linux")]
     mod memory_is_bounded;
     mod primitives_match_wycheproof;
     #[cfg(unix)]
-    pub(crate) mod program_speaks_sealed;
+    mod program_speaks_sealed;
     #[cfg(unix)]
     mod python_peer_agrees;
     mod recorded_sessions_replay;
@@ -67,7 +70,9 @@ mod sealed {
     mod refusals_look_alike;
     mod rule_breakers;
     #[cfg(unix)]
-    pub(crate) mod strangers_are_limited;
+    mod sessions_end_and_begin_in_time;
+    #[cfg(unix)]
+    mod strangers_are_limited;
 }
 
 /// The ciphers.

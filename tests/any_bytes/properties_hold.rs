@@ -1,7 +1,5 @@
 //! Properties of every parser and of whole sessions, for values drawn at random.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

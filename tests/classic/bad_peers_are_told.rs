@@ -1,19 +1,15 @@
 //! What hostile and broken peers send: each gets a word, each is logged, and nobody else notices.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
-use vpn_proto::classic::{
-    ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Event, Handshake, Telling,
-    Timing,
-};
-use vpn_proto::{EnabledSuite, Group};
-use vpn_suite::{KeySize, Registry};
+use vpn_proto::Group;
+use vpn_proto::classic::{Event, Handshake};
 
-use crate::support::{DEADLINE, Ended, SHIPPED, Server, TempDir, accept, client_of, read_to_end};
+use crate::support::classic::{established, params};
+use crate::support::{
+    DEADLINE, Ended, SHIPPED, Server, TempDir, accept, client_of, listener, read_to_end,
+};
 
 const PROPOSAL: &[u8] = b"ProposedCiphers:AES:[128,192,256]";
 const NO_PROPOSAL: &str = "Expected ProposedCiphers:NAME:[BITS,...],...";
@@ -133,42 +129,6 @@ fn silent_and_slow_peers_are_cut_off() {
     server.assert_alive();
 }
 
-/// Parameters of an in-test client that offers AES 256.
-pub(crate) fn params() -> ClassicParams {
-    let suite = Registry::linked().unwrap().find("AES").unwrap();
-    let sizes = vec![KeySize::from_bits(256).unwrap()];
-    ClassicParams {
-        enabled: vec![EnabledSuite { suite, wire_name: "AES", sizes }].into(),
-        plan: DialectPlan::fixed(Dialect::SPEC),
-        timing: Timing::default(),
-        message_limit: 1 << 20,
-        telling: Telling::Nothing,
-    }
-}
-
-/// A session over a blocking socket, by the library's own client.
-pub(crate) fn established(server: &Server) -> (TcpStream, ClientSession) {
-    let mut stream = server.connect();
-    let mut client = ClientHandshake::new(params(), &mut rand::rng(), Instant::now());
-    loop {
-        while let Some(bytes) = client.poll_transmit() {
-            stream.write_all(&bytes).unwrap();
-        }
-        match client.poll_event() {
-            Some(Event::Compute(task)) => client.handle_outcome(task.run()).unwrap(),
-            Some(_) => {}
-            None => match client.take_session() {
-                Some(session) => return (stream, session),
-                None => {
-                    let mut bytes = [0; 4096];
-                    let n = stream.read(&mut bytes).unwrap();
-                    client.handle_input(&bytes[..n], Instant::now()).unwrap();
-                }
-            },
-        }
-    }
-}
-
 #[test]
 fn bad_messages_end_their_session_and_no_other() {
     type Edit = fn(&mut Vec<u8>);
@@ -280,8 +240,7 @@ fn drop_after(server: &Server, pieces: &[&[u8]]) {
 
 /// A server that follows a script: for each step, waits for something and says this.
 fn scripted(steps: Vec<Vec<u8>>, args: &[&str], input: &[u8]) -> Ended {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     let server = std::thread::spawn(move || {
         let mut stream = accept(&listener);
         let mut bytes = [0; 8192];
@@ -329,8 +288,7 @@ fn bad_servers_are_seen_through() {
 
 #[test]
 fn a_server_that_closes_at_once_is_named() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     let server = std::thread::spawn(move || {
         let mut stream = accept(&listener);
         // Read first, or the close would be a reset.
@@ -355,8 +313,7 @@ fn a_silent_server_is_given_up() {
 
 /// A session of which the client sees a server that answers the first message with `answer`.
 fn answered_with(answer: &'static [u8]) -> Ended {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     let server = std::thread::spawn(move || {
         let mut stream = accept(&listener);
         let plan = params();

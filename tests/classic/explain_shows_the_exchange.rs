@@ -1,16 +1,13 @@
 //! `--explain` and `--keylog`: what is told, what is not, and the advice after a failure.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::io::{Read, Write};
-use std::net::TcpListener;
 
 use vpn_proto::SuiteId;
 use vpn_proto::classic::{Chaining, MacRule, Opener, SessionKeys, Strip};
 use vpn_suite::{KeySize, Registry, testkit::unhex};
 use zeroize::Zeroizing;
 
-use crate::support::{Ended, SHIPPED, Server, TempDir, accept, client_of, run};
+use crate::support::{Ended, SHIPPED, Server, TempDir, accept, client_of, listener, run};
 
 /// Asserts that all of these occur, in this order.
 fn assert_in_order(text: &str, parts: &[&str]) {
@@ -275,8 +272,7 @@ fn a_client_that_leaves_at_the_choice_wants_another_form_of_it() {
 
 #[test]
 fn a_server_that_waits_for_a_line_is_suspected() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     let server = std::thread::spawn(move || {
         let mut stream = accept(&listener);
         // Until the client gives up.

@@ -1,8 +1,6 @@
 //! Known-answer vectors of the classic protocol (data/classic.json): published unit tests, a
 //! published packet capture, and independent implementations.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 

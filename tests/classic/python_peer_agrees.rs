@@ -1,19 +1,13 @@
 //! Against an independent implementation: the Python peer of tests/interop/, both roles.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
-use std::io::Write;
-use std::panic::{RefUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use vpn_test_needs::needs;
 
-use crate::support::{DEADLINE, Ended, Lines, Process, Server, TempDir, client_of, finish};
+use crate::support::python::{is_full, peer, python, reversed, run_all};
+use crate::support::{DEADLINE, Ended, Role, Running, Server, TempDir, client_of, finish, port_in};
 
 /// What every cell says; the empty text has no answer in most dialects.
 const TEXTS: [&str; 4] = ["hello", "", "0123456789abcdef", "héllo 日本"];
@@ -31,36 +25,6 @@ const SUITES: [(&str, u32); 9] = [
     ("DES3", 192),
 ];
 
-/// Cells run at once; most of their time is Python's.
-const AT_ONCE: usize = 2;
-
-/// The Python of the peers; tests that use it are marked `#[needs(python)]`.
-pub(crate) fn python() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop");
-    let python = std::env::var_os("VPN_INTEROP_PYTHON")
-        .map_or_else(|| folder.join(".venv/bin/python"), PathBuf::from);
-    let import = ["-c", "import Crypto, cryptography, diffiehellman"];
-    let probe = Command::new(&python).args(import).output();
-    assert!(
-        probe.as_ref().is_ok_and(|output| output.status.success()),
-        "{} lacks packages; pip install -r tests/interop/requirements.txt: {probe:?}",
-        python.display()
-    );
-    python
-}
-
-/// A script of tests/interop/ with these arguments.
-pub(crate) fn peer(python: &Path, script: &str, args: &[&str]) -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/interop").join(script);
-    let mut command = Command::new(python);
-    command.arg(script).args(args).env("PYTHONDONTWRITEBYTECODE", "1");
-    command
-}
-
-pub(crate) fn reversed(text: &str) -> String {
-    text.chars().rev().collect()
-}
-
 /// One conversation between our program and the Python peer.
 #[derive(Clone, Debug)]
 struct Cell {
@@ -76,12 +40,6 @@ struct Cell {
     /// Our dialect and what else our configuration says.
     dialect: &'static str,
     more: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Client,
-    Server,
 }
 
 impl Cell {
@@ -125,10 +83,8 @@ impl Cell {
         let cipher = format!("{}:{}", self.name, self.bits);
         let mut command = self.peer(python, "server", &cipher);
         command.arg("--once");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut server = Process(command.spawn().unwrap());
-        let out = Lines::of(server.0.stdout.take().unwrap());
-        let port = out.until("PORT ").trim_start_matches("PORT ").parse().unwrap();
+        let mut server = Running::start(command);
+        let port = port_in(&server.out.until("PORT "));
         let folder = TempDir::new();
         let config = folder.file("c.toml", self.config());
         let mut args = vec!["--config", config.to_str().unwrap(), "--dialect", self.dialect];
@@ -142,10 +98,10 @@ impl Cell {
         expected.extend(TEXTS.iter().map(|text| format!("Server says: {}", reversed(text))));
         assert_eq!(ended.lines()[1..], expected);
         for text in TEXTS {
-            let event: Value = serde_json::from_str(&out.until("\"message\"")).unwrap();
+            let event: Value = serde_json::from_str(&server.out.until("\"message\"")).unwrap();
             assert_eq!(event["text"], text);
         }
-        assert!(server.wait().success());
+        assert_eq!(server.code(), Some(0));
     }
 
     /// The Python client against our server.
@@ -275,41 +231,4 @@ fn the_matrix_of_dialects_suites_sizes_and_roles() {
         cells.extend(more_cells());
     }
     run_all("interop matrix", &cells, |cell| cell.run(&python));
-}
-
-/// Whether the cells are wanted that take too long for every run.
-pub(crate) fn is_full() -> bool {
-    std::env::var_os("VPN_INTEROP_FULL").is_some()
-}
-
-/// Runs every cell, a few at once, and fails with those that failed.
-pub(crate) fn run_all<C: Clone + std::fmt::Debug + RefUnwindSafe + Sync + Send>(
-    what: &str,
-    cells: &[C],
-    run: impl Fn(&C) + RefUnwindSafe + Sync,
-) {
-    let start = Instant::now();
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // A cell that fails says why and leaves the others alone.
-                    if catch_unwind(|| run(cell)).is_err() {
-                        failed.lock().unwrap().push(cell.clone());
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    let summary = format!(
-        "{what}: {} cells passed, {} failed, in {} s",
-        cells.len() - failed.len(),
-        failed.len(),
-        start.elapsed().as_secs()
-    );
-    let _ = writeln!(std::io::stderr(), "{summary}");
-    assert!(failed.is_empty(), "{summary}: {failed:#?}");
 }

@@ -1,7 +1,5 @@
 //! Two endpoints in memory, bytes moved by hand and time by arithmetic: sliced, cut and altered.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::time::{Duration, Instant};
 
 use vpn::session::reversed;

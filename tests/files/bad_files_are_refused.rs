@@ -3,14 +3,11 @@
 //! tests/data/courses are what students write; those called ok-* are read, those called no-* are refused
 //! with what to write. `VPN_BLESS=1` writes the expectations anew, for a reviewer to read.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::fmt::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Ended, TempDir, finish, run, vpn};
+use crate::support::{Ended, TempDir, data, files_in, finish, run, set_mode, vpn};
 
 /// Words of the libraries and of the system that tell a user nothing.
 const FOREIGN: [&str; 12] = [
@@ -28,17 +25,10 @@ const FOREIGN: [&str; 12] = [
     "Utf8Error",
 ];
 
-fn data(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(folder)
-}
-
-/// The files of a folder, sorted by name.
+/// The files of a folder, without the expectations.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.is_file() && !path.ends_with("expected.txt"));
-    files.sort();
-    files
+    let files = files_in(folder).into_iter();
+    files.filter(|path| !path.ends_with("expected.txt")).collect()
 }
 
 /// Runs the program with the file as this folder's files are used. Nobody can be asked anything.
@@ -105,7 +95,7 @@ fn every_bad_file_is_refused_with_the_words_that_were_reviewed() {
         for file in files(&data("bad").join(kind)) {
             let name = file.file_name().unwrap().to_str().unwrap();
             let copy = folder.file(name, std::fs::read(&file).unwrap());
-            std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o600)).unwrap();
+            set_mode(&copy, 0o600);
             let ended = use_file(kind, &copy, &folder);
             let stderr = ended.stderr.replace(folder.path().to_str().unwrap(), "DIR");
             assert_eq!(

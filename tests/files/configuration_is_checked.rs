@@ -1,23 +1,10 @@
 //! server_cipher.toml: a folder of files that work, a folder of files that do not.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
-use std::path::{Path, PathBuf};
-
-use crate::support::{TempDir, finish, run, vpn};
-
-fn files(folder: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/config").join(folder);
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.len() >= 3, "the folder has files");
-    files.sort();
-    files
-}
+use crate::support::{SHIPPED, TempDir, data, files_in, finish, run, vpn};
 
 #[test]
 fn valid_files_are_read() {
-    for file in files("valid") {
+    for file in files_in(&data("config/valid")) {
         let ended = run(&["suites", "--config", file.to_str().unwrap()], b"");
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", file.display());
     }
@@ -25,7 +12,7 @@ fn valid_files_are_read() {
 
 #[test]
 fn invalid_files_are_refused_with_file_line_and_what_is_possible() {
-    for file in files("invalid") {
+    for file in files_in(&data("config/invalid")) {
         let text = std::fs::read_to_string(&file).unwrap();
         let expected = text.lines().next().unwrap().strip_prefix("# expect: ").unwrap();
         let (line, part) = expected.split_once(": ").unwrap();
@@ -87,5 +74,5 @@ fn the_default_is_the_file_here_or_else_the_built_in_one() {
 #[test]
 fn the_built_in_default_is_the_shipped_file() {
     let ended = run(&["suites", "--show-config"], b"");
-    assert_eq!(ended.stdout, crate::support::SHIPPED);
+    assert_eq!(ended.stdout, SHIPPED);
 }

@@ -1,7 +1,5 @@
 //! Floods of connections and handshakes against a real server, while others want to be served.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,15 +16,13 @@ use vpn::net::{
     connect_sealed,
 };
 use vpn::session::reversed;
-use vpn::trust::PublicKey;
 use vpn_proto::Group;
 use vpn_proto::classic::{ClientHandshake, ClientSession};
 use vpn_proto::sealed::{ClientConfig, Event, Kex, KexKeyPair, SealedError};
 
-use crate::classic::bad_peers_are_told::{established, params};
-use crate::sealed::program_speaks_sealed::Keys;
 use crate::support::adversary::{CLIENT_SEED, Gate, Hello, client_config, key_line};
-use crate::support::{DEADLINE, SHIPPED, Server};
+use crate::support::classic::{established, params};
+use crate::support::{DEADLINE, Keys, SHIPPED, Server};
 
 /// Connections that say nothing, or the beginning of something.
 const SILENT: usize = 500;
@@ -500,7 +496,7 @@ fn scenario(
     std::fs::write(keys.path("authorized"), key_line(&CLIENT_SEED)).unwrap();
     let exempt = if is_exempt { "" } else { "\n[limits]\nexempt = []\n" };
     let server = keys.server_with(&format!("{SHIPPED}{exempt}"), &["--classic"]);
-    let server_key = PublicKey::parse(keys.read("server.pub").trim()).unwrap().bytes;
+    let server_key = keys.public("server").bytes;
     let config = Arc::new(ClientConfig { server_key: Some(server_key), ..client_config() });
     let address = server.address();
     // Three quarters, so that all of them take no more than a few minutes.

@@ -1,13 +1,11 @@
 //! The end of a pipe, record by record: what comes together in one read, what is lost at the very end,
 //! and who may have the pipe at all.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 
-use crate::pipe::success_is_a_promise::{BYTES, Behind, End, Sink};
-use crate::support::{DEADLINE, SHIPPED, TempDir, accept};
+use crate::support::pipes::{BYTES, Behind, End, Sink};
+use crate::support::{SHIPPED, TempDir, accept, connect, listener};
 
 /// A stream of whole messages, as anybody on the way can cut it: the first one says its length in a
 /// header of nine bytes, the records behind it in two.
@@ -45,15 +43,11 @@ enum Way {
 
 /// Carries one connection to a server.
 fn between(server: u16, there: Way, back: Way) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     std::thread::spawn(move || {
         let client = accept(&listener);
-        let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
-        for stream in [&client, &server] {
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
-            stream.set_nodelay(true).unwrap();
-        }
+        let server = connect(server);
+        client.set_nodelay(true).unwrap();
         let backwards = carry(server.try_clone().unwrap(), client.try_clone().unwrap(), back);
         carry(client, server, there).join().unwrap();
         backwards.join().unwrap();

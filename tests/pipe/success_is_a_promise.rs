@@ -3,47 +3,18 @@
 //!
 //! `VPN_PIPE_MATRIX=full` runs every cell with 60 MB, too; otherwise only a few of them do.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, LazyLock};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, Lines, Process, TempDir, run, vpn};
+use crate::support::Role::{self, Client, Server};
+use crate::support::pipes::{BYTES, Behind, End, LARGE, Sink};
+use crate::support::{accept, connect, listener};
 
-const LARGE: usize = 60_000_000;
-/// 60 MB take their time in a program that is not optimised, on a machine with other work.
-const PATIENCE: Duration = Duration::from_secs(120);
 const SIZES: [usize; 4] = [0, 5, 5_000, 100_000];
-
-/// Bytes of which none is where another one is.
-pub(crate) static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    (0..LARGE as u64 / 8 + 1)
-        .flat_map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
-        .collect()
-});
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    Server,
-}
-
-use Role::{Client, Server};
-
-impl Role {
-    fn other(self) -> Self {
-        match self {
-            Client => Server,
-            Server => Client,
-        }
-    }
-}
 
 /// Which way bytes go, seen from the end that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,199 +94,6 @@ impl Cell {
     }
 }
 
-/// Two keys, and a list that lets the client use pipes.
-pub(crate) struct Keys {
-    folder: TempDir,
-    /// The fingerprint of the server.
-    pin: String,
-}
-
-pub(crate) static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-    let mut keys = Keys { folder: TempDir::new(), pin: String::new() };
-    for name in ["server", "client"] {
-        let ended = run(&["keygen", "--out", &keys.path(name)], b"");
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    }
-    let read = |name: &str| std::fs::read_to_string(keys.path(name)).unwrap();
-    keys.folder.file("authorized", format!("permit=\"pipe\" {}", read("client.pub")));
-    let shown = run(&["fingerprint", &keys.path("server.pub")], b"").stdout;
-    keys.pin = shown.split(' ').next().unwrap().to_owned();
-    keys
-});
-
-impl Keys {
-    pub(crate) fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-}
-
-/// A running end of a pipe.
-pub(crate) struct End {
-    pub(crate) process: Process,
-    pub(crate) words: Lines,
-    /// Bytes that came out so far.
-    arrived: Arc<AtomicUsize>,
-    output: Option<Receiver<Vec<u8>>>,
-    /// Keeps standard input open.
-    pub(crate) held: Option<Sender<()>>,
-    /// Standard input, if the test writes it.
-    pub(crate) input: Option<io::PipeWriter>,
-}
-
-/// What standard input does behind its last byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behind {
-    End,
-    Hold,
-    Fail,
-    /// Whoever runs the test writes it.
-    Fed,
-}
-
-/// What standard output is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sink {
-    Read,
-    Full,
-    /// Goes after so many bytes.
-    Gone(usize),
-}
-
-impl End {
-    pub(crate) fn start(
-        args: &[&str],
-        (size, behind): (usize, Behind),
-        (sink, expected): (Sink, usize),
-    ) -> Self {
-        let mut command = vpn();
-        command.args(args).stderr(Stdio::piped());
-        let (hold, held) = channel::<()>();
-        let mut input: Box<dyn FnOnce() + Send> = Box::new(|| {});
-        let mut fed = None;
-        if behind == Behind::Fed {
-            let (theirs, ours) = io::pipe().unwrap();
-            command.stdin(theirs);
-            fed = Some(ours);
-        } else if behind == Behind::Fail && size == 0 {
-            command.stdin(File::open(KEYS.folder.path()).unwrap());
-        } else if behind == Behind::Fail {
-            let (theirs, mut ours) = connected();
-            command.stdin(std::os::fd::OwnedFd::from(theirs));
-            input = Box::new(move || {
-                // It may be gone before it has read all.
-                if ours.write_all(&BYTES[..size]).is_ok() {
-                    socket2::SockRef::from(&ours).set_linger(Some(Duration::ZERO)).unwrap();
-                }
-            });
-        } else {
-            let (theirs, mut ours) = io::pipe().unwrap();
-            command.stdin(theirs);
-            input = Box::new(move || {
-                // It may be gone before it has read all.
-                let _ = ours.write_all(&BYTES[..size]);
-                if behind == Behind::Hold {
-                    // The sender says nothing, it goes.
-                    let _ = held.recv();
-                }
-            });
-        }
-        let arrived = Arc::new(AtomicUsize::new(0));
-        let mut output = None;
-        match sink {
-            Sink::Full => {
-                command.stdout(File::options().write(true).open("/dev/full").unwrap());
-            }
-            Sink::Read | Sink::Gone(_) => {
-                let (mut ours, theirs) = io::pipe().unwrap();
-                command.stdout(theirs);
-                let arrived = arrived.clone();
-                let most = if let Sink::Gone(most) = sink { most } else { usize::MAX };
-                let mut collect = move || {
-                    let mut bytes = Vec::with_capacity(expected.min(most));
-                    let mut piece = vec![0; 65_536];
-                    while bytes.len() < most {
-                        let room = piece.len().min(most - bytes.len());
-                        match ours.read(&mut piece[..room]).unwrap() {
-                            0 => break,
-                            count => bytes.extend_from_slice(&piece[..count]),
-                        }
-                        arrived.store(bytes.len(), Ordering::Release);
-                    }
-                    bytes
-                };
-                let (sender, receiver) = channel();
-                if most == 0 {
-                    // Gone before anything can be written.
-                    sender.send(collect()).unwrap();
-                } else {
-                    std::thread::spawn(move || sender.send(collect()));
-                }
-                output = Some(receiver);
-            }
-        }
-        let mut process = Process(command.spawn().unwrap());
-        // What the command holds of the child's streams would keep them open.
-        drop(command);
-        std::thread::spawn(input);
-        let words = Lines::of(process.0.stderr.take().unwrap());
-        Self { process, words, arrived, output, held: Some(hold), input: fed }
-    }
-
-    pub(crate) fn server(input: (usize, Behind), output: (Sink, usize)) -> (Self, u16) {
-        let (identity, clients) = (KEYS.path("server"), KEYS.path("authorized"));
-        let args = ["server", "--host", "127.0.0.1", "--port", "0", "--service", "pipe"];
-        let more = ["--identity", &identity, "--authorized-clients", &clients];
-        let end = Self::start(&[&args[..], &more].concat(), input, output);
-        let announced = end.words.until("Listening on ");
-        let port = announced.rsplit(':').next().unwrap().parse().unwrap();
-        (end, port)
-    }
-
-    pub(crate) fn client(port: u16, input: (usize, Behind), output: (Sink, usize)) -> Self {
-        Self::client_with(port, &[], input, output)
-    }
-
-    pub(crate) fn client_with(
-        port: u16,
-        more: &[&str],
-        input: (usize, Behind),
-        output: (Sink, usize),
-    ) -> Self {
-        let (identity, known, port) = (KEYS.path("client"), KEYS.path("known"), port.to_string());
-        let args = ["client", "--sealed", "--pipe", "--host", "127.0.0.1", "--port", &port];
-        let trust = ["--identity", &identity, "--known-servers", &known, "--server-key", &KEYS.pin];
-        Self::start(&[&args[..], &trust, more].concat(), input, output)
-    }
-
-    /// Waits until so many bytes have come out.
-    pub(crate) fn has_got(&self, count: usize) {
-        let start = Instant::now();
-        while self.arrived.load(Ordering::Acquire) < count {
-            assert!(start.elapsed() < PATIENCE, "the bytes do not arrive");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Its exit code, what it said last, and what came out.
-    pub(crate) fn finish(mut self) -> (Option<i32>, String, Vec<u8>) {
-        let code = self.process.wait_for(PATIENCE).code();
-        self.held.take();
-        let mut said = Vec::new();
-        while let Some(line) = self.words.next_if_any() {
-            said.push(line);
-        }
-        let bytes = self.output.map(|output| output.recv_timeout(DEADLINE).unwrap());
-        (code, said.join("\n"), bytes.unwrap_or_default())
-    }
-}
-
-/// Two ends of a connection on loopback.
-fn connected() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (one, listener.accept().unwrap().0)
-}
-
 /// Somebody on the way who carries everything until told to cut.
 struct Between {
     port: u16,
@@ -325,12 +103,11 @@ struct Between {
 
 impl Between {
     fn before(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let (listener, port) = listener();
         let (cut, wanted) = channel();
         let cutter = std::thread::spawn(move || {
-            let client = Arc::new(listener.accept().unwrap().0);
-            let server = Arc::new(TcpStream::connect(("127.0.0.1", server)).unwrap());
+            let client = Arc::new(accept(&listener));
+            let server = Arc::new(connect(server));
             let is_cut = Arc::new(AtomicBool::new(false));
             let carriers = [carry(&client, &server, &is_cut), carry(&server, &client, &is_cut)];
             let Ok(fault) = wanted.recv() else { return };

@@ -1,10 +1,8 @@
 //! Arguments, exit codes and the form of messages, through the binary.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::io::{Read, Write};
 
-use crate::support::{Server, accept, client_of, finish, run, vpn};
+use crate::support::{Server, accept, client_of, finish, listener, run, vpn};
 
 /// Ends with this code and one `vpn: …` line, with at most one hint behind it.
 fn assert_fails(args: &[&str], code: i32, part: &str) {
@@ -70,8 +68,7 @@ fn no_server_is_three() {
 fn a_failed_negotiation_points_at_the_commentary() {
     // Nothing that the library knows would have helped: the server chooses what was not offered.
     for (more, is_pointed) in [(&[][..], true), (&["--explain"], false)] {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let (listener, port) = listener();
         let server = std::thread::spawn(move || {
             let mut stream = accept(&listener);
             assert!(stream.read(&mut [0; 4096]).unwrap() > 0);

@@ -1,14 +1,14 @@
 //! Standard streams that are full, closed, or read by nobody.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sealed::program_speaks_sealed::Keys;
-use crate::support::{DEADLINE, Lines, Process, SHIPPED, Server, TempDir, client_of, run, vpn};
+use crate::support::{
+    DEADLINE, Keys, Lines, Process, SHIPPED, Server, ServerBuilder, client_of, finish, listener,
+    run, vpn, wait_until,
+};
 
 fn full() -> File {
     OpenOptions::new().write(true).open("/dev/full").unwrap()
@@ -30,7 +30,7 @@ fn a_full_standard_error_changes_no_exit_code() {
         for verbose in [&[][..], &["-vv"]] {
             let mut command = vpn();
             command.args(args).args(verbose).stdout(Stdio::null()).stderr(full());
-            let mut process = Process(command.spawn().unwrap());
+            let mut process = Process::start(&mut command);
             assert_eq!(process.wait().code(), Some(code), "{args:?}");
         }
     }
@@ -51,7 +51,7 @@ fn a_full_standard_output_is_said_by_every_command_that_prints() {
     for args in commands {
         let mut command = vpn();
         command.args(args).stdout(full()).stderr(Stdio::piped());
-        let mut process = Process(command.spawn().unwrap());
+        let mut process = Process::start(&mut command);
         let errors = Lines::of(process.0.stderr.take().unwrap());
         errors.until("vpn: cannot write standard output: no space left on device");
         assert_eq!(process.wait().code(), Some(9), "{args:?}");
@@ -64,36 +64,31 @@ struct Unread {
     port: u16,
     /// Keeps the pipe open, and reads it at the end.
     _reader: std::io::PipeReader,
-    _folder: TempDir,
+    _builder: ServerBuilder,
 }
 
 impl Unread {
     fn start(is_output: bool) -> Self {
-        let folder = TempDir::new();
-        let config = folder.file("server.toml", SHIPPED);
-        // The other stream says which port it is; standard output does, or the log.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Nobody reads which port the server has, so the test chooses it.
+        let (_, port) = listener();
+        let builder = ServerBuilder::new().port(port).args(&["-v"]);
         let (reader, mut writer) = std::io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         while writer.write(&[b'.'; 4096]).is_ok() {}
         rustix::io::ioctl_fionbio(&writer, false).unwrap();
-        let mut command = vpn();
-        command.args(["server", "-vv", "--host", "127.0.0.1", "--config"]).arg(config);
-        command.args(["--port", &port.to_string()]);
+        let mut command = builder.command();
         match is_output {
             true => command.stdout(writer).stderr(Stdio::null()),
             false => command.stdout(Stdio::null()).stderr(writer),
         };
-        Self { server: Process(command.spawn().unwrap()), port, _reader: reader, _folder: folder }
+        let server = Process::start(&mut command);
+        Self { server, port, _reader: reader, _builder: builder }
     }
 
     /// Waits until it takes connections, and shows that it serves.
     fn assert_serves(&self) {
-        let start = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(start.elapsed() < DEADLINE, "the server does not listen");
-            std::thread::yield_now();
-        }
+        let address = ("127.0.0.1", self.port);
+        wait_until("a server that listens", || std::net::TcpStream::connect(address).is_ok());
         for _ in 0..3 {
             let ended = client_of(self.port, &["-q", "-m", "abc", "-m", "def"], b"");
             assert_eq!(
@@ -142,7 +137,7 @@ fn too_few_descriptors_are_said_and_no_panic() {
             let program = env!("CARGO_BIN_EXE_vpn");
             command.args(["-c", &format!("ulimit -n {limit}; exec {program} {args}")]);
             command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
-            let ended = crate::support::finish(command, b"");
+            let ended = finish(command, b"");
             assert_eq!(ended.code, Some(9), "{args} {limit}: {}", ended.stderr);
             assert!(
                 ended.stderr.contains("vpn: cannot start: too many open files")
@@ -157,13 +152,9 @@ fn too_few_descriptors_are_said_and_no_panic() {
 #[test]
 fn no_command_leaves_secrets_in_a_core_file() {
     let server = Server::start(&[]);
-    let port = server.port.to_string();
-    let mut command = vpn();
-    command.args(["client", "--host", "127.0.0.1", "--port", &port]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut client = Process(command.spawn().unwrap());
-    Lines::of(client.0.stdout.take().unwrap()).until("The key has been established");
-    for process in [&client, &server.process] {
+    let client = server.staying_client(&[]);
+    client.out.until("The key has been established");
+    for process in [&client.process, &server.process] {
         let pid = process.0.id();
         let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -187,22 +178,14 @@ fn no_level_of_the_log_shows_what_other_libraries_log() {
 
 #[test]
 fn a_server_says_by_default_what_goes_wrong_and_who_left() {
-    let folder = TempDir::new();
-    let config = folder.file("server.toml", SHIPPED);
-    let mut command = vpn();
-    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--config"]).arg(config);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut server = Process(command.spawn().unwrap());
-    let out = Lines::of(server.0.stdout.take().unwrap());
-    let log = Lines::of(server.0.stderr.take().unwrap());
-    let port = out.next().rsplit(':').next().unwrap().parse().unwrap();
-    assert_eq!(client_of(port, &["-q", "-m", "abc"], b"").stdout, "cba\n");
-    let line = log.until("classic session with AES256: the client is not authenticated");
+    let server = ServerBuilder::new().not_verbose().start();
+    assert_eq!(server.client(&["-q", "-m", "abc"], b"").stdout, "cba\n");
+    let line = server.log.until("classic session with AES256: the client is not authenticated");
     assert!(line.starts_with("vpn: 127.0.0.1:"), "{line}");
-    log.until("the client closed the session");
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    server.log.until("the client closed the session");
+    let mut stream = server.connect();
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    let line = log.until("not a proposal");
+    let line = server.log.until("not a proposal");
     assert!(line.starts_with("vpn: warning: 127.0.0.1:"), "{line}");
 }
 
@@ -225,21 +208,16 @@ fn the_plain_error_names_the_setting_that_would_have_helped() {
 fn the_address_of_a_client_stands_before_its_texts_while_there_are_two() {
     let server = Server::start(&[]);
     let start = || {
-        let mut command = vpn();
-        command.args(["client", "--host", "127.0.0.1", "--port", &server.port.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut client = Process(command.spawn().unwrap());
-        let out = Lines::of(client.0.stdout.take().unwrap());
-        out.until("The key has been established");
-        let stdin = client.0.stdin.take().unwrap();
-        (client, stdin, out)
+        let client = server.staying_client(&[]);
+        client.out.until("The key has been established");
+        client
     };
     let mut one = start();
     let peer = server.out.until("New client: ").replace("New client: ", "");
-    one.1.write_all(b"alone\n").unwrap();
+    one.say("alone");
     assert_eq!(server.out.until("alone"), "Received: alone");
     let _two = start();
-    one.1.write_all(b"one of two\n").unwrap();
+    one.say("one of two");
     assert_eq!(server.out.until("one of two"), format!("[{peer}] Received: one of two"));
 }
 
@@ -249,7 +227,7 @@ fn the_exit_code_of_help_is_zero_also_for_a_reader_that_has_enough() {
     drop(reader);
     let mut command = vpn();
     command.arg("--help").stdout(writer).stderr(Stdio::piped());
-    let mut process = Process(command.spawn().unwrap());
+    let mut process = Process::start(&mut command);
     assert_eq!(process.wait().code(), Some(0));
     assert_eq!(run(&["--help"], b"").stderr, "");
 }
@@ -257,17 +235,13 @@ fn the_exit_code_of_help_is_zero_also_for_a_reader_that_has_enough() {
 #[test]
 fn a_pipe_carries_everything_though_standard_error_cannot_be_written() {
     let keys = Keys::new();
-    let line = keys.read("client.pub");
-    let folder = TempDir::new();
-    let clients = folder.file("clients", format!("permit=\"pipe\" {line}"));
-    let output = folder.path().join("output");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = vpn();
-    command.args(["server", "--host", "127.0.0.1", "--port", &port.to_string()]);
-    command.args(["--identity", &keys.path("server"), "--service", "pipe"]);
-    command.arg("--authorized-clients").arg(clients);
+    keys.authorize("permit=\"pipe\"");
+    let output = keys.folder.path().join("output");
+    let (_, port) = listener();
+    let builder = keys.server_builder().not_verbose().port(port).args(&["--service", "pipe"]);
+    let mut command = builder.command();
     command.stdout(File::create(&output).unwrap()).stderr(full());
-    let mut server = Process(command.spawn().unwrap());
+    let mut server = Process::start(&mut command);
     let start = Instant::now();
     // Not with a connection of its own: the pipe serves one session.
     let client = || {
@@ -275,7 +249,7 @@ fn a_pipe_carries_everything_though_standard_error_cannot_be_written() {
         command.args(["client", "--sealed", "--pipe", "--host", "127.0.0.1"]);
         command.args(["--port", &port.to_string(), "--identity", &keys.path("client")]);
         command.args(["--server-key", &keys.fingerprint("server")]);
-        crate::support::finish(command, &[7; 100_000])
+        finish(command, &[7; 100_000])
     };
     let mut ended = client();
     while ended.code == Some(3) {

@@ -1,7 +1,5 @@
 //! The client at a terminal: what is typed early is kept, and a server that goes is noticed at once.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -11,8 +9,7 @@ use std::time::Instant;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::sealed::program_speaks_sealed::Keys;
-use crate::support::{DEADLINE, Process, Server, vpn};
+use crate::support::{DEADLINE, Keys, Process, Server, vpn};
 
 /// A program at a terminal of its own.
 struct Terminal {
@@ -35,7 +32,7 @@ impl Terminal {
         command.args(args).env("TERM", "xterm");
         command.stdin(other_side.try_clone().unwrap()).stdout(other_side.try_clone().unwrap());
         command.stderr(other_side.try_clone().unwrap());
-        let process = Process(command.spawn().unwrap());
+        let process = Process::start(&mut command);
         let keyboard = File::from(own);
         let mut reader = keyboard.try_clone().unwrap();
         let (sender, screen) = channel();
@@ -57,8 +54,7 @@ impl Terminal {
 
     /// A sealed client with these keys.
     fn sealed(server: &Server, keys: &Keys) -> Self {
-        let (port, pin, key) =
-            (server.port.to_string(), keys.fingerprint("server"), keys.path("client"));
+        let (port, pin, key) = (server.port.to_string(), keys.pin(), keys.path("client"));
         let args = ["client", "--sealed", "--host", "127.0.0.1", "--port", &port];
         Self::start(&[&args[..], &["--server-key", &pin, "--identity", &key]].concat())
     }

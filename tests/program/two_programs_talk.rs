@@ -1,11 +1,13 @@
 //! Two real processes, one conversation.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use crate::support::{DEADLINE, Process, SHIPPED, Server, TempDir, client_of, run, vpn};
+use crate::support::classic::established;
+use crate::support::{
+    DEADLINE, Process, SHIPPED, Server, ServerBuilder, TempDir, client_of, port_in, read_to_end,
+    run, vpn,
+};
 
 /// What a client says of a classic session.
 const CLASSIC: &str = "vpn: classic session with AES256: the server is not authenticated, and it \
@@ -102,14 +104,8 @@ fn many_clients_talk_at_once() {
 
 #[test]
 fn addresses_of_both_families_and_names_work() {
-    // Without --host: all interfaces.
-    let folder = TempDir::new();
-    let config = folder.file("c.toml", SHIPPED);
-    let mut command = vpn();
-    command.args(["server", "--port", "0", "--config"]).arg(&config).stdout(Stdio::piped());
-    let mut server = Process(command.spawn().unwrap());
-    let out = crate::support::Lines::of(server.0.stdout.take().unwrap());
-    let port = out.next().rsplit(':').next().unwrap().to_owned();
+    let server = ServerBuilder::new().everywhere().start();
+    let port = server.port.to_string();
     let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
     let hosts = ["127.0.0.1", "localhost", "::1", "[::1]"];
     for host in hosts.into_iter().filter(|h| has_ipv6 || !h.contains("::")) {
@@ -118,7 +114,7 @@ fn addresses_of_both_families_and_names_work() {
         let shown = if host == "::1" { "[::1]" } else { host };
         assert_eq!(ended.lines()[0], format!("Connected to {shown}:{port}"));
     }
-    out.until("New client: 127.0.0.1:");
+    server.out.until("New client: 127.0.0.1:");
 }
 
 #[test]
@@ -126,18 +122,12 @@ fn signals_end_the_server_politely() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[]);
         // An idle session is no reason to stay.
-        let port = server.port.to_string();
-        let mut command = vpn();
-        command.args(["client", "--host", "127.0.0.1", "--port", &port]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut client = Process(command.spawn().unwrap());
+        let mut client = server.staying_client(&[]);
         server.out.until("The key has been established");
         server.process.signal(signal);
         assert_eq!(server.process.wait().code(), Some(0), "{signal}");
-        assert_eq!(client.wait().code(), Some(7));
-        let mut words = String::new();
-        client.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
-        assert_eq!(words, format!("{CLASSIC}vpn: the server closed the connection\n"));
+        assert_eq!(client.code(), Some(7));
+        assert_eq!(client.log.rest(), format!("{CLASSIC}vpn: the server closed the connection"));
     }
 }
 
@@ -180,7 +170,7 @@ fn nothing_in_common_is_told_to_both_sides() {
 fn one_session_too_many_is_told_so() {
     let config = format!("{SHIPPED}\n[limits]\nsessions = 1\n");
     let server = Server::with_config(&config, &[]);
-    let first = crate::classic::bad_peers_are_told::established(&server);
+    let first = established(&server);
     // The server may still be computing when the client is done.
     server.out.until("The key has been established");
     let ended = server.client(&["-m", "x"], b"");
@@ -196,12 +186,12 @@ fn one_session_too_many_is_told_so() {
 fn sessions_in_which_nobody_speaks_shut_nobody_out() {
     let config = format!("{SHIPPED}\n[limits]\nsessions = 2\n");
     let server = Server::with_config(&config, &[]);
-    let (mut silent, _) = crate::classic::bad_peers_are_told::established(&server);
+    let (mut silent, _) = established(&server);
     server.out.until("The key has been established");
-    let (mut second, mut session) = crate::classic::bad_peers_are_told::established(&server);
+    let (mut second, mut session) = established(&server);
     server.out.until("The key has been established");
     server.assert_alive();
-    assert_eq!(crate::support::read_to_end(&mut silent), b"");
+    assert_eq!(read_to_end(&mut silent), b"");
     server.log.until("its session, in which it said nothing, had to make room for others");
     // The other one is still there.
     let message = session.send("abc", std::time::Instant::now()).unwrap();
@@ -214,20 +204,9 @@ fn sessions_in_which_nobody_speaks_shut_nobody_out() {
 #[cfg(unix)]
 #[test]
 fn silent_connections_do_not_keep_all_descriptors_from_others() {
-    let folder = TempDir::new();
-    let config = folder.file("server.toml", SHIPPED);
-    let mut command = std::process::Command::new("sh");
-    let program = vpn();
-    command.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""]).arg(program.get_program());
-    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--config"]).arg(config);
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut server = Process(command.spawn().unwrap());
-    let lines = crate::support::Lines::of(server.0.stdout.take().unwrap());
-    let port: u16 = lines.next().rsplit(':').next().unwrap().parse().unwrap();
-    let silent = |_| std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let _silent: Vec<_> = (0..100).map(silent).collect();
-    let ended = client_of(port, &["-q", "-m", "abc"], b"");
+    let server = ServerBuilder::new().descriptors(40).start();
+    let _silent: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    let ended = server.client(&["-q", "-m", "abc"], b"");
     assert_eq!(ended.stdout, "cba\n", "{}", ended.stderr);
 }
 
@@ -238,7 +217,7 @@ fn a_silent_handshake_makes_room_for_a_session() {
     let mut silent = server.connect();
     server.out.until("New client");
     server.assert_alive();
-    assert_eq!(crate::support::read_to_end(&mut silent), b"");
+    assert_eq!(read_to_end(&mut silent), b"");
     server.log.until("its handshake had to make room for others");
 }
 
@@ -246,13 +225,9 @@ fn a_silent_handshake_makes_room_for_a_session() {
 fn an_idle_session_is_closed() {
     let config = format!("{SHIPPED}\n[limits]\nidle_seconds = 1\n");
     let server = Server::with_config(&config, &[]);
-    let mut command = vpn();
-    let port = server.port.to_string();
-    command.args(["client", "--host", "127.0.0.1", "--port", &port]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut client = Process(command.spawn().unwrap());
+    let mut client = server.staying_client(&[]);
     server.log.until("nothing happened for too long");
-    assert_eq!(client.wait().code(), Some(7));
+    assert_eq!(client.code(), Some(7));
 }
 
 #[test]
@@ -278,10 +253,9 @@ fn the_demo_shows_both_sides() {
 
 #[test]
 fn a_reader_that_goes_away_ends_the_server_quietly() {
-    let mut command = vpn();
-    command.args(["server", "--host", "127.0.0.1", "--port", "0"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut server = Process(command.spawn().unwrap());
+    let builder = ServerBuilder::new().not_verbose();
+    let mut server =
+        Process::start(builder.command().stdout(Stdio::piped()).stderr(Stdio::piped()));
     // Read by hand, for `Lines` would go on reading; a server that says nothing is killed in time.
     let out = server.0.stdout.take().unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -292,9 +266,8 @@ fn a_reader_that_goes_away_ends_the_server_quietly() {
         sender.send(line).unwrap();
     });
     let line = receiver.recv_timeout(DEADLINE).expect("a line within the deadline");
-    let port = line.trim().rsplit(':').next().unwrap().to_owned();
     // Its first line finds nobody; whether this client is still served does not matter.
-    run(&["client", "--host", "127.0.0.1", "--port", &port, "-m", "x"], b"");
+    client_of(port_in(&line), &["-m", "x"], b"");
     assert_eq!(server.wait().code(), Some(0));
     let mut words = String::new();
     server.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
@@ -308,7 +281,7 @@ fn a_full_disk_is_an_error() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = vpn();
     command.args(["demo", "-m", "x"]).stdout(full).stderr(Stdio::piped());
-    let mut demo = Process(command.spawn().unwrap());
+    let mut demo = Process::start(&mut command);
     assert_eq!(demo.wait().code(), Some(9));
     let mut words = String::new();
     demo.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();

@@ -1,23 +1,20 @@
 //! Somebody in between who edits lists, versions, refusals and first bytes: no session comes of it
 //! that the two sides did not agree on, and a client never speaks the classic profile.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vpn::trust::PublicKey;
 use vpn_proto::sealed::{
     ClientConfig, ClientHello, Decision, Gated, HelloSent, Kex, Part, Ready, Reject, SealedError,
     ServerConfig, next_length,
 };
 
 use crate::support::adversary::{
-    Dice, Gate, Hello, client_config, long, names, read_part, server_config, split_hello,
+    Gate, Hello, client_config, long, names, read_part, server_config, split_hello,
 };
-use crate::support::{DEADLINE, Ended, Server, TempDir, accept, client_of, run};
+use crate::support::{Dice, Ended, Keys, Server, accept, client_of, connect, known_line, listener};
 
 /// A ClientHello taken to pieces.
 fn pieces(hello: &[u8]) -> Hello {
@@ -230,42 +227,27 @@ type Meddle = dyn Fn(usize, TcpStream, &dyn Fn() -> TcpStream) -> Vec<u8> + Send
 /// A real server, and a real client that reaches it through somebody else; how the client ended, and
 /// everything that it said on each connection.
 struct Between {
-    folder: TempDir,
-    identity: String,
+    keys: Keys,
     server: Server,
     server_key: [u8; 32],
 }
 
 impl Between {
     fn new() -> Self {
-        let folder = TempDir::new();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        for name in ["server", "client"] {
-            assert_eq!(run(&["keygen", "--out", &path(name)], b"").code, Some(0));
-        }
-        let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
-        let clients = folder.file("clients", read("client.pub"));
-        let args =
-            ["--identity", &path("server"), "--authorized-clients", clients.to_str().unwrap()];
-        let server = Server::start(&args);
-        let server_key = PublicKey::parse(read("server.pub").trim_end()).unwrap().bytes;
-        Self { identity: path("client"), folder, server, server_key }
+        let keys = Keys::new();
+        let (server, server_key) = (keys.server(&[]), keys.public("server").bytes);
+        Self { keys, server, server_key }
     }
 
     fn client(&self, meddle: &Meddle) -> (Ended, Vec<Vec<u8>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let key = PublicKey { bytes: self.server_key, comment: String::new() };
-        let known = self.folder.file("known", format!("127.0.0.1:{port} sealed {key}\n"));
-        let args = ["--sealed", "--identity", &self.identity, "-q", "-m", "abc"];
+        let (listener, port) = listener();
+        let line = known_line(&format!("127.0.0.1:{port}"), &self.keys.read("server.pub"));
+        let known = self.keys.folder.file("known", line);
+        let args = ["--sealed", "--identity", &self.keys.path("client"), "-q", "-m", "abc"];
         let known = ["--known-servers", known.to_str().unwrap()];
         let is_over = AtomicBool::new(false);
-        let address = self.server.address();
-        let connect = move || {
-            let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
-            stream
-        };
+        let server = self.server.port;
+        let connect_on = move || connect(server);
         std::thread::scope(|scope| {
             let between = scope.spawn(|| {
                 let mut said = Vec::new();
@@ -274,12 +256,12 @@ impl Between {
                     if is_over.load(Ordering::SeqCst) {
                         return said;
                     }
-                    said.push(meddle(said.len(), stream, &connect));
+                    said.push(meddle(said.len(), stream, &connect_on));
                 }
             });
             let ended = client_of(port, &[&args[..], &known].concat(), b"");
             is_over.store(true, Ordering::SeqCst);
-            drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
+            drop(connect(port));
             (ended, between.join().unwrap())
         })
     }

@@ -1,16 +1,13 @@
 //! Sessions whose keys change all the time, and what ends them.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{
     Alert, Event, Kex, KexKeyPair, Limits, SealedError, ServerConfig, Session,
 };
 use vpn_suite::{KeySize, Registry};
 
-use crate::support::adversary::{
-    Dice, client_config, server_config, session_pair, session_pair_of,
-};
+use crate::support::Dice;
+use crate::support::adversary::{client_config, server_config, session_pair, session_pair_of};
 
 /// One direction: what is on its way, and what has to arrive.
 #[derive(Default)]

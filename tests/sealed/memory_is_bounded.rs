@@ -1,34 +1,16 @@
 //! What authenticated clients can use up of a server's memory, and that it comes back.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
 use vpn::net::SealedConnection;
-use vpn_proto::sealed::{ClientConfig, Event, Kex, Limits};
+use vpn_proto::sealed::{ClientConfig, Event};
 
-use crate::sealed::program_speaks_sealed::Keys;
-use crate::sealed::strangers_are_limited::{aes, connected, runtime};
-use crate::support::{DEADLINE, SHIPPED, Server};
+use crate::support::sealed::{connected, runtime};
+use crate::support::{DEADLINE, Keys, SHIPPED, Server, wait_until};
 
 const MIB: u64 = 1024;
-
-fn config(keys: &Keys) -> Arc<ClientConfig> {
-    let identity = vpn::trust::read_identity(std::path::Path::new(&keys.path("client")), || {
-        panic!("no passphrase")
-    });
-    let key = vpn::trust::PublicKey::parse(keys.read("server.pub").trim()).unwrap();
-    Arc::new(ClientConfig {
-        enabled: aes(),
-        kex: Kex::ALL.to_vec(),
-        identity: Some(identity.unwrap()),
-        server_key: Some(key.bytes),
-        psk: None,
-        limits: Limits::default(),
-    })
-}
 
 async fn opened(server: &Server, config: &Arc<ClientConfig>) -> SealedConnection {
     let stream = TcpStream::connect(server.address()).await.unwrap();
@@ -57,7 +39,7 @@ fn clients_that_send_long_messages_and_never_read_share_a_bounded_memory_that_co
     let memory = 8 * MIB;
     let limits = format!("{SHIPPED}\n[limits]\nmessage_memory = {}\n", memory * 1024);
     let server = keys.server_with(&limits, &[]);
-    let config = config(&keys);
+    let config = keys.client_config();
     runtime().block_on(async {
         // What a server takes that has been at work.
         let mut honest = opened(&server, &config).await;
@@ -113,21 +95,18 @@ fn clients_that_send_long_messages_and_never_read_share_a_bounded_memory_that_co
 fn a_key_has_128_sessions_at_once_unless_its_line_says_otherwise() {
     let keys = Keys::new();
     let server = keys.server(&[]);
-    let config = config(&keys);
+    let config = keys.client_config();
     runtime().block_on(async {
         let mut sessions = Vec::new();
         for _ in 0..128 {
             sessions.push(opened(&server, &config).await);
         }
-        let pin = keys.fingerprint("server");
-        let args = ["-q", "-m", "abc", "--server-key", &pin];
-        let ended = keys.client(&server, "client", &args);
+        let ended = keys.says_abc(&server, "client");
         assert_eq!(ended.code, Some(5), "{}", ended.stderr);
         server.log.until("its key has as many sessions as it may have");
         drop(sessions.pop());
-        let start = Instant::now();
-        while keys.client(&server, "client", &args).stdout != "cba\n" {
-            assert!(start.elapsed() < DEADLINE);
-        }
+        wait_until("room for another session", || {
+            keys.says_abc(&server, "client").stdout == "cba\n"
+        });
     });
 }

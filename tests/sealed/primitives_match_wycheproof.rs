@@ -1,8 +1,6 @@
 //! Project Wycheproof's vectors for everything that the sealed profile stands on, through the suites
 //! and crates that the program uses, as it uses them.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use ed25519_dalek::{Signature, VerifyingKey};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};

@@ -1,66 +1,16 @@
 //! The sealed profile through the program: keys, trust, refusals, and a conversation.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use vpn_test_needs::needs;
 
 use crate::support::{
-    Ended, Lines, Process, SHIPPED, Server, TempDir, accept, finish, read_in_time, read_to_end,
-    run, vpn,
+    Keys, Process, SHIPPED, Server, ServerBuilder, accept, client_of, finish, known_line, listener,
+    read_in_time, read_to_end, run, set_mode, vpn, wait_until,
 };
-
-/// A folder with a server's and a client's key.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    folder: TempDir,
-}
-
-impl Keys {
-    pub(crate) fn new() -> Self {
-        let keys = Self { folder: TempDir::new() };
-        for name in ["server", "client", "stranger"] {
-            let ended = run(&["keygen", "--out", &keys.path(name), "--comment", name], b"");
-            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        }
-        let public = keys.read("client.pub");
-        keys.folder.file("authorized", public);
-        keys
-    }
-
-    pub(crate) fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    pub(crate) fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
-    }
-
-    pub(crate) fn server(&self, more: &[&str]) -> Server {
-        self.server_with(SHIPPED, more)
-    }
-
-    pub(crate) fn server_with(&self, config: &str, more: &[&str]) -> Server {
-        let (identity, clients) = (self.path("server"), self.path("authorized"));
-        let args = ["--identity", &identity, "--authorized-clients", &clients];
-        Server::with_config(config, &[&args, more].concat())
-    }
-
-    /// A client with this key.
-    pub(crate) fn client(&self, server: &Server, key: &str, more: &[&str]) -> Ended {
-        let (identity, known) = (self.path(key), self.path("known"));
-        let args = ["--sealed", "--identity", &identity, "--known-servers", &known];
-        server.client(&[&args, more].concat(), b"")
-    }
-
-    pub(crate) fn fingerprint(&self, name: &str) -> String {
-        let ended = run(&["fingerprint", &self.path(name)], b"");
-        ended.stdout.split(' ').next().unwrap().to_owned()
-    }
-}
 
 #[test]
 fn a_conversation_is_sealed_both_ways() {
@@ -195,23 +145,23 @@ fn clients_are_let_in_by_their_keys_and_options() {
         server.log.until(reason);
     };
     denied("its key is unknown", "stranger");
-    let line = keys.read("client.pub");
     for (options, reason) in [
         ("expires=\"2020-01-01\"", "its key has expired"),
         ("from=\"10.0.0.0/8\"", "from an address that its key is not for"),
         ("max-sessions=0", "as many sessions as it may have"),
     ] {
         // The file is read anew for every client.
+        let line = keys.read("client.pub");
         keys.folder.file("authorized", format!("# a comment\n\n{options} {line}"));
         denied(reason, "client");
     }
-    keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
+    keys.authorize("permit=\"pipe\"");
     let ended = keys.client(&server, "client", &args);
     assert_eq!(ended.code, Some(5), "{}", ended.stderr);
     let needed = "this key may not use the service 'message': its line in authorized_clients needs \
                   permit=\"pipe,message\"";
     assert!(ended.stderr.contains(needed), "{}", ended.stderr);
-    keys.folder.file("authorized", format!("expires=\"9999-12-31\" from=\"127.0.0.1\" {line}"));
+    keys.authorize("expires=\"9999-12-31\" from=\"127.0.0.1\"");
     let ended = keys.client(&server, "client", &args);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
 }
@@ -219,10 +169,6 @@ fn clients_are_let_in_by_their_keys_and_options() {
 #[test]
 fn a_psk_lets_in_and_keys_the_gate() {
     let keys = Keys::new();
-    for (name, digit) in [("psk", "5a"), ("other", "5b")] {
-        let path = keys.folder.file(name, format!("{}\n", digit.repeat(32)));
-        private(&path);
-    }
     let (psk, other) = (keys.path("psk"), keys.path("other"));
     let server = Server::start(&["--psk", &psk, "--no-classic", "--gate", "required"]);
     let client = |more: &[&str]| {
@@ -246,12 +192,6 @@ fn a_psk_lets_in_and_keys_the_gate() {
     }
 }
 
-#[cfg(unix)]
-fn private(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
-}
-
 #[test]
 fn keys_are_made_once_and_read_as_openssh_reads_them() {
     use std::os::unix::fs::PermissionsExt;
@@ -269,7 +209,7 @@ fn keys_are_made_once_and_read_as_openssh_reads_them() {
     assert!(ended.stdout.ends_with("new\n") && keys.read("client") != before);
     // A key that others can read is none.
     let open = PathBuf::from(keys.path("stranger"));
-    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o644)).unwrap();
+    set_mode(&open, 0o644);
     let ended = run(&["client", "--sealed", "--identity", open.to_str().unwrap(), "-m", "x"], b"");
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("must not be readable by others (chmod 600"), "{}", ended.stderr);
@@ -282,7 +222,7 @@ fn keys_are_made_once_and_read_as_openssh_reads_them() {
 fn keys_of_ssh_keygen_work() {
     let keys = Keys::new();
     let path = keys.path("theirs");
-    let mut command = std::process::Command::new("ssh-keygen");
+    let mut command = Command::new("ssh-keygen");
     command.args(["-q", "-t", "ed25519", "-N", "", "-C", "theirs", "-f", &path]);
     assert!(command.status().expect("ssh-keygen").success());
     keys.folder.file("authorized", keys.read("theirs.pub"));
@@ -331,8 +271,7 @@ fn a_session_that_is_cut_is_no_success() {
     let keys = Keys::new();
     let server = keys.server(&[]);
     // Somebody in between who lets the handshake through, and no more.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (listener, port) = listener();
     let upstream = server.connect();
     let proxy = std::thread::spawn(move || {
         let client = accept(&listener);
@@ -360,7 +299,7 @@ fn a_session_that_is_cut_is_no_success() {
     });
     let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
     let args = ["--sealed", "--identity", &identity, "--server-key", &pin, "-q", "-m", "abc"];
-    let ended = crate::support::client_of(port, &args, b"");
+    let ended = client_of(port, &args, b"");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(7), ""), "{}", ended.stderr);
     assert!(ended.stderr.contains("did not say that it was the end"), "{}", ended.stderr);
     proxy.join().unwrap();
@@ -402,44 +341,35 @@ fn the_configuration_says_the_same_as_the_flags() {
                  gate = 'required'\nclassic = false\n";
     let config = keys.folder.file("server.toml", format!("{SHIPPED}\n{table}"));
     // Paths are those beside the file.
-    let mut command = vpn();
-    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--config"]).arg(config);
-    command.stdout(Stdio::piped());
-    let mut server = Process(command.spawn().unwrap());
-    let out = Lines::of(server.0.stdout.take().unwrap());
-    let announced = out.next();
-    let port: u16 = announced.rsplit(':').next().unwrap().parse().unwrap();
+    let server = ServerBuilder::new().config_file(&config).start();
+    let port = server.port;
     let pin = keys.fingerprint("server");
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+    let mut stream = server.connect();
     stream.write_all(b"ProposedCiphers:AES:[256]\n").unwrap();
     assert_eq!(read_to_end(&mut stream), b"");
     // The gate wants the server's key, which a pin's fingerprint is not: first a line by hand.
-    let key = keys.read("server.pub");
-    let key = key.rsplit_once(' ').unwrap().0;
-    keys.folder.file("known", format!("127.0.0.1:{port} sealed {key}\n"));
+    keys.folder.file("known", known_line(&format!("127.0.0.1:{port}"), &keys.read("server.pub")));
     let (identity, known) = (keys.path("client"), keys.path("known"));
     let args = ["--sealed", "--identity", &identity, "--known-servers", &known, "-q", "-m", "abc"];
-    let ended =
-        crate::support::client_of(port, &[&args[..], &["--server-key", &pin]].concat(), b"");
+    let ended = client_of(port, &[&args[..], &["--server-key", &pin]].concat(), b"");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
 }
 
-/// A server with a pipe to a file; its port, and itself.
-fn pipe_server(keys: &Keys, input: &Path, output: &Path, service: &str) -> (Process, Lines, u16) {
-    let line = keys.read("client.pub");
-    keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
-    let (identity, clients) = (keys.path("server"), keys.path("authorized"));
+/// A server with a pipe from a file and to a file.
+fn pipe_server(keys: &Keys, input: &Path, output: &Path) -> Server {
+    keys.authorize("permit=\"pipe\"");
+    let (input, output) = (File::open(input).unwrap(), File::create(output).unwrap());
+    keys.server_builder().pipe(input, output).start()
+}
+
+/// The command of a client that uses the pipe of a server.
+fn pipe_client(keys: &Keys, server: &Server) -> Command {
     let mut command = vpn();
-    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--identity", &identity]);
-    command.args(["--authorized-clients", &clients, "--service", service]);
-    command.stdin(std::fs::File::open(input).unwrap());
-    command.stdout(std::fs::File::create(output).unwrap()).stderr(Stdio::piped());
-    let mut server = Process(command.spawn().unwrap());
-    let log = Lines::of(server.0.stderr.take().unwrap());
-    let announced = log.until("Listening on ");
-    let port = announced.rsplit(':').next().unwrap().parse().unwrap();
-    (server, log, port)
+    let (port, pin) = (server.port.to_string(), keys.fingerprint("server"));
+    command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
+    command.args(["--identity", &keys.path("client"), "--server-key", &pin]);
+    command.args(["--known-servers", &keys.path("known")]);
+    command
 }
 
 #[test]
@@ -449,47 +379,30 @@ fn a_pipe_carries_both_directions_and_their_ends() {
         ((0..3_000_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect(), vec![7; 1_000_000]);
     let input = keys.folder.file("back", &back);
     let output = keys.folder.path().join("there");
-    let (mut server, _log, port) = pipe_server(&keys, &input, &output, "pipe");
-    let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
-    let (port, known) = (port.to_string(), keys.path("known"));
-    let mut command = vpn();
-    command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
-    command.args(["--identity", &identity, "--server-key", &pin, "--known-servers", &known]);
+    let mut server = pipe_server(&keys, &input, &output);
+    let mut command = pipe_client(&keys, &server);
     let sent = keys.folder.file("sent", &there);
     let got = keys.folder.path().join("got");
-    command.stdin(std::fs::File::open(sent).unwrap());
-    command.stdout(std::fs::File::create(&got).unwrap()).stderr(Stdio::piped());
-    let mut client = Process(command.spawn().unwrap());
+    command.stdin(File::open(sent).unwrap()).stdout(File::create(&got).unwrap());
+    let mut client = Process::start(&mut command);
     assert_eq!(client.wait().code(), Some(0));
     // It serves one session and ends.
-    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.process.wait().code(), Some(0));
     assert!(std::fs::read(&output).unwrap() == there);
     assert!(std::fs::read(&got).unwrap() == back);
 }
 
-/// A server whose output goes to a reader that takes its time, and a client that feeds it.
 #[test]
 fn a_pipe_has_ended_when_the_server_has_passed_on_everything() {
     let keys = Keys::new();
-    let line = keys.read("client.pub");
-    keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
-    let (identity, clients) = (keys.path("server"), keys.path("authorized"));
-    let mut command = vpn();
-    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--identity", &identity]);
-    command.args(["--authorized-clients", &clients, "--service", "pipe"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut server = Process(command.spawn().unwrap());
-    let output = server.0.stdout.take().unwrap();
-    let log = Lines::of(server.0.stderr.take().unwrap());
-    let announced = log.until("Listening on ");
-    let port = announced.rsplit(':').next().unwrap().to_owned();
-    let (key, pin) = (keys.path("client"), keys.fingerprint("server"));
+    keys.authorize("permit=\"pipe\"");
+    // The reader of the server's output takes its time.
+    let (output, writer) = std::io::pipe().unwrap();
+    let mut server = keys.server_builder().pipe(Stdio::null(), writer).start();
     let sent: Vec<u8> = (0..2_000_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
-    let input = std::fs::File::open(keys.folder.file("sent", &sent)).unwrap();
-    let mut command = vpn();
-    command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
-    command.args(["--identity", &key, "--server-key", &pin]).stdin(input);
-    let mut client = Process(command.spawn().unwrap());
+    let mut command = pipe_client(&keys, &server);
+    command.stdin(File::open(keys.folder.file("sent", &sent)).unwrap());
+    let mut client = Process::start(&mut command);
     // Longer than a peer has to say its last words, and nothing is read meanwhile.
     let start = std::time::Instant::now();
     while start.elapsed() < std::time::Duration::from_secs(3) {
@@ -497,54 +410,41 @@ fn a_pipe_has_ended_when_the_server_has_passed_on_everything() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     assert!(read_in_time(output, sent.len() + 1) == sent);
-    assert!(client.wait().success() && server.wait().success());
+    assert!(client.wait().success() && server.process.wait().success());
 }
 
 #[test]
 fn a_pipe_that_is_cut_is_no_success_on_either_side() {
     let keys = Keys::new();
     let output = keys.folder.path().join("there");
-    let (mut server, _log, port) = pipe_server(&keys, Path::new("/dev/null"), &output, "pipe");
-    let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
-    let (port, known) = (port.to_string(), keys.path("known"));
-    let mut command = vpn();
-    command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
-    command.args(["--identity", &identity, "--server-key", &pin, "--known-servers", &known]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut client = Process(command.spawn().unwrap());
+    let mut server = pipe_server(&keys, Path::new("/dev/null"), &output);
+    let mut command = pipe_client(&keys, &server);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut client = Process::start(&mut command);
     let mut stdin = client.0.stdin.take().unwrap();
     stdin.write_all(&[1; 100_000]).unwrap();
     // All of it is there, and then the client dies.
-    let start = std::time::Instant::now();
-    while std::fs::metadata(&output).map_or(0, |m| m.len()) < 100_000 {
-        assert!(start.elapsed() < crate::support::DEADLINE, "the bytes do not arrive");
-        std::thread::yield_now();
-    }
+    let arrived = || std::fs::metadata(&output).map_or(0, |file| file.len());
+    wait_until("the bytes", || arrived() >= 100_000);
     client.signal("KILL");
-    assert_eq!(server.wait().code(), Some(7));
+    assert_eq!(server.process.wait().code(), Some(7));
     assert_eq!(client.wait().code(), None);
 }
 
 #[test]
 fn the_ends_for_measurements_take_and_give() {
     let keys = Keys::new();
-    let (identity, pin) = (keys.path("client"), keys.fingerprint("server"));
+    keys.authorize("permit=\"pipe\"");
     for (service, input) in [("discard", vec![5; 500_000]), ("generate", Vec::new())] {
-        let line = keys.read("client.pub");
-        keys.folder.file("authorized", format!("permit=\"pipe\" {line}"));
         let server = keys.server(&["--service", service]);
-        let port = server.port.to_string();
-        let mut command = vpn();
-        command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port, "--pipe"]);
-        command.args(["--identity", &identity, "--server-key", &pin]);
+        let mut command = pipe_client(&keys, &server);
         if service == "discard" {
             let ended = finish(command, &input);
             assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
         } else {
-            // Whoever reads it goes away when there is enough; that is no success, since not everything
-            // was handed over.
+            // A reader that goes away when it has enough is no success: not everything was handed over.
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            let mut client = Process(command.spawn().unwrap());
+            let mut client = Process::start(&mut command);
             let zeros = read_in_time(client.0.stdout.take().unwrap(), 300_000);
             assert!(zeros == vec![0; 300_000]);
             assert_eq!(client.wait().code(), Some(9));
@@ -598,8 +498,7 @@ fn servers_can_be_described_in_the_users_folder() {
 #[test]
 fn what_cannot_work_is_said_at_once() {
     let keys = Keys::new();
-    let (identity, psk) = (keys.path("server"), keys.folder.file("short", "abcd\n"));
-    private(&psk);
+    let (identity, psk) = (keys.path("server"), keys.private("short", "abcd\n"));
     for (args, part) in [
         (vec!["server", "--no-classic"], "without --identity or --psk"),
         (vec!["server", "--identity", &identity], "nobody could come in"),

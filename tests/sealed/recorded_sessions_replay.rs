@@ -1,8 +1,6 @@
 //! The sealed profile: whole sessions of another implementation (data/sealed.json) replayed in both
 //! roles, and the known answers of the key schedule.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;

@@ -1,15 +1,11 @@
 //! Whoever is turned away learns that and no more: the server's answer is the same bytes in the same
 //! record whatever the reason is.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::cell::Cell;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::Arc;
 
-use vpn::trust::PublicKey;
 use vpn_proto::sealed::{
     Decision, Gated, Kex, KexKeyPair, Part, PeerIdentity, Ready, SealedError, ServerConfig,
 };
@@ -18,7 +14,7 @@ use crate::support::adversary::{
     Auth, CLIENT_SEED, FacingServer, Gate, Hello, Records, STRANGER_SEED, Secrets, key_line,
     opener, psk, public, read_flight, read_part, server_config, sha256, split_hello,
 };
-use crate::support::{Server, TempDir, run};
+use crate::support::{Keys, Server};
 
 /// An alert: length, one padded plaintext of 64 bytes, tag.
 const ALERT: usize = 2 + 64 + 32;
@@ -54,10 +50,7 @@ fn prove(
 /// All that the server says until it closes: the sizes of its records, and what is in them.
 fn answer((mut stream, keys): (TcpStream, [u8; 32])) -> (Vec<usize>, Vec<(u8, Vec<u8>)>) {
     let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
-        Ok(_) => {}
-        Err(error) => panic!("{error}, {}", error.kind() == ErrorKind::WouldBlock),
-    }
+    stream.read_to_end(&mut bytes).expect("the server closes within the deadline");
     let (mut sizes, mut contents) = (Vec::new(), Vec::new());
     let mut opener = opener(keys);
     let mut rest = bytes.as_slice();
@@ -70,26 +63,15 @@ fn answer((mut stream, keys): (TcpStream, [u8; 32])) -> (Vec<usize>, Vec<(u8, Ve
     (sizes, contents)
 }
 
-/// A server with one client in its list.
-fn start(folder: &TempDir, clients: &Path, more: &[&str]) -> (Server, [u8; 32]) {
-    let identity = folder.path().join("id").to_str().unwrap().to_owned();
-    assert_eq!(run(&["keygen", "--out", &identity], b"").code, Some(0));
-    let text = std::fs::read_to_string(format!("{identity}.pub")).unwrap();
-    let key = PublicKey::parse(text.trim_end()).unwrap().bytes;
-    let clients = clients.to_str().unwrap();
-    let args = ["--identity", &identity, "--authorized-clients", clients];
-    (Server::start(&[&args, more].concat()), key)
-}
-
 #[test]
 fn every_refusal_is_the_same_bytes() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = TempDir::new();
+    let keys = Keys::new();
     let known = key_line(&CLIENT_SEED);
-    let clients = folder.file("clients", format!("max-sessions=1 {known}\n"));
-    let secret = folder.file("psk", format!("{}\n", "05".repeat(32)));
-    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
-    let (server, key) = start(&folder, &clients, &["--psk", secret.to_str().unwrap()]);
+    let list = |text: String| keys.folder.file("authorized", text);
+    list(format!("max-sessions=1 {known}\n"));
+    let secret = keys.private("psk", &format!("{}\n", "05".repeat(32)));
+    let server = keys.server(&["--psk", secret.to_str().unwrap()]);
+    let key = keys.public("server").bytes;
     type Edit = fn(&mut Auth);
     let line = |options: &str| format!("{options} {known}\n");
     let anonymous: Edit = |auth| *auth = auth.clone().anonymous();
@@ -113,19 +95,19 @@ fn every_refusal_is_the_same_bytes() {
     let (mut first, _) = prove(&server, key, None, |_| {});
     assert_eq!(read_part(&mut first, Part::Record).len(), 290);
     let expected = (vec![ALERT], vec![(0x15, vec![0, 1])]);
-    for (reason, list, psk, edit) in cases {
-        match list.as_str() {
-            "(gone)" => std::fs::remove_file(&clients).unwrap(),
-            _ => drop(folder.file("clients", list)),
+    for (reason, text, psk, edit) in cases {
+        match text.as_str() {
+            "(gone)" => std::fs::remove_file(keys.path("authorized")).unwrap(),
+            _ => drop(list(text)),
         }
         assert_eq!(answer(prove(&server, key, psk, edit)), expected, "{reason}");
         server.log.until(reason);
     }
     // The same client is let in where nothing speaks against it.
-    folder.file("clients", line("max-sessions=2"));
-    let (mut second, keys) = prove(&server, key, None, |_| {});
+    list(line("max-sessions=2"));
+    let (mut second, secret) = prove(&server, key, None, |_| {});
     let ready = read_part(&mut second, Part::Record);
-    assert_eq!(opener(keys).open(&ready).unwrap().content, 0x16);
+    assert_eq!(opener(secret).open(&ready).unwrap().content, 0x16);
 }
 
 #[test]

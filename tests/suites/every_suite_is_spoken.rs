@@ -1,11 +1,8 @@
 //! Every linked suite between real programs, in both profiles.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use vpn_suite::{KeySize, Registry};
 
-use crate::sealed::program_speaks_sealed::Keys;
-use crate::support::{TempDir, run};
+use crate::support::{Keys, TempDir, run};
 
 fn config(name: &str, size: KeySize) -> String {
     format!("[[supported_cipher]]\nname = '{name}'\nkeys = [{}]\n", size.bits())

@@ -1,7 +1,5 @@
 //! Every suite against other people's code (interop/differential.py): random keys, IVs and texts.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,8 +12,8 @@ use vpn_suite::testkit::unhex;
 use vpn_suite::{KeySize, Registry};
 use vpn_test_needs::needs;
 
-use crate::classic::python_peer_agrees::{peer, run_all};
 use crate::support::finish;
+use crate::support::python::{peer, run_all};
 
 /// Messages that one process of the other side gets: a second of work.
 const BATCH: usize = 1000;

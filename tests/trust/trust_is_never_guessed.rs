@@ -1,25 +1,14 @@
 //! Files that decide whom to trust, and the names that they are about: what cannot be read in full and in
 //! trust never opens a way, and one host has one name.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sealed::program_speaks_sealed::Keys;
 use crate::support::{
-    Ended, Lines, Process, SHIPPED, Server, TempDir, client_of, finish, run, vpn,
+    Ended, Keys, SHIPPED, Server, ServerBuilder, TempDir, client_of, fifo, finish, known_line,
+    listener, run, set_mode, vpn,
 };
-
-fn mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-}
-
-fn fifo(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-}
 
 /// A classic server, and a client that knows what stands in a file of known servers.
 fn classic_with(known: &Path, more: &[&str]) -> Ended {
@@ -30,9 +19,7 @@ fn classic_with(known: &Path, more: &[&str]) -> Ended {
 
 /// A line for a server with this name.
 fn line_for(name: &str, keys: &Keys) -> String {
-    let key = keys.read("server.pub");
-    let key: Vec<&str> = key.split(' ').take(2).collect();
-    format!("{name} sealed {}\n", key.join(" "))
+    known_line(name, &keys.read("server.pub"))
 }
 
 #[test]
@@ -40,7 +27,7 @@ fn a_list_of_known_servers_that_cannot_be_read_does_not_open_the_way_to_classic(
     let folder = TempDir::new();
     let path = |name: &str| folder.path().join(name);
     let open = folder.file("open", "");
-    mode(&open, 0o666);
+    set_mode(&open, 0o666);
     fifo(&path("pipe"));
     std::fs::create_dir(path("folder")).unwrap();
     symlink(path("nothing"), path("dangling")).unwrap();
@@ -48,7 +35,7 @@ fn a_list_of_known_servers_that_cannot_be_read_does_not_open_the_way_to_classic(
     std::fs::create_dir(path("shared")).unwrap();
     let shared = path("shared").join("known");
     std::fs::write(&shared, "").unwrap();
-    mode(&path("shared"), 0o777);
+    set_mode(&path("shared"), 0o777);
     for (file, words) in [
         (folder.file("bad", "hello\n"), "bad:1: expected HOST[:PORT] sealed"),
         (open, "must not be writable by others (chmod 644"),
@@ -70,7 +57,7 @@ fn a_list_of_known_servers_that_cannot_be_read_does_not_open_the_way_to_classic(
     let sticky = path("sticky");
     std::fs::create_dir(&sticky).unwrap();
     std::fs::write(sticky.join("known"), "# nobody\n").unwrap();
-    mode(&sticky, 0o1777);
+    set_mode(&sticky, 0o1777);
     for file in [path("missing"), sticky.join("known")] {
         assert_eq!(classic_with(&file, &[]).stdout, "cba\n");
     }
@@ -183,9 +170,7 @@ fn a_server_may_be_known_by_several_keys() {
     let keys = Keys::new();
     let server = keys.server(&[]);
     let name = format!("127.0.0.1:{}", server.port);
-    let stranger = keys.read("stranger.pub");
-    let stranger: Vec<&str> = stranger.split(' ').take(2).collect();
-    let other = format!("{name} sealed {}\n", stranger.join(" "));
+    let other = known_line(&name, &keys.read("stranger.pub"));
     for text in
         [format!("{other}{}", line_for(&name, &keys)), format!("{}{other}", line_for(&name, &keys))]
     {
@@ -316,7 +301,7 @@ fn a_pair_of_keys_stays_whole_if_one_half_cannot_be_replaced() {
 fn a_key_log_does_not_follow_a_link() {
     let folder = TempDir::new();
     let target = folder.file("target", "mine\n");
-    mode(&target, 0o644);
+    set_mode(&target, 0o644);
     let link = folder.path().join("link");
     symlink(&target, &link).unwrap();
     let ended = run(&["demo", "-m", "x", "--keylog", link.to_str().unwrap()], b"");
@@ -394,14 +379,14 @@ fn a_psk_alone_works_for_who_has_a_key_and_a_key_can_be_left_out() {
     let psk = PathBuf::from(keys.path("psk"));
     // As `xxd -p` writes it.
     std::fs::write(&psk, format!("{}\n{}\n", "5a".repeat(30), "a5".repeat(30))).unwrap();
-    mode(&psk, 0o600);
+    set_mode(&psk, 0o600);
     let psk = psk.to_str().unwrap();
     let server = Server::start(&["--psk", psk]);
     let own = TempDir::new();
     std::fs::create_dir(own.path().join("vpn")).unwrap();
     let mine = own.path().join("vpn/id_ed25519");
     std::fs::copy(keys.path("client"), &mine).unwrap();
-    mode(&mine, 0o600);
+    set_mode(&mine, 0o600);
     let port = server.port.to_string();
     for more in [&[][..], &["--identity", "none"]] {
         let mut command = vpn();
@@ -424,9 +409,8 @@ fn a_slip_in_the_list_of_a_running_server_is_that_lines_alone() {
     let server = keys.server_with(&format!("{SHIPPED}\n[limits]\nexempt = []\n"), &[]);
     let line = keys.read("client.pub");
     let clients = PathBuf::from(keys.path("authorized"));
-    let pin = keys.fingerprint("server");
     let works = || {
-        let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+        let ended = keys.says_abc(&server, "client");
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
     };
     works();
@@ -438,12 +422,12 @@ fn a_slip_in_the_list_of_a_running_server_is_that_lines_alone() {
     assert!(said.contains("WARN") && said.contains("this line is skipped"), "{said}");
     server.log.until("authorized:2: ssh's option 'no-pty' has no meaning here");
     // Only what others could have written denies everybody; that is our fault and nobody's penalty.
-    mode(&clients, 0o666);
-    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+    set_mode(&clients, 0o666);
+    let ended = keys.says_abc(&server, "client");
     assert_eq!(ended.code, Some(5), "{}", ended.stderr);
     let said = server.log.until("must not be writable by others");
     assert!(said.contains("ERROR"), "{said}");
-    mode(&clients, 0o644);
+    set_mode(&clients, 0o644);
     works();
 }
 
@@ -455,14 +439,13 @@ fn a_list_that_becomes_a_pipe_does_not_stop_the_server() {
     let line = std::fs::read(&clients).unwrap();
     std::fs::remove_file(&clients).unwrap();
     fifo(&clients);
-    let pin = keys.fingerprint("server");
-    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+    let ended = keys.says_abc(&server, "client");
     assert_eq!(ended.code, Some(5), "{}", ended.stderr);
     server.log.until("it is a pipe, not a regular file");
     server.assert_alive();
     std::fs::remove_file(&clients).unwrap();
     std::fs::write(&clients, line).unwrap();
-    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+    let ended = keys.says_abc(&server, "client");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
 }
 
@@ -536,8 +519,8 @@ fn without_a_home_folder_everything_can_be_named() {
 
 #[test]
 fn a_probe_of_a_server_that_says_nothing_ends_soon() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
+    let (_listener, port) = listener();
+    let port = port.to_string();
     let start = Instant::now();
     let ended = run(&["probe", "127.0.0.1", "--port", &port], b"");
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
@@ -551,19 +534,14 @@ fn a_table_of_the_sealed_profile_that_others_could_write_is_not_used() {
     let table = "[sealed]\nidentity = 'server'\nauthorized_clients = 'authorized'\n";
     let config = PathBuf::from(keys.path("c.toml"));
     std::fs::write(&config, format!("{SHIPPED}\n{table}")).unwrap();
-    mode(&config, 0o666);
+    set_mode(&config, 0o666);
     let name = config.to_str().unwrap();
     let ended = run(&["server", "--port", "0", "--config", name], b"");
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("must not be writable by others"), "{}", ended.stderr);
     // Ciphers alone give nothing away.
     std::fs::write(&config, SHIPPED).unwrap();
-    let mut command = vpn();
-    command.args(["server", "--host", "127.0.0.1", "--port", "0", "--config", name]);
-    command.stdout(Stdio::piped());
-    let mut server = Process(command.spawn().unwrap());
-    let out = Lines::of(server.0.stdout.take().unwrap());
-    assert!(out.next().starts_with("Listening on "));
+    ServerBuilder::new().config_file(&config).start();
 }
 
 #[test]
@@ -580,6 +558,6 @@ fn a_list_of_many_clients_is_read_once() {
         let ended = keys.client(&server, "stranger", &["-q", "-m", "x", "--server-key", &pin]);
         assert_eq!(ended.code, Some(5), "{}", ended.stderr);
     }
-    let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &pin]);
+    let ended = keys.says_abc(&server, "client");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
 }

@@ -1,8 +1,6 @@
 //! Peers of the sealed profile that break every rule of it, one at a time: what the honest side
 //! makes of that, and what it says.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 mod auth;
 mod hello;
 #[cfg(unix)]

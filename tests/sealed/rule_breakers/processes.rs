@@ -5,14 +5,13 @@ use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use vpn::trust::PublicKey;
 use vpn_proto::sealed::{Kex, KexKeyPair, Part};
 
 use crate::support::adversary::{
     Answer, Auth, CLIENT_SEED, Gate, Hello, Records, SERVER_SEED, STRANGER_SEED, Secrets, frame,
-    key_line, long, names, public, read_flight, read_part, respond, sha256,
+    key_line, long, names, opener, public, read_flight, read_part, respond, sha256,
 };
-use crate::support::{Ended, Server, TempDir, accept, client_of, read_to_end, run};
+use crate::support::{Ended, Keys, Server, accept, client_of, known_line, listener, read_to_end};
 
 /// How long after its cause a handshake may still be there.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -59,7 +58,7 @@ impl Serving {
         let (answer, record, secrets, transcript) = self.flight(|_| {});
         self.stream.write_all(&[answer, record].concat()).unwrap();
         let proof = read_part(&mut self.stream, Part::Record);
-        let proof = crate::support::adversary::opener(secrets.client).open(&proof).unwrap().payload;
+        let proof = opener(secrets.client).open(&proof).unwrap().payload;
         let [_, server] = secrets.session(&sha256(&[&transcript, &proof]));
         let bytes = act(&mut Records::new(server));
         self.says(&bytes)
@@ -69,13 +68,11 @@ impl Serving {
 /// A client of ours that meets such a server; how it ended, and how long after the last that the
 /// server did.
 fn client_meets(serve: fn(&TcpListener) -> Option<TcpStream>) -> (Ended, Duration) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let folder = TempDir::new();
-    let identity = folder.path().join("id").to_str().unwrap().to_owned();
-    assert_eq!(run(&["keygen", "--out", &identity], b"").code, Some(0));
-    let known = format!("127.0.0.1:{port} sealed {}\n", key_line(&SERVER_SEED));
-    let known = folder.file("known", known);
+    let (listener, port) = listener();
+    let keys = Keys::new();
+    let identity = keys.path("client");
+    let line = known_line(&format!("127.0.0.1:{port}"), &key_line(&SERVER_SEED));
+    let known = keys.folder.file("known", line);
     let server = std::thread::spawn(move || {
         // Whatever is left open stays so: the client has to end by itself.
         let stream = serve(&listener);
@@ -220,21 +217,16 @@ impl Calling {
 }
 
 /// A server that knows one client, its key, and the folder with their files.
-fn start(more: &[&str]) -> (Server, [u8; 32], TempDir) {
-    let folder = TempDir::new();
-    let identity = folder.path().join("id").to_str().unwrap().to_owned();
-    assert_eq!(run(&["keygen", "--out", &identity], b"").code, Some(0));
-    let text = std::fs::read_to_string(format!("{identity}.pub")).unwrap();
-    let key = PublicKey::parse(text.trim_end()).unwrap().bytes;
-    let clients = folder.file("clients", format!("{}\n", key_line(&CLIENT_SEED)));
-    let args = ["--identity", &identity, "--authorized-clients", clients.to_str().unwrap()];
-    (Server::start(&[&args, more].concat()), key, folder)
+fn start(more: &[&str]) -> (Server, [u8; 32], Keys) {
+    let keys = Keys::new();
+    keys.folder.file("authorized", format!("{}\n", key_line(&CLIENT_SEED)));
+    (keys.server(more), keys.public("server").bytes, keys)
 }
 
 #[test]
 fn a_server_ends_a_handshake_at_once_and_logs_why() {
     type Call = fn(&mut Calling);
-    let (server, server_key, _folder) = start(&["--gate", "required"]);
+    let (server, server_key, _keys) = start(&["--gate", "required"]);
     // How many bytes the client hears at the end.
     let cases: [(&str, usize, &str, Call); 14] = [
         ("no preface", 0, "malformed: preface", |c| c.says(b"\xf5VPN\x02\x01\0\0\0")),
@@ -327,11 +319,10 @@ fn who_begins_with_neither_profile_hears_nothing() {
 
 #[test]
 fn a_fresh_share_that_cannot_be_used_breaks_the_protocol() {
-    let (server, server_key, _folder) = start(&[]);
+    let (server, server_key, _keys) = start(&[]);
     let mut calling = Calling { stream: server.connect(), server_key };
     let [client, theirs] = calling.proves(|_| {}, 0);
-    let (mut records, mut heard) =
-        (Records::new(client), crate::support::adversary::opener(theirs));
+    let (mut records, mut heard) = (Records::new(client), opener(theirs));
     let mut answer = |calling: &mut Calling| {
         let record = read_part(&mut calling.stream, Part::Record);
         let opened = heard.open(&record).unwrap();
