@@ -74,7 +74,9 @@ impl Cell {
         let deadline = DEADLINE.as_secs().to_string();
         let args = [command, "--cipher", cipher, "--dialect", self.theirs, "--deadline", &deadline];
         let mut command = peer(python, "classic_peer.py", &args);
-        command.args(self.switches);
+        // Euler's criterion, as the peer's package has it, takes seconds; so it is for some cells only.
+        let residue = if self.bits == 256 { "euler" } else { "jacobi" };
+        command.args(["--residue", residue]).args(self.switches);
         command
     }
 
