@@ -28,6 +28,8 @@ mod files {
     #[cfg(target_os = "linux")]
     mod bad_files_are_refused;
     mod configuration_is_checked;
+    #[cfg(unix)]
+    mod key_files_are_handled_with_care;
 }
 
 /// A server under attack.
@@ -39,6 +41,7 @@ mod flood {
 /// The service `pipe`.
 #[cfg(unix)]
 mod pipe {
+    mod files_go_through_whole;
     mod last_word_decides;
     mod success_is_a_promise;
 }
@@ -46,6 +49,8 @@ mod pipe {
 /// The program as a user sees it.
 mod program {
     mod arguments_and_exit_codes;
+    #[cfg(unix)]
+    mod hosts_are_named_and_probed;
     #[cfg(target_os = "linux")]
     mod streams_may_fail;
     #[cfg(target_os = "linux")]
@@ -60,6 +65,7 @@ mod sealed {
     mod keys_change_without_loss;
     #[cfg(target_os = "linux")]
     mod memory_is_bounded;
+    mod only_whole_sessions_end_well;
     mod primitives_match_wycheproof;
     #[cfg(unix)]
     mod program_speaks_sealed;
@@ -87,5 +93,7 @@ mod suites {
 /// Whom the two sides trust.
 #[cfg(unix)]
 mod trust {
-    mod trust_is_never_guessed;
+    mod clients_are_let_in_by_their_line;
+    mod known_servers_bind_the_client;
+    mod sealed_options_are_meant;
 }

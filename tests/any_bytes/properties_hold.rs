@@ -12,7 +12,8 @@ use vpn_proto::classic::{
 use vpn_proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
 use vpn_suite::{CipherSuite, KeySize, KeySizes, Registry};
 
-use crate::any_bytes::checks::{self, work};
+use crate::any_bytes::checks;
+use crate::any_bytes::checks::classic_session::{reply, work};
 
 /// So many cases of each property; failures are printed whole and leave no file behind.
 fn cases(count: u32) -> ProptestConfig {
@@ -150,10 +151,10 @@ proptest! {
         size in 1usize..200,
         is_honest in any::<bool>(),
     ) {
-        checks::reply(&text, &data, size);
+        reply(&text, &data, size);
         if is_honest {
             let behind = [reversed(text.as_bytes()), data].concat();
-            checks::reply(&text, &behind, size);
+            reply(&text, &behind, size);
         }
     }
 

@@ -17,7 +17,7 @@ use vpn_proto::{
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
 
-use crate::any_bytes::checks::work as settle;
+use crate::any_bytes::checks::classic_session::work as settle;
 
 static DATA: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../data/classic.json")).unwrap());

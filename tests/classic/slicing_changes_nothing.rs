@@ -10,7 +10,7 @@ use vpn_proto::classic::{
 use vpn_proto::{DhTask, EnabledSuite, Group, HandshakeError, SessionError};
 use vpn_suite::{KeySize, Registry};
 
-use crate::any_bytes::checks::try_work as compute;
+use crate::any_bytes::checks::classic_session::try_work as compute;
 
 /// How a stream is cut into pieces.
 #[derive(Clone, Copy, Debug)]

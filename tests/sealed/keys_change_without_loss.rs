@@ -1,13 +1,15 @@
-//! Sessions whose keys change all the time, and what ends them.
+//! Keys change as often as they like, under traffic and by fresh exchanges, and no byte is lost.
 
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{
     Alert, Event, Kex, KexKeyPair, Limits, SealedError, ServerConfig, Session,
 };
 use vpn_suite::{KeySize, Registry};
+use zeroize::Zeroizing;
 
 use crate::support::Dice;
 use crate::support::adversary::{client_config, server_config, session_pair, session_pair_of};
+use crate::support::in_memory::{established, events, pass, received};
 
 /// One direction: what is on its way, and what has to arrive.
 #[derive(Default)]
@@ -203,4 +205,121 @@ fn a_limit_ends_a_session_with_the_alert_for_it() {
     way.take(&mut client);
     assert!(way.wire.len() < 20_000);
     assert_eq!(server.handle_input(&way.wire), Err(SealedError::Alert(Alert::Policy)));
+}
+
+#[test]
+fn keys_change_under_two_way_traffic_without_losing_a_byte() {
+    let limits = Limits { blocks_per_key: Some(72), ..Limits::default() };
+    for (suite, bits) in [("AES", 256), ("DES3", 192), ("Blowfish", 448)] {
+        let (mut client, mut server) = established(suite, bits, limits);
+        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+        for round in 0..600u32 {
+            let data = round.to_be_bytes().repeat(50);
+            client.send(&data).unwrap();
+            server.send(&data).unwrap();
+            pass(&mut client, &mut server);
+            pass(&mut server, &mut client);
+            to_server.extend(received(&mut server));
+            to_client.extend(received(&mut client));
+        }
+        let expected: Vec<u8> = (0..600u32).flat_map(|n| n.to_be_bytes().repeat(50)).collect();
+        assert_eq!(to_server, expected);
+        assert_eq!(to_client, expected);
+        let epochs: u32 = client.epochs().iter().sum();
+        assert!(epochs >= 200, "{suite}: {epochs} changes of keys");
+        assert_eq!(client.epochs(), {
+            let [a, b] = server.epochs();
+            [b, a]
+        });
+    }
+}
+
+#[test]
+fn a_fresh_exchange_renews_both_directions_under_traffic() {
+    let mut rng = rand::rng();
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    let before = client.traffic_secrets().map(|s| *s);
+    for round in 0..5u8 {
+        let pair = KexKeyPair::generate(Kex::X25519MlKem768, &mut rng);
+        client.begin_exchange(pair.share()).unwrap();
+        assert!(client.update_key().is_err(), "not between Init and Done");
+        client.send(&[round, 1]).unwrap();
+        pass(&mut client, &mut server);
+        let wanted = events(&mut server);
+        let [Event::ExchangeWanted(share), Event::Data(_)] = &wanted[..] else {
+            panic!("{wanted:?}")
+        };
+        server.send(&[round, 2]).unwrap();
+        let (share, secret) = Kex::X25519MlKem768.respond(share, &mut rng).unwrap();
+        server.answer_exchange(&share, &secret).unwrap();
+        server.send(&[round, 3]).unwrap();
+        pass(&mut server, &mut client);
+        let answered = events(&mut client);
+        let [Event::Data(_), Event::ExchangeAnswered(share)] = &answered[..] else {
+            panic!("{answered:?}")
+        };
+        client.send(&[round, 4]).unwrap();
+        client.finish_exchange(&pair.finish(share).unwrap()).unwrap();
+        client.send(&[round, 5]).unwrap();
+        assert_eq!(received(&mut client), [round, 3]);
+        pass(&mut client, &mut server);
+        assert_eq!(received(&mut server), [round, 4, round, 5]);
+        assert_eq!(client.traffic_secrets(), server.traffic_secrets());
+        assert_eq!(client.epochs(), [u32::from(round) + 1; 2]);
+    }
+    assert_ne!(client.traffic_secrets().map(|s| *s), before);
+    assert_eq!(client.id(), server.id());
+}
+
+#[test]
+fn a_client_that_awaits_its_secret_says_when_it_has_a_batch() {
+    let mut rng = rand::rng();
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    let kex = Kex::X25519MlKem768;
+    let pair = KexKeyPair::generate(kex, &mut rng);
+    client.begin_exchange(pair.share()).unwrap();
+    pass(&mut client, &mut server);
+    let Some(Event::ExchangeWanted(share)) = server.poll_event() else { panic!("no exchange") };
+    let (share, secret) = kex.respond(&share, &mut rng).unwrap();
+    server.answer_exchange(&share, &secret).unwrap();
+    pass(&mut server, &mut client);
+    let Some(Event::ExchangeAnswered(share)) = client.poll_event() else { panic!("no answer") };
+    assert!(!client.has_backlog());
+    // The server goes on meanwhile, as fast as it can.
+    let data: Vec<u8> = (0..=250).cycle().take(400_000).collect();
+    server.send(&data).unwrap();
+    let mut held = 0;
+    while let Some(record) = server.poll_transmit() {
+        assert_eq!(client.has_backlog(), held >= client.batch_length());
+        client.handle_input(&record).unwrap();
+        held += record.len();
+    }
+    assert!(client.has_backlog() && client.poll_event().is_none());
+    client.finish_exchange(&pair.finish(&share).unwrap()).unwrap();
+    assert!(!client.has_backlog());
+    assert_eq!(received(&mut client), data);
+}
+
+#[test]
+fn buffers_that_come_back_are_used_again_and_empty() {
+    let (mut client, mut server) = established("AES", 256, Limits::default());
+    let data = vec![7; 100_000];
+    let mut place = None;
+    for round in 0..3 {
+        client.send(&data).unwrap();
+        pass(&mut client, &mut server);
+        let Some(Event::Data(got)) = server.poll_event() else { panic!("no data") };
+        assert_eq!(*got, data, "round {round}");
+        assert_eq!(*place.get_or_insert(got.as_ptr()), got.as_ptr(), "round {round}");
+        server.recycle(got);
+        assert!(server.poll_event().is_none());
+    }
+    // A small one, and more than it keeps, do no harm.
+    for size in [10, 300_000, 300_000, 300_000, 300_000, 300_000] {
+        server.recycle(Zeroizing::new(vec![9; size]));
+    }
+    client.send(&data).unwrap();
+    pass(&mut client, &mut server);
+    assert_eq!(received(&mut server), data);
+    server.shrink();
 }

@@ -6,6 +6,7 @@ pub(crate) mod classic;
 mod deadlines;
 mod dice;
 mod folders;
+pub(crate) mod in_memory;
 #[cfg(unix)]
 mod keys;
 #[cfg(unix)]
