@@ -32,11 +32,8 @@ mod files {
     mod key_files_are_handled_with_care;
 }
 
-/// A server under attack.
-mod flood {
-    #[cfg(target_os = "linux")]
-    mod newcomers_are_served;
-}
+#[cfg(target_os = "linux")]
+mod flood;
 
 /// The service `pipe`.
 #[cfg(unix)]

@@ -1,11 +1,14 @@
 //! Peers of the sealed profile that break every rule of it, one at a time: what the honest side
 //! makes of that, and what it says.
 
-mod auth;
-mod hello;
+mod client_hellos;
 #[cfg(unix)]
 mod processes;
+mod proofs;
+mod readies;
+mod server_hellos;
 mod session;
+mod session_peer;
 
 use vpn_proto::sealed::SealedError;
 
@@ -114,12 +117,16 @@ fn assert_all(cases: Vec<Case>, at_least: usize) {
 
 #[test]
 fn no_first_message_breaks_the_other_side() {
-    assert_all(hello::cases(), 120);
+    let mut cases = client_hellos::cases();
+    cases.extend(server_hellos::cases());
+    assert_all(cases, 120);
 }
 
 #[test]
 fn no_proof_and_no_ready_but_the_right_one_is_accepted() {
-    assert_all(auth::cases(), 120);
+    let mut cases = proofs::cases();
+    cases.extend(readies::readies());
+    assert_all(cases, 120);
 }
 
 #[test]

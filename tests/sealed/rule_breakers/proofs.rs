@@ -1,4 +1,4 @@
-//! ServerAuth, ClientAuth and Ready.
+//! No proof but the right one is accepted, neither ServerAuth nor ClientAuth.
 
 use vpn_proto::sealed::{
     Alert, ClientConfig, Decision, Part, PeerIdentity, Ready, SealedError, ServerConfig,
@@ -6,24 +6,16 @@ use vpn_proto::sealed::{
 };
 use vpn_suite::testkit::unhex;
 
+use super::readies::{bad_alerts, shortened};
 use super::{Case, Said, Seen, case, malformed, silent, unexpected};
 use crate::support::adversary::{
     Answer, Auth, CLIENT_CONTEXT, CLIENT_SEED, FacingClient, FacingServer, Gate, Hello, Records,
-    SERVER_CONTEXT, SERVER_SEED, STRANGER_SEED, client_config, field, finished, frame,
-    frame_of_length, opener, psk, public, server_config, sha256,
+    SERVER_CONTEXT, SERVER_SEED, STRANGER_SEED, client_config, finished, frame, opener, psk,
+    public, server_config, sha256,
 };
 
 /// The order of the group (RFC 8032 §5.1), little-endian.
 const ORDER: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
-
-pub(super) fn cases() -> Vec<Case> {
-    let mut cases = proofs(Side::Client);
-    cases.extend(proofs(Side::Server));
-    cases.extend(client_auths());
-    cases.extend(server_auths());
-    cases.extend(readies());
-    cases
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -184,13 +176,43 @@ fn denied(side: Side, reason: &'static str) -> Seen {
     Seen::Ended(SealedError::Authentication(reason), said)
 }
 
-/// A record without its last byte. It is none at any shorter length either.
-fn shortened(mut record: Vec<u8>) -> Vec<u8> {
-    record.pop();
-    for length in 0..=record.len() {
-        assert_eq!(next_length(Part::Record, &record[..length]), Ok(None));
-    }
-    record
+/// Keys of small order, and those with a second encoding, for which some verifiers take a signature
+/// that anybody can make: R = A, S = 0.
+fn small_order_keys(side: Side, label: &str, expected: impl Fn() -> Seen) -> Vec<Case> {
+    [
+        ("0", "0000000000000000000000000000000000000000000000000000000000000000"),
+        ("0, odd", "0000000000000000000000000000000000000000000000000000000000000080"),
+        ("1", "0100000000000000000000000000000000000000000000000000000000000000"),
+        ("1, odd", "0100000000000000000000000000000000000000000000000000000000000080"),
+        ("p-1", "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+        ("p", "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+        ("p+1", "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+        ("order 8", "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        ("order 8 too", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    ]
+    .into_iter()
+    .flat_map(|(name, key)| {
+        let key: [u8; 32] = unhex(key).try_into().unwrap();
+        let one = {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        };
+        [("R is the key", key), ("R is 1", one)].map(|(which, r)| {
+            case(format!("{label}: key y={name}, {which}, S is 0"), expected(), move || {
+                let signature = [r, [0; 32]].concat().try_into().unwrap();
+                proves(side, |p| p.edited(|a| (a.key, a.signature) = (key, Some(signature))))
+            })
+        })
+    })
+    .collect()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [proofs(Side::Client), proofs(Side::Server), client_auths(), server_auths()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Cases for both proofs alike.
@@ -397,38 +419,6 @@ fn proofs(side: Side) -> Vec<Case> {
     cases
 }
 
-/// Keys of small order, and those with a second encoding, for which some verifiers take a signature
-/// that anybody can make: R = A, S = 0.
-fn small_order_keys(side: Side, label: &str, expected: impl Fn() -> Seen) -> Vec<Case> {
-    [
-        ("0", "0000000000000000000000000000000000000000000000000000000000000000"),
-        ("0, odd", "0000000000000000000000000000000000000000000000000000000000000080"),
-        ("1", "0100000000000000000000000000000000000000000000000000000000000000"),
-        ("1, odd", "0100000000000000000000000000000000000000000000000000000000000080"),
-        ("p-1", "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-        ("p", "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-        ("p+1", "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-        ("order 8", "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
-        ("order 8 too", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
-    ]
-    .into_iter()
-    .flat_map(|(name, key)| {
-        let key: [u8; 32] = unhex(key).try_into().unwrap();
-        let one = {
-            let mut one = [0; 32];
-            one[0] = 1;
-            one
-        };
-        [("R is the key", key), ("R is 1", one)].map(|(which, r)| {
-            case(format!("{label}: key y={name}, {which}, S is 0"), expected(), move || {
-                let signature = [r, [0; 32]].concat().try_into().unwrap();
-                proves(side, |p| p.edited(|a| (a.key, a.signature) = (key, Some(signature))))
-            })
-        })
-    })
-    .collect()
-}
-
 fn client_auths() -> Vec<Case> {
     let with_psk = || ServerConfig { psks: vec![psk(5)], ..server_config() };
     let keyed = |h: &mut Hello| h.gate = Gate::Keyed(vec![5; 32], "psk");
@@ -534,20 +524,6 @@ fn client_auths() -> Vec<Case> {
     cases
 }
 
-/// Alerts that are none.
-pub(super) fn bad_alerts() -> Vec<(&'static str, &'static [u8])> {
-    vec![
-        ("that is empty", b""),
-        ("of one byte", b"\0"),
-        ("0 with a byte behind", b"\0\0\0"),
-        ("1 with a hint", b"\0\x01\0\0\0\0"),
-        ("5 without a hint", b"\0\x05"),
-        ("5 with half a hint", b"\0\x05\0\0"),
-        ("5 with a byte behind", b"\0\x05\0\0\0\0\0"),
-        ("7 with a byte behind", b"\0\x07\0"),
-    ]
-}
-
 fn server_auths() -> Vec<Case> {
     let sent = |name: &str, expected: Seen, act: fn(&mut Prover) -> Sent| {
         case(format!("ServerAuth: {name}"), expected, move || proves(Side::Server, act))
@@ -596,164 +572,6 @@ fn server_auths() -> Vec<Case> {
         cases.push(case(name, unexpected(0x16, 0x15), move || {
             proves(Side::Server, |p| Sent::Bytes(p.records.padded(0x15, &code.to_be_bytes(), 64)))
         }));
-    }
-    cases
-}
-
-/// What a client that has proved itself makes of what comes then; `old` are the keys of the
-/// handshake.
-fn readies_with(act: impl FnOnce(&mut Records, &mut Records) -> Vec<u8>) -> Seen {
-    let facing = FacingClient::start(client_config());
-    let answer = Answer::new(&facing.share).encode();
-    let secrets = facing.secrets(&answer);
-    let mut transcript = [facing.hello.as_slice(), &answer].concat();
-    let auth = Auth::of_server().encode(&secrets.server, &transcript);
-    let mut old = Records::new(secrets.server);
-    let record = old.padded(0x16, &auth, 256);
-    transcript.extend(auth);
-    let state = facing.state.on_first(&answer).unwrap().on_record(&record).unwrap();
-    let (state, proof) = state.accept().unwrap();
-    let proof = opener(secrets.client).open(&proof).unwrap().payload;
-    // The client's proof is what an honest server expects, to the byte.
-    assert_eq!(proof.as_slice(), Auth::of_client().encode(&secrets.client, &transcript));
-    transcript.extend(proof.iter());
-    let [_, server] = secrets.session(&sha256(&[&transcript]));
-    let bytes = act(&mut Records::new(server), &mut old);
-    let record = match next_length(Part::Record, &bytes) {
-        Ok(Some(length)) => &bytes[..length],
-        Ok(None) => return silent(SealedError::Cut),
-        Err(error) => return silent(error),
-    };
-    match state.on_record(record) {
-        Ok((mut session, _)) => match session.handle_input(&bytes[record.len()..]) {
-            Ok(()) => Seen::Accepted,
-            Err(error) => {
-                let said = session.poll_transmit().map_or(Said::Nothing, |_| Said::Other);
-                Seen::Ended(error, said)
-            }
-        },
-        Err(error) => silent(error),
-    }
-}
-
-fn readies() -> Vec<Case> {
-    let ready = |name: &str, expected: Seen, body: Vec<u8>| {
-        case(format!("Ready: {name}"), expected, move || {
-            readies_with(|records, _| records.padded(0x16, &frame(0x0d, &body), 256))
-        })
-    };
-    let sent = |name: &str, expected: Seen, act: fn(&mut Records, &mut Records) -> Vec<u8>| {
-        case(format!("Ready: {name}"), expected, move || readies_with(act))
-    };
-    let with = |fields: &[Vec<u8>]| [vec![0], fields.concat()].concat();
-    let cut = || malformed("a field is cut off");
-    let bad = || silent(SealedError::BadRecord);
-    let whole = || with(&[field(1, &[0, 0, 0, 9]), field(3, b"message")]);
-    let mut cases = vec![
-        ready("as it should be", Seen::Accepted, whole()),
-        ready("without fields", Seen::Accepted, vec![0]),
-        ready("an unknown field", Seen::Accepted, with(&[field(4, b"x"), field(0xffff, b"")])),
-        ready("empty", cut(), Vec::new()),
-        ready("status 1", malformed("status of Ready"), vec![1]),
-        ready("status of all ones", malformed("status of Ready"), vec![255]),
-        ready(
-            "a field twice",
-            malformed("a field occurs twice"),
-            with(&[field(3, b"a"), field(3, b"a")]),
-        ),
-        ready(
-            "an unknown field twice",
-            malformed("a field occurs twice"),
-            with(&[field(9, b""), field(1, &[0; 4]), field(9, b"")]),
-        ),
-        ready("a keepalive of 3 bytes", cut(), with(&[field(1, &[0; 3])])),
-        ready("a keepalive of 5 bytes", malformed("trailing bytes"), with(&[field(1, &[0; 5])])),
-        ready("a largest message of no bytes", cut(), with(&[field(2, b"")])),
-        ready("services that are not UTF-8", malformed("services"), with(&[field(3, b"\xff")])),
-        ready("a field's type cut off", cut(), vec![0, 0]),
-        ready("a field's length cut off", cut(), vec![0, 0, 1, 0]),
-        ready("a field's data cut off", cut(), vec![0, 0, 1, 0, 4, 0, 0, 0]),
-        sent("missing", silent(SealedError::Cut), |_, _| Vec::new()),
-        sent("under the keys of the handshake", bad(), |_, old| {
-            old.padded(0x16, &frame(0x0d, &[0]), 256)
-        }),
-        sent("late, by one number", bad(), |records, _| {
-            records.sequence = 1;
-            records.padded(0x16, &frame(0x0d, &[0]), 256)
-        }),
-        sent("repeated byte by byte", bad(), |records, _| {
-            records.padded(0x16, &frame(0x0d, &[0]), 256).repeat(2)
-        }),
-        sent(
-            "repeated",
-            Seen::Ended(SealedError::Unexpected { expected: 0x17, got: 0x0d }, Said::Other),
-            |records, _| {
-                let first = records.padded(0x16, &frame(0x0d, &[0]), 256);
-                [first, records.padded(0x16, &frame(0x0d, &[0]), 256)].concat()
-            },
-        ),
-        sent("a byte behind", malformed("frame length"), |records, _| {
-            records.padded(0x16, &[frame(0x0d, &[0]), vec![0]].concat(), 256)
-        }),
-        sent("a length beyond", malformed("frame length"), |records, _| {
-            records.padded(0x16, &frame_of_length(0x0d, 2, &[0]), 256)
-        }),
-        sent("a length of all ones", malformed("frame length"), |records, _| {
-            records.padded(0x16, &frame_of_length(0x0d, 0x00ff_ffff, &[0]), 256)
-        }),
-        sent("half a header", malformed("frame header"), |records, _| {
-            records.padded(0x16, &[0x0d, 0], 256)
-        }),
-        sent("an empty record", malformed("frame header"), |records, _| records.seal(0x16, &[])),
-        sent("padding that is not zero", malformed("padding"), |records, _| {
-            let mut inner = [vec![0x16, 0, 5], frame(0x0d, &[0])].concat();
-            inner.resize(256, 1);
-            records.raw(&inner)
-        }),
-        sent("an inner length beyond", malformed("inner length"), |records, _| {
-            records.raw(&[&[0x16, 0xff, 0xff], &[0; 13][..]].concat())
-        }),
-        case("Ready: cut at every length", silent(SealedError::Cut), || {
-            readies_with(|records, _| shortened(records.padded(0x16, &frame(0x0d, &[0]), 256)))
-        }),
-    ];
-    for kind in [1, 2, 0x0b, 0x0c, 0x0e, 0x10, 0x11, 0x12, 0xff] {
-        let name = format!("Ready: frame of type {kind:02x}");
-        cases.push(case(name, unexpected(0x0d, kind), move || {
-            readies_with(|records, _| records.padded(0x16, &frame(kind, &[0]), 256))
-        }));
-    }
-    for content in [0, 0x14, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0xff] {
-        let name = format!("Ready: instead a record of type {content:02x}");
-        cases.push(case(name, unexpected(0x16, content), move || {
-            readies_with(|records, _| records.seal(content, &[0, 0, 0, 1]))
-        }));
-    }
-    for (alert, payload) in [
-        (Alert::CloseNotify, &[0, 0][..]),
-        (Alert::AccessDenied, &[0, 1]),
-        (Alert::ProtocolError, &[0, 2]),
-        (Alert::Busy, &[0, 3]),
-        (Alert::Timeout, &[0, 4]),
-        (Alert::Draining(7), &[0, 5, 0, 0, 0, 7]),
-        (Alert::Policy, &[0, 6]),
-        (Alert::Replaced, &[0, 7]),
-        (Alert::Undelivered(Undelivered::Output), &[0, 8, 1]),
-        (Alert::Undelivered(Undelivered::Input), &[0, 8, 2]),
-        (Alert::Undelivered(Undelivered::Unspecified), &[0, 8, 3, 4]),
-        (Alert::Unknown(9), &[0, 9]),
-    ] {
-        let name = format!("Ready: instead the alert {alert}, {payload:02x?}");
-        cases.push(case(name, silent(SealedError::Alert(alert)), move || {
-            readies_with(|records, _| records.padded(0x15, payload, 64))
-        }));
-    }
-    for (name, payload) in bad_alerts() {
-        cases.push(case(
-            format!("Ready: instead an alert {name}"),
-            malformed("alert"),
-            move || readies_with(|records, _| records.padded(0x15, payload, 64)),
-        ));
     }
     cases
 }
