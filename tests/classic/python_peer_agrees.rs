@@ -6,8 +6,10 @@ use std::process::Command;
 use serde_json::Value;
 use vpn_test_needs::needs;
 
-use crate::support::python::{is_full, peer, python, reversed, run_all};
-use crate::support::{DEADLINE, Ended, Role, Running, Server, TempDir, client_of, finish, port_in};
+use crate::support::python::{is_full, peer, python, reversed};
+use crate::support::{
+    DEADLINE, Ended, Role, Running, Server, TempDir, client_of, finish, port_in, run_all,
+};
 
 /// What every cell says; the empty text has no answer in most dialects.
 const TEXTS: [&str; 4] = ["hello", "", "0123456789abcdef", "héllo 日本"];

@@ -198,7 +198,7 @@ fn exchanges(log: &str) -> usize {
 
 #[test]
 fn twenty_fresh_exchanges_under_load_both_ways_lose_no_byte() {
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 24;
     const PIECE: usize = 300_000;
     const SIZE: usize = ROUNDS * PIECE;
     let folder = TempDir::new();

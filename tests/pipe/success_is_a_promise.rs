@@ -1,18 +1,18 @@
 //! A pipe's success is a promise: the exit code is 0 on both ends only if every byte was handed over on
 //! the far side. Who fails x which way the bytes go x how many x which role has the failing end.
 //!
-//! `VPN_PIPE_MATRIX=full` runs every cell with 60 MB, too; otherwise only a few of them do.
+//! `VPN_PIPE_MATRIX=full` runs every cell with 60 MB, too; otherwise only a few of them run, with 24 MB.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::Role::{self, Client, Server};
 use crate::support::pipes::{BYTES, Behind, End, LARGE, Sink};
-use crate::support::{accept, connect, listener};
+use crate::support::{accept, connect, listener, run_all};
 
 const SIZES: [usize; 4] = [0, 5, 5_000, 100_000];
 
@@ -154,101 +154,125 @@ fn carry(
     })
 }
 
-/// Runs a cell and compares codes, words, and bytes where somebody reports success.
-fn check(cell: Cell) {
-    let Cell { fault, at, .. } = cell;
-    let is_interrupted = matches!(fault, Fault::Signal(_) | Fault::Cut | Fault::Reset);
-    let input = |role: Role| {
-        let behind = match fault {
-            Fault::InputFails if role == at => Behind::Fail,
-            _ if is_interrupted => Behind::Hold,
+/// How an end ended: its exit code, its words, and the bytes that came out.
+type Ended = (Option<i32>, String, Vec<u8>);
+
+impl Cell {
+    fn is_interrupted(&self) -> bool {
+        matches!(self.fault, Fault::Signal(_) | Fault::Cut | Fault::Reset)
+    }
+
+    /// What comes in at a side.
+    fn input(&self, role: Role) -> (usize, Behind) {
+        let behind = match self.fault {
+            Fault::InputFails if role == self.at => Behind::Fail,
+            _ if self.is_interrupted() => Behind::Hold,
             _ => Behind::End,
         };
-        (cell.sends(role), behind)
-    };
-    let output = |role: Role| {
-        let coming = cell.sends(role.other());
-        let sink = match fault {
-            Fault::DiskFull if role == at => Sink::Full,
+        (self.sends(role), behind)
+    }
+
+    /// Where a side's output goes, and how much is to come.
+    fn output(&self, role: Role) -> (Sink, usize) {
+        let coming = self.sends(role.other());
+        let sink = match self.fault {
+            Fault::DiskFull if role == self.at => Sink::Full,
             // What fits into a pipe of the system counts as handed over.
-            Fault::ReaderGone if role == at => Sink::Gone(if coming >= LARGE { 1000 } else { 0 }),
+            Fault::ReaderGone if role == self.at => {
+                Sink::Gone(if coming >= large() { 1000 } else { 0 })
+            }
             _ => Sink::Read,
         };
         (sink, coming)
-    };
-    let (server, port) = End::server(input(Server), output(Server));
-    let mut between = matches!(fault, Fault::Cut | Fault::Reset).then(|| Between::before(port));
-    let port = between.as_ref().map_or(port, |between| between.port);
-    let client = End::client(port, input(Client), output(Client));
-    if is_interrupted {
-        // Through, or in the middle of it.
-        for (end, role) in [(&server, Server), (&client, Client)] {
-            let coming = cell.sends(role.other());
-            end.has_got(if coming >= LARGE { coming / 2 } else { coming });
-        }
-        if cell.sends(Server) + cell.sends(Client) == 0 {
-            // Nothing shows when the session is there, and it need not be.
-            std::thread::sleep(Duration::from_millis(300));
-        }
     }
-    match (fault, between.as_mut()) {
-        (Fault::Signal(name), _) => match at {
-            Client => client.process.signal(name),
-            Server => server.process.signal(name),
-        },
-        (_, Some(between)) => between.cut(fault),
-        _ => {}
-    }
-    let (server, client) = (server.finish(), client.finish());
-    let ends = match at {
-        Client => [client, server],
-        Server => [server, client],
-    };
-    let [failing, other] = &ends;
-    let context = format!("{cell:?}: {} / {}", failing.1, other.1);
-    assert_eq!([failing.0, other.0], cell.expected(), "{context}");
-    for ((code, said, bytes), (role, words)) in
-        ends.iter().zip([at, at.other()].into_iter().zip(cell.words()))
-    {
-        match code {
-            Some(0) => {
-                let coming = cell.sends(role.other());
-                let is_counted =
-                    !matches!(fault, Fault::ReaderGone | Fault::DiskFull) || coming > 0;
-                assert!(!is_counted || bytes[..] == BYTES[..coming], "{context}: {}", bytes.len());
+
+    /// Runs both ends, and does what is to go wrong: how the server ended, and how the client did.
+    fn run(&self) -> [Ended; 2] {
+        let (server, port) = End::server(self.input(Server), self.output(Server));
+        let is_cut = matches!(self.fault, Fault::Cut | Fault::Reset);
+        let mut between = is_cut.then(|| Between::before(port));
+        let port = between.as_ref().map_or(port, |between| between.port);
+        let client = End::client(port, self.input(Client), self.output(Client));
+        if self.is_interrupted() {
+            // Through, or in the middle of it.
+            for (end, role) in [(&server, Server), (&client, Client)] {
+                let coming = self.sends(role.other());
+                end.has_got(if coming >= large() { coming / 2 } else { coming });
             }
-            // An alert behind megabytes that the peer has not read yet may not get through in the time that
-            // last words have; then the session was cut, which is a failure as well.
-            _ => assert!(
-                said.contains(words)
-                    || cell.size == LARGE && said.contains("the connection was cut"),
-                "{context}"
-            ),
+            if self.sends(Server) + self.sends(Client) == 0 {
+                // Nothing shows when the session is there, and it need not be.
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        }
+        match (self.fault, between.as_mut()) {
+            (Fault::Signal(name), _) => match self.at {
+                Client => client.process.signal(name),
+                Server => server.process.signal(name),
+            },
+            (fault, Some(between)) => between.cut(fault),
+            _ => {}
+        }
+        [server.finish(), client.finish()]
+    }
+
+    /// Compares codes, words, and bytes where an end reports success.
+    fn check(&self) {
+        let [server, client] = self.run();
+        let ends = match self.at {
+            Client => [client, server],
+            Server => [server, client],
+        };
+        let [failing, other] = &ends;
+        let context = format!("{self:?}: {} / {}", failing.1, other.1);
+        assert_eq!([failing.0, other.0], self.expected(), "{context}");
+        let roles = [self.at, self.at.other()];
+        for ((end, role), words) in ends.iter().zip(roles).zip(self.words()) {
+            self.check_end(end, role, words, &context);
+        }
+    }
+
+    fn check_end(&self, (code, said, bytes): &Ended, role: Role, words: &str, context: &str) {
+        if *code == Some(0) {
+            let coming = self.sends(role.other());
+            let is_counted =
+                !matches!(self.fault, Fault::ReaderGone | Fault::DiskFull) || coming > 0;
+            assert!(!is_counted || bytes[..] == BYTES[..coming], "{context}: {}", bytes.len());
+        } else {
+            // An alert behind megabytes that the peer has not read yet may not get through in the time
+            // that last words have; then the session was cut, which is a failure as well.
+            let is_cut = self.size == large() && said.contains("the connection was cut");
+            assert!(said.contains(words) || is_cut, "{context}");
         }
         // One line, and nothing of the system's or a library's.
         assert!(!said.contains("os error") && !said.contains("panicked"), "{context}");
     }
 }
 
+fn is_full() -> bool {
+    std::env::var_os("VPN_PIPE_MATRIX").is_some_and(|v| v == "full")
+}
+
+/// More than all buffers between two ends can hold.
+fn large() -> usize {
+    if is_full() { LARGE } else { 24_000_000 }
+}
+
 fn all_of(fault: Fault) {
-    let start = Instant::now();
-    let is_full = std::env::var_os("VPN_PIPE_MATRIX").is_some_and(|v| v == "full");
-    let mut count = 0;
+    let mut cells = Vec::new();
     for at in [Client, Server] {
         for way in [Way::There, Way::Away, Way::Both] {
-            for size in SIZES.into_iter().chain([LARGE]) {
+            for size in SIZES.into_iter().chain([large()]) {
                 let is_in_default = way == Way::There && at == Client && fault == Fault::Nobody
                     || way == Way::There && fault == Fault::ReaderGone;
                 let is_repeated = size == 0 && way != Way::There;
-                if is_repeated || size == LARGE && !is_full && !is_in_default {
+                if is_repeated || size == large() && !is_full() && !is_in_default {
                     continue;
                 }
-                check(Cell { fault, at, way, size });
-                count += 1;
+                cells.push(Cell { fault, at, way, size });
             }
         }
     }
-    println!("{count} cells in {:?}", start.elapsed());
+    run_all(&format!("pipe, {fault:?}"), &cells, Cell::check);
 }
 
 #[test]

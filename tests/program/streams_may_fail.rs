@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     DEADLINE, Keys, Lines, Process, SHIPPED, Server, ServerBuilder, client_of, finish, listener,
-    run, vpn, wait_until,
+    run, run_all, vpn, wait_until,
 };
 
 fn full() -> File {
@@ -103,7 +103,8 @@ impl Unread {
 
 #[test]
 fn a_server_whose_output_nobody_reads_serves_and_can_be_ended() {
-    for (is_output, signal) in [(true, "TERM"), (true, "INT"), (false, "TERM"), (false, "INT")] {
+    let cells = [(true, "TERM"), (true, "INT"), (false, "TERM"), (false, "INT")];
+    run_all("unread streams", &cells, |&(is_output, signal)| {
         let mut unread = Unread::start(is_output);
         unread.assert_serves();
         unread.server.signal(signal);
@@ -113,7 +114,7 @@ fn a_server_whose_output_nobody_reads_serves_and_can_be_ended() {
         assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
         // What it printed was lost, and that is an error of this machine; the log may be lost.
         assert_eq!(code, Some(if is_output { 9 } else { 0 }), "{is_output} {signal}");
-    }
+    });
 }
 
 #[test]

@@ -12,8 +12,8 @@ use vpn_suite::testkit::unhex;
 use vpn_suite::{KeySize, Registry};
 use vpn_test_needs::needs;
 
-use crate::support::finish;
-use crate::support::python::{peer, run_all};
+use crate::support::python::peer;
+use crate::support::{finish, run_all};
 
 /// Messages that one process of the other side gets: a second of work.
 const BATCH: usize = 1000;

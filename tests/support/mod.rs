@@ -2,6 +2,7 @@
 //! hand. Every wait has a deadline, and every child is killed when the test ends.
 
 pub(crate) mod adversary;
+mod cells;
 pub(crate) mod classic;
 mod deadlines;
 mod dice;
@@ -19,6 +20,7 @@ pub(crate) mod sealed;
 mod servers;
 mod sockets;
 
+pub(crate) use cells::run_all;
 pub(crate) use deadlines::{DEADLINE, wait_until};
 pub(crate) use dice::Dice;
 pub(crate) use folders::{TempDir, data, files_in};

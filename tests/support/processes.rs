@@ -136,6 +136,18 @@ impl Lines {
             }
         }
     }
+
+    /// Skips lines until each of these parts was in one of its own, in any order.
+    pub(crate) fn until_all(&self, mut parts: Vec<&str>) {
+        let start = Instant::now();
+        while !parts.is_empty() {
+            let line = self.0.recv_timeout(DEADLINE.saturating_sub(start.elapsed()));
+            let line = line.unwrap_or_else(|error| panic!("{error}, and no line has {parts:?}"));
+            if let Some(at) = parts.iter().position(|part| line.contains(part)) {
+                parts.swap_remove(at);
+            }
+        }
+    }
 }
 
 /// What a process left behind.

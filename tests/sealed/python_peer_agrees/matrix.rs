@@ -9,8 +9,8 @@ use super::{
     AES256, FINITE, HYBRID, Suite, Trust, client_args, our_client, our_server, short, their_client,
     their_server, wire_name,
 };
-use crate::support::python::{is_full, python, reversed, run_all};
-use crate::support::{Keys, Role, finish};
+use crate::support::python::{is_full, python, reversed};
+use crate::support::{Keys, Role, finish, run_all};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
