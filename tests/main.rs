@@ -48,6 +48,9 @@ mod program {
     mod arguments_and_exit_codes;
     #[cfg(unix)]
     mod hosts_are_named_and_probed;
+    mod idle_clients_make_room;
+    #[cfg(target_os = "linux")]
+    mod logs_say_enough;
     #[cfg(target_os = "linux")]
     mod streams_may_fail;
     #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! Properties of every parser and of whole sessions, for values drawn at random.
+//! Parsers and whole sessions keep their promises for values drawn at random.
 
 use std::time::{Duration, Instant};
 
@@ -79,17 +79,17 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_as_a_proposal(wire in any_wire("ProposedCiphers:")) {
+    fn any_bytes_as_a_proposal_get_one_answer_however_they_are_cut(wire in any_wire("ProposedCiphers:")) {
         checks::proposal(&wire);
     }
 
     #[test]
-    fn any_bytes_as_a_choice(wire in any_wire("ChosenCipher:")) {
+    fn any_bytes_as_a_choice_get_one_answer_however_they_are_cut(wire in any_wire("ChosenCipher:")) {
         checks::choice(&wire);
     }
 
     #[test]
-    fn any_text_as_a_configuration(text in prop_oneof![
+    fn any_text_as_a_configuration_is_read_or_refused_by_its_line(text in prop_oneof![
         ".{0,200}",
         "\\[\\[supported_cipher\\]\\]\nname = \"[A-Za-z0-9]{0,8}\"\nkeys = \\[[0-9, ]{0,20}\\]\n",
         "\\[(classic|server|limits)\\]\n[a-z_]{1,20} = ([0-9]{1,9}|\"[a-z,:-]{0,12}\")\n",
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shown_moves_no_cursor(bytes in prop_oneof![
+    fn shown_bytes_move_no_cursor(bytes in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..200),
         "[\u{80}-\u{a0}\u{61c}\u{200b}-\u{206f}a-zא-ת]{0,60}".prop_map(String::into_bytes),
         any::<String>().prop_map(String::into_bytes),
@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_as_a_reply(
+    fn any_bytes_as_a_reply_are_bounded_and_do_no_harm(
         text in prop_oneof!["\\PC{0,20}", "[a-c\0\n]{0,20}"],
         data in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..1500),
@@ -244,7 +244,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn any_bytes_as_a_public_value(tail in prop_oneof![
+    fn any_bytes_as_a_public_value_are_a_number_or_refused(tail in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..700),
         "[ ]{0,3}[0-9]{0,700}(\r?\n)?".prop_map(String::into_bytes),
         "[0-9]{610,620}.{0,3}".prop_map(String::into_bytes),
@@ -253,12 +253,12 @@ proptest! {
     }
 
     #[test]
-    fn any_alterations_of_a_stream(data in prop::collection::vec(any::<u8>(), 0..500)) {
+    fn no_alteration_of_a_stream_adds_a_text(data in prop::collection::vec(any::<u8>(), 0..500)) {
         checks::data_stream(&data);
     }
 
     #[test]
-    fn any_bytes_as_a_hello(data in prop_oneof![
+    fn no_bytes_as_a_hello_break_either_side(data in prop_oneof![
         prop::collection::vec(any::<u8>(), 0..300),
         prop::collection::vec(any::<u8>(), 0..300)
             .prop_map(|tail| [b"\xf5VPN\x01\x01\x00\x01\x00", &tail[..]].concat()),
@@ -267,22 +267,22 @@ proptest! {
     }
 
     #[test]
-    fn any_alterations_of_sealed_records(data in prop::collection::vec(any::<u8>(), 0..500)) {
+    fn no_alteration_of_sealed_records_adds_a_record(data in prop::collection::vec(any::<u8>(), 0..500)) {
         checks::sealed_records(&data);
     }
 
     #[test]
-    fn any_first_bytes(data in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn no_first_bytes_belong_to_both_profiles(data in prop::collection::vec(any::<u8>(), 0..40)) {
         checks::first_byte(&data);
     }
 
     #[test]
-    fn any_fields_of_an_answer(data in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn no_fields_of_an_answer_go_beyond_the_offer(data in prop::collection::vec(any::<u8>(), 0..60)) {
         checks::sealed_answer(&data);
     }
 
     #[test]
-    fn any_records_of_a_peer_with_the_keys(
+    fn no_records_of_a_peer_with_the_keys_break_the_order(
         role in 0..2u8,
         records in prop::collection::vec((0x14..0x1fu8, prop::collection::vec(any::<u8>(), 0..80)), 0..8),
     ) {
@@ -295,13 +295,13 @@ proptest! {
     }
 
     #[test]
-    fn any_proof(content in 0x14..0x18u8, kind in 0..0x20u8, body in prop::collection::vec(any::<u8>(), 0..140)) {
+    fn no_proof_out_of_nothing_is_accepted(content in 0x14..0x18u8, kind in 0..0x20u8, body in prop::collection::vec(any::<u8>(), 0..140)) {
         let length = u8::try_from(body.len()).unwrap();
         checks::sealed_auth(&[&[content, kind, 0, 0, length], &body[..]].concat());
     }
 
     #[test]
-    fn any_bytes_in_any_state_of_a_session(data in prop::collection::vec(any::<u8>(), 0..900)) {
+    fn no_bytes_in_any_state_of_a_session_become_a_text(data in prop::collection::vec(any::<u8>(), 0..900)) {
         checks::server_session(&data);
     }
 }

@@ -1,4 +1,4 @@
-//! What hostile and broken peers send: each gets a word, each is logged, and nobody else notices.
+//! Hostile and broken peers get a word, the log says what they did, and nobody else notices.
 
 use std::io::{Read, Write};
 use std::time::Instant;
@@ -191,7 +191,7 @@ fn an_unfinished_message_is_cut_off() {
 }
 
 #[test]
-fn text_that_is_none_is_answered_byte_by_byte() {
+fn text_that_is_not_utf8_is_answered_byte_by_byte() {
     let server = Server::start(&[]);
     let (mut stream, mut session) = established(&server);
     // The library's client sends text only; so take the first message's place with raw bytes.

@@ -1,4 +1,4 @@
-//! `--explain` and `--keylog`: what is told, what is not, and the advice after a failure.
+//! `--explain` and `--keylog` show what goes over the wire, keys only if asked, and advice after a failure.
 
 use std::io::{Read, Write};
 
@@ -295,7 +295,7 @@ fn a_server_that_waits_for_a_line_is_suspected() {
 }
 
 #[test]
-fn what_a_peer_says_is_escaped_in_the_commentary() {
+fn words_of_a_peer_are_escaped_in_the_commentary() {
     let server = Server::start(&["--explain"]);
     let mut stream = server.connect();
     stream.write_all(b"ProposedCiphers:\x1b]0;x\x07:[1]\n").unwrap();

@@ -1,5 +1,5 @@
-//! Known-answer vectors of the classic protocol (data/classic.json): published unit tests, a
-//! published packet capture, and independent implementations.
+//! The classic protocol gives the known answers of data/classic.json: published unit tests, a published
+//! packet capture, and independent implementations.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Against an independent implementation: the Python peer of tests/interop/, both roles.
+//! The Python peer of tests/interop/, an independent implementation of the classic profile, agrees with us
+//! in both roles.
 
 use std::path::Path;
 use std::process::Command;
@@ -228,7 +229,7 @@ fn more_cells() -> Vec<Cell> {
 
 #[needs(python)]
 #[test]
-fn the_matrix_of_dialects_suites_sizes_and_roles() {
+fn every_dialect_suite_size_and_role_agrees() {
     let python = python();
     let mut cells = matrix();
     if is_full() {

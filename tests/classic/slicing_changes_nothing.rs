@@ -1,4 +1,5 @@
-//! Two endpoints in memory, bytes moved by hand and time by arithmetic: sliced, cut and altered.
+//! A classic session is the same however its bytes are cut, and every other order of messages is refused.
+//! Both ends are in memory; the test moves the bytes and the time.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! server_cipher.toml: a folder of files that work, a folder of files that do not.
+//! Good files of ciphers are read, and bad ones are refused by file and line.
 
 use crate::support::{SHIPPED, TempDir, data, files_in, finish, run, vpn};
 
@@ -28,7 +28,7 @@ fn invalid_files_are_refused_with_file_line_and_what_is_possible() {
 }
 
 #[test]
-fn text_that_is_none_is_refused_by_line() {
+fn text_that_is_not_utf8_is_refused_by_its_line() {
     let folder = TempDir::new();
     let file = folder.file("c.toml", b"# fine\n# \xff\n");
     let ended = run(&["suites", "--config", file.to_str().unwrap()], b"");

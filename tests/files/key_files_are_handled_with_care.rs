@@ -1,4 +1,4 @@
-//! Key files are read and written only where nobody else can have a hand in them, and stay whole.
+//! Key files are used only where nobody else can change them, and are always whole.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ fn a_missing_file_ends_with_the_same_code_and_says_what_it_was_for() {
 }
 
 #[test]
-fn whatever_is_no_regular_file_is_refused_at_once() {
+fn files_that_are_not_regular_are_refused_at_once() {
     let folder = TempDir::new();
     let own = folder.path().join("own").to_str().unwrap().to_owned();
     assert_eq!(run(&["keygen", "--out", &own], b"").code, Some(0));
@@ -150,7 +150,7 @@ fn a_key_log_does_not_follow_a_link() {
 }
 
 #[test]
-fn what_a_key_is_called_cannot_move_the_cursor() {
+fn the_comment_of_a_key_cannot_move_the_cursor() {
     let folder = TempDir::new();
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
     let text = format!("{key} one\x1b[2J\n\n# a comment\n{key} two\n");

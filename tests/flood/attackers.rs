@@ -1,4 +1,4 @@
-//! What floods a server: connections and handshakes from some addresses of this machine.
+//! Attackers: connections and handshakes from some addresses of this machine.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;

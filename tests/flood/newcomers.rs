@@ -1,4 +1,4 @@
-//! Who wants to be served while a server is flooded, and how that went.
+//! Newcomers, and how long each of them waited.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -127,7 +127,7 @@ impl Scenario {
 }
 
 #[test]
-fn newcomers_of_both_profiles_are_served_whoever_floods_the_server() {
+fn newcomers_of_both_profiles_are_served_in_every_flood() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // Attackers that wait need a descriptor each.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();

@@ -1,4 +1,4 @@
-//! Whole programs with files and pipes at their ends: everything is handed over, or both ends say so.
+//! Files and pipes at the ends of whole programs are handed over whole, or both ends say that they were not.
 
 use std::fs::File;
 use std::io::{Read, Write};

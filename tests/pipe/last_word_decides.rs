@@ -1,5 +1,5 @@
-//! The end of a pipe, record by record: what comes together in one read, what is lost at the very end,
-//! and who may have the pipe at all.
+//! Success needs the last word of the peer, however records come together or get lost; and only one client
+//! has the pipe.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,5 +1,5 @@
-//! A pipe's success is a promise: the exit code is 0 on both ends only if every byte was handed over on
-//! the far side. Who fails x which way the bytes go x how many x which role has the failing end.
+//! The exit code is 0 on both ends of a pipe only if every byte was handed over on the far side: faults, ways
+//! of the bytes, sizes and roles in all combinations.
 //!
 //! `VPN_PIPE_MATRIX=full` runs every cell with 60 MB, too; otherwise only a few of them run, with 24 MB.
 
@@ -276,7 +276,7 @@ fn all_of(fault: Fault) {
 }
 
 #[test]
-fn whatever_is_handed_over_is_a_success_on_both_ends() {
+fn bytes_that_are_all_handed_over_are_a_success_on_both_ends() {
     all_of(Fault::Nobody);
 }
 

@@ -1,8 +1,8 @@
-//! Arguments, exit codes and the form of messages, through the binary.
+//! Arguments are checked, exit codes tell failures apart, and a failure is one line with at most one hint.
 
 use std::io::{Read, Write};
 
-use crate::support::{Server, accept, client_of, finish, listener, run, vpn};
+use crate::support::{Server, accept, client_of, listener, run};
 
 /// Ends with this code and one `vpn: …` line, with at most one hint behind it.
 fn assert_fails(args: &[&str], code: i32, part: &str) {
@@ -35,7 +35,7 @@ fn help_and_version_are_no_failures() {
 }
 
 #[test]
-fn wrong_usage_is_two() {
+fn wrong_usage_ends_with_2() {
     assert_fails(&[], 2, "a command is missing");
     assert_fails(&["dance"], 2, "dance");
     assert_fails(&["client", "--prt", "1"], 2, "--prt");
@@ -47,7 +47,7 @@ fn wrong_usage_is_two() {
 }
 
 #[test]
-fn no_server_is_three() {
+fn no_server_ends_with_3() {
     // Somebody has the port and does not listen, so that no other test gets it meanwhile.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let _guard = runtime.enter();
@@ -118,7 +118,7 @@ fn suites_are_listed_as_json() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_refused_and_what_came_before_is_answered() {
+fn texts_that_cannot_be_sent_are_refused_and_those_before_are_answered() {
     let server = Server::start(&[]);
     let ended = server.client(&["-q"], b"one\na\xff\nthree\n");
     assert_eq!((ended.stdout.as_str(), ended.code), ("eno\n", Some(2)));
@@ -146,18 +146,6 @@ fn dialects_of_short_readers_refuse_what_would_be_cut() {
     assert_eq!(ended.stdout.trim_end(), &text[1..]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("the peer takes 4032"), "{}", ended.stderr);
-}
-
-#[test]
-fn logs_are_off_unless_asked_for() {
-    let server = Server::start(&[]);
-    let ended = server.client(&["-q", "-m", "x"], b"");
-    assert_eq!(ended.stderr, "");
-    let ended = server.client(&["-q", "-m", "x", "-v"], b"");
-    assert!(ended.stderr.contains("AES256 established"), "{}", ended.stderr);
-    let mut command = vpn();
-    command.args(["suites"]).env("RUST_LOG", "vpn=debug");
-    assert!(finish(command, b"").stderr.contains("built-in default"));
 }
 
 #[test]

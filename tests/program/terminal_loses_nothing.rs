@@ -1,4 +1,4 @@
-//! The client at a terminal: what is typed early is kept, and a server that goes is noticed at once.
+//! A client at a terminal keeps what is typed early, and notices at once when its server goes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! Somebody in between who edits lists, versions, refusals and first bytes: no session comes of it
-//! that the two sides did not agree on, and a client never speaks the classic profile.
+//! An attacker in between who edits lists, versions, refusals or first bytes gets no session that the two
+//! sides did not agree on, and never the classic profile.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,4 @@
-//! What authenticated clients can use up of a server's memory, and that it comes back.
+//! Authenticated clients use a bounded part of a server's memory, and it comes back.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -164,7 +164,7 @@ fn records_that_are_altered_repeated_or_left_out_end_a_session() {
 }
 
 #[test]
-fn what_is_out_of_order_is_a_protocol_error() {
+fn calls_out_of_order_are_errors() {
     // Data after one's own end, a second service, an answer nobody asked for.
     let (mut client, mut server) = established("AES", 256, Limits::default());
     client.send_eof().unwrap();

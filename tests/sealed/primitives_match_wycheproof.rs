@@ -1,5 +1,5 @@
-//! Project Wycheproof's vectors for everything that the sealed profile stands on, through the suites
-//! and crates that the program uses, as it uses them.
+//! The suites and crates under the sealed profile agree with the vectors of Project Wycheproof, used as the
+//! program uses them.
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use hkdf::Hkdf;

@@ -1,4 +1,4 @@
-//! Two programs hold a sealed conversation, log the same keys, and take small blocks only if allowed.
+//! Two programs hold a sealed conversation, log the same keys, and use small blocks only if allowed.
 
 use std::io::{Read, Write};
 

@@ -1,5 +1,4 @@
-//! Whoever is turned away learns that and no more: the server's answer is the same bytes in the same
-//! record whatever the reason is.
+//! Clients that are turned away all get the same bytes in the same record, whatever the reason is.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -139,7 +138,7 @@ fn records_under_another_psk_are_answered_with_nothing() {
 }
 
 #[test]
-fn who_is_asked_about_is_proved_first() {
+fn a_key_is_proved_before_it_is_looked_up() {
     // The list of clients is not looked at for a key that nobody has proved, so no answer, and no
     // time that it takes, tells whether such a key is in it.
     let asked = |edit: fn(&mut Auth)| {

@@ -1,5 +1,4 @@
-//! A session begins with the first byte of the peer that may be meant for it, and ends when the peer is
-//! gone.
+//! A session takes what comes right behind the handshake, and ends when its peer has gone silent.
 
 use std::io::Write;
 
@@ -41,7 +40,7 @@ fn a_session_without_signs_of_life_ends_and_one_with_them_stays() {
 }
 
 #[test]
-fn what_comes_right_behind_a_clients_proof_is_taken_at_once() {
+fn records_right_behind_a_clients_proof_are_taken_at_once() {
     let keys = Keys::new();
     let server = keys.server(&[]);
     let config = keys.client_config();
@@ -66,7 +65,7 @@ fn what_comes_right_behind_a_clients_proof_is_taken_at_once() {
 }
 
 #[test]
-fn what_comes_right_behind_ready_is_taken_at_once() {
+fn records_right_behind_ready_are_taken_at_once() {
     let (client, server) = configs(Limits::default());
     runtime().block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Strangers get so much of a server and no more, and whoever takes too much loses to the others.
+//! Strangers take a bounded part of a server, and a source that takes too much loses it to the others.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -66,7 +66,7 @@ fn a_source_with_many_handshakes_makes_room_for_its_own_next_one() {
 }
 
 #[test]
-fn who_opens_connections_too_often_is_served_as_long_as_there_is_room() {
+fn a_source_that_connects_too_often_is_served_as_long_as_there_is_room() {
     let keys = Keys::new();
     let limits = "new_per_minute = 2\nearly_drop = [1, 100, 2]\nfirst_byte_seconds = 60";
     let server = keys.server_with(&strangers(limits), &[]);
@@ -82,7 +82,7 @@ fn who_opens_connections_too_often_is_served_as_long_as_there_is_room() {
 }
 
 #[test]
-fn who_was_turned_away_has_to_wait_where_there_is_little_room() {
+fn a_source_that_was_turned_away_waits_where_there_is_little_room() {
     let keys = Keys::new();
     // Long enough for a busy machine to start the next client while it lasts.
     let limits = "new_per_minute = 1000\npenalty_authentication_seconds = 8\n\

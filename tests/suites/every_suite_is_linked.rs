@@ -1,4 +1,4 @@
-//! Linking is part of correctness: a suite that is not named is not there.
+//! Every suite of the bundle is linked: one that is not named would be missing.
 
 use vpn_suite::{CipherSuite, Registry};
 

@@ -1,4 +1,4 @@
-//! Every linked suite between real programs, in both profiles.
+//! Two programs can talk with every linked suite, in both profiles.
 
 use vpn_suite::{KeySize, Registry};
 

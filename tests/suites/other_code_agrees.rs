@@ -1,4 +1,5 @@
-//! Every suite against other people's code (interop/differential.py): random keys, IVs and texts.
+//! Every suite gives the same ciphertext as other people's code (interop/differential.py), for random keys,
+//! IVs and texts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

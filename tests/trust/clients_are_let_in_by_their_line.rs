@@ -1,4 +1,4 @@
-//! A server lets in the clients that its list names, as far as their options say, and those with its PSK.
+//! A server lets in the clients of its list, as far as their options say, and clients with its PSK.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ fn a_psk_lets_in_and_keys_the_gate() {
 }
 
 #[test]
-fn a_psk_alone_works_for_who_has_a_key_and_a_key_can_be_left_out() {
+fn a_psk_alone_works_for_an_owner_of_a_key_who_can_leave_it_out() {
     let keys = Keys::new();
     let psk = PathBuf::from(keys.path("psk"));
     // As `xxd -p` writes it.

@@ -1,4 +1,4 @@
-//! A client speaks to a server that it knows only as the one that it knows, and never in the clear.
+//! A client speaks to a server that it knows with that server's key only, and never in the clear.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Options that protect do something, or are refused: none is ignored in silence.
+//! Options of the sealed profile take effect or are refused; none is ignored in silence.
 
 use std::io::Write;
 
@@ -69,7 +69,7 @@ fn a_sealed_server_speaks_classic_only_if_asked_and_says_so() {
 }
 
 #[test]
-fn what_cannot_work_is_said_at_once() {
+fn settings_that_cannot_work_are_refused_at_once() {
     let keys = Keys::new();
     let (identity, psk) = (keys.path("server"), keys.private("short", "abcd\n"));
     for (args, part) in [

@@ -1,4 +1,4 @@
-//! The messages of the classic handshake.
+//! Messages of the classic handshake mean the same however they are cut, and what is wrong is refused.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Classic sessions in any state.
+//! No bytes in any state of a classic session become a text, or end it in another way than the first time.
 
 use std::time::{Duration, Instant};
 

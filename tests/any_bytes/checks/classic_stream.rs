@@ -1,4 +1,4 @@
-//! The encrypted stream of the classic profile.
+//! Nothing comes out of a classic stream that was not sealed, and all that was not altered does.
 
 use vpn_proto::classic::{Chaining, MacRule, OpenError, Opener, Sealer, Strip, TAG_DIGITS};
 

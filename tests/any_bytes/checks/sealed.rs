@@ -1,4 +1,4 @@
-//! The sealed profile.
+//! No bytes get a stranger into the sealed profile, or a peer with the keys out of order.
 
 use std::sync::{Arc, LazyLock};
 

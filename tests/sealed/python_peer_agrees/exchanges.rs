@@ -1,4 +1,5 @@
-//! The core of our client against whole programs: what our client does after an hour is done at once.
+//! Fresh exchanges and early ends of our client are understood. The core of our client does at once what
+//! the program does after an hour.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Suites, key exchanges, ways to trust and roles: conversations of our program with the Python peer.
+//! Every suite, key exchange and way to trust works with the Python peer in both roles.
 
 use std::path::Path;
 
@@ -276,7 +276,7 @@ fn more_cells() -> Vec<Cell> {
 
 #[needs(python)]
 #[test]
-fn the_matrix_of_suites_key_exchanges_trust_and_roles() {
+fn every_suite_key_exchange_trust_and_role_agrees() {
     let python = python();
     let mut cells = matrix();
     if is_full() {

@@ -1,5 +1,5 @@
-//! Peers of the sealed profile that break every rule of it, one at a time: what the honest side
-//! makes of that, and what it says.
+//! A peer of the sealed profile that breaks one rule is refused by the honest side, with the words that the
+//! rule has.
 
 mod client_hellos;
 #[cfg(unix)]

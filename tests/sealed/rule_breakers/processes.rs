@@ -1,5 +1,5 @@
-//! The program against such peers: every handshake that fails ends at once, for a reason that is
-//! said, with the exit code that README gives it.
+//! Every failed handshake of the program ends at once, says its reason, and has the exit code that README
+//! gives it.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -295,7 +295,7 @@ fn a_server_ends_a_handshake_at_once_and_logs_why() {
 }
 
 #[test]
-fn who_begins_with_neither_profile_hears_nothing() {
+fn a_peer_that_begins_with_neither_profile_hears_nothing() {
     let (server, ..) = start(&["--classic"]);
     for words in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
