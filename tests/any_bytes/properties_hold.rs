@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use vpn::config::{Overrides, Settings, Source};
 use vpn::session::reversed;
 use vpn_proto::classic::{
-    ClassicParams, ClientHandshake, Dialect, DialectPlan, Handshake, ServerHandshake, Telling,
-    Timing,
+    ClassicParams, ClientHandshake, ClientSession, Dialect, DialectPlan, Handshake,
+    ServerHandshake, ServerSession, Telling, Timing,
 };
 use vpn_proto::{Choice, EnabledSuite, Group, Offer, OfferEntry, Printable, Separator};
 use vpn_suite::{CipherSuite, KeySize, KeySizes, Registry};
@@ -358,6 +358,43 @@ fn any_text() -> impl Strategy<Value = String> {
     any.prop_map(|text: String| text.trim_matches('\0').to_owned())
 }
 
+/// Two ends up to the key, with both directions cut; and the time then.
+fn shake_hands(
+    client: ClassicParams,
+    server: ClassicParams,
+    to_server: &[usize],
+    to_client: &[usize],
+) -> (ClientSession, ServerSession, Instant) {
+    let mut now = Instant::now();
+    let mut client = ClientHandshake::new(client, &mut rand::rng(), now);
+    let mut server = ServerHandshake::new(server, &mut rand::rng());
+    let (mut ours, mut theirs) = (None, None);
+    for _ in 0..100 {
+        let (out, back) = (work(&mut client), work(&mut server));
+        for piece in cut(&out, to_server) {
+            server.handle_input(piece, now).unwrap();
+        }
+        for piece in cut(&back, to_client) {
+            client.handle_input(piece, now).unwrap();
+        }
+        ours = ours.or_else(|| client.take_session());
+        theirs = theirs.or_else(|| server.take_session());
+        match (ours.take(), theirs.take()) {
+            (Some(ours), Some(theirs)) => return (ours, theirs, now),
+            sessions => (ours, theirs) = sessions,
+        }
+        if out.is_empty() && back.is_empty() {
+            let due = [client.poll_timeout(), server.poll_timeout()];
+            if let Some(due) = due.into_iter().flatten().min() {
+                now = due;
+                client.handle_timeout(now).unwrap();
+                server.handle_timeout(now).unwrap();
+            }
+        }
+    }
+    panic!("the handshake does not come to an end");
+}
+
 proptest! {
     #![proptest_config(cases(256))]
 
@@ -375,34 +412,8 @@ proptest! {
             let (enabled, timing) = (vec![suite.clone()].into(), Timing::default());
             ClassicParams { enabled, plan, timing, message_limit: 4096, telling }
         };
-        let mut now = Instant::now();
-        let mut client = ClientHandshake::new(params(client), &mut rand::rng(), now);
-        let mut server = ServerHandshake::new(params(server), &mut rand::rng());
-        let (mut ours, mut theirs) = (None, None);
-        for round in 0.. {
-            prop_assert!(round < 100, "the handshake does not come to an end");
-            let (out, back) = (work(&mut client), work(&mut server));
-            for piece in cut(&out, &to_server) {
-                server.handle_input(piece, now).unwrap();
-            }
-            for piece in cut(&back, &to_client) {
-                client.handle_input(piece, now).unwrap();
-            }
-            ours = ours.or_else(|| client.take_session());
-            theirs = theirs.or_else(|| server.take_session());
-            if ours.is_some() && theirs.is_some() {
-                break;
-            }
-            if out.is_empty() && back.is_empty() {
-                let due = [client.poll_timeout(), server.poll_timeout()];
-                if let Some(due) = due.into_iter().flatten().min() {
-                    now = due;
-                    client.handle_timeout(now).unwrap();
-                    server.handle_timeout(now).unwrap();
-                }
-            }
-        }
-        let (mut client, mut server) = (ours.unwrap(), theirs.unwrap());
+        let handshake = shake_hands(params(client), params(server), &to_server, &to_client);
+        let (mut client, mut server, mut now) = handshake;
         for text in &texts {
             let message = client.send(text, now).unwrap();
             let mut received = Vec::new();

@@ -160,7 +160,7 @@ fn bad_messages_end_their_session_and_no_other() {
     }
     server.log.until_all(cases.iter().map(|(.., logged)| *logged).collect());
     server.assert_alive();
-    // Nothing of them was printed: what is received first is the text of the last client.
+    // None of their texts was printed: the first one is that of the last client.
     assert_eq!(server.out.until("Received: "), "Received: still there?");
 }
 
@@ -228,7 +228,7 @@ fn a_disconnect_anywhere_leaves_the_server_serving() {
         drop(stream);
         server.log.until(&format!("inside a message, {cut} bytes in"));
     }
-    // The session that was open all the while is still served.
+    // The session that has been open since is still served.
     stream.write_all(&message).unwrap();
     let mut reply = [0; 5];
     stream.read_exact(&mut reply).unwrap();

@@ -111,7 +111,7 @@ impl Pair {
                 return Ok((client.take().unwrap(), server.take().unwrap()));
             }
             if to_server.is_empty() && to_client.is_empty() {
-                // Nothing moves: let time pass until somebody minds.
+                // Nothing moves, so time passes up to the next timer.
                 let due = [self.client.poll_timeout(), self.server.poll_timeout()];
                 let Some(due) = due.into_iter().flatten().min() else { continue };
                 self.now = due;

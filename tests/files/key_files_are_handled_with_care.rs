@@ -24,7 +24,7 @@ fn keys_are_made_once_and_read_as_openssh_reads_them() {
     assert_eq!(keys.read("client"), before);
     let ended = run(&["keygen", "--out", &keys.path("client"), "--force", "--comment", "new"], b"");
     assert!(ended.stdout.ends_with("new\n") && keys.read("client") != before);
-    // A key that others can read is none.
+    // A key that others can read is refused.
     let open = PathBuf::from(keys.path("stranger"));
     set_mode(&open, 0o644);
     let ended = run(&["client", "--sealed", "--identity", open.to_str().unwrap(), "-m", "x"], b"");
@@ -74,7 +74,7 @@ fn a_missing_file_ends_with_the_same_code_and_says_what_it_was_for() {
         assert!(first.contains(noun) && first.contains(&none), "{args:?}: {first}");
         assert!(first.ends_with("there is no such file"), "{args:?}: {first}");
     }
-    // Also if only replies are wanted.
+    // The hint is there with -q, too.
     let ended = run(&[&client[..], &["--identity", &none]].concat(), b"");
     assert!(ended.stderr.contains("vpn: hint: `vpn keygen --out "), "{}", ended.stderr);
 }
@@ -130,7 +130,7 @@ fn a_pair_of_keys_stays_whole_if_one_half_cannot_be_replaced() {
     assert_eq!(ended.code, Some(9), "{}", ended.stderr);
     assert!(ended.stderr.contains("it is a symbolic link"), "{}", ended.stderr);
     assert!(std::fs::read(&path).unwrap() == before);
-    // Nothing is left lying about.
+    // No other file is left behind.
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(names.len(), 2, "{names:?}");
 }
@@ -190,7 +190,7 @@ fn a_table_of_the_sealed_profile_that_others_could_write_is_not_used() {
     let ended = run(&["server", "--port", "0", "--config", name], b"");
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("must not be writable by others"), "{}", ended.stderr);
-    // Ciphers alone give nothing away.
+    // A list of ciphers alone may be writable: it gives nothing away.
     std::fs::write(&config, SHIPPED).unwrap();
     ServerBuilder::new().config_file(&config).start();
 }

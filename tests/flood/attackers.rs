@@ -118,7 +118,7 @@ impl Arsenal {
         Self { classic: classic_shares(), sealed: (0..8).map(share).collect() }
     }
 
-    /// A sealed hello of somebody who does not know the server's key.
+    /// A sealed hello of a client that does not know the server's key.
     fn hello(&self, number: usize) -> Vec<u8> {
         let mut rng = rand::rng();
         let gate = Gate::Bytes(rng.random::<[u8; 32]>().to_vec());

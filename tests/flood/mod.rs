@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// More than this the server must not need.
+/// The server must not need more than this.
 const MEMORY_KIB: u64 = 96 * 1024;
 
 /// For how long floods last in a long run.
@@ -17,7 +17,7 @@ fn seconds() -> Option<u64> {
     std::env::var("VPN_FLOOD_SECONDS").ok().map(|s| s.parse().unwrap())
 }
 
-/// One flood at a time: what one test measures is not to be the other one's doing.
+/// One flood at a time, so that no test measures the flood of another.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Ends the flood, also when the test fails.

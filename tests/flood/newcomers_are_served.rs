@@ -1,4 +1,4 @@
-//! Newcomers of both profiles are served, whatever floods the server.
+//! Newcomers of both profiles are served in every kind of flood.
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;

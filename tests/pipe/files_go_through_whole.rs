@@ -55,7 +55,7 @@ fn a_pipe_has_ended_when_the_server_has_passed_on_everything() {
     let mut command = pipe_client(&keys, &server);
     command.stdin(File::open(keys.folder.file("sent", &sent)).unwrap());
     let mut client = Process::start(&mut command);
-    // Longer than a peer has to say its last words, and nothing is read meanwhile.
+    // Longer than a peer has for its last words. Nothing is read meanwhile.
     let start = std::time::Instant::now();
     while start.elapsed() < std::time::Duration::from_secs(3) {
         assert_eq!(client.0.try_wait().unwrap(), None, "nobody has the data yet");

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use crate::support::pipes::{BYTES, Behind, End, Sink};
 use crate::support::{SHIPPED, TempDir, accept, connect, listener};
 
-/// A stream of whole messages, as anybody on the way can cut it: the first one says its length in a
+/// A stream of whole messages. Anybody on the way can cut it: the first message says its length in a
 /// header of nine bytes, the records behind it in two.
 struct Records {
     stream: TcpStream,
@@ -32,8 +32,8 @@ impl Records {
     }
 }
 
-/// What happens on the way: from this message of a direction on, all that is there goes out in
-/// one write once so many messages are there; or the last byte of this message and all behind it is lost.
+/// What happens on the way. `Together`: from this message on, so many go out in one write. `LostFrom`: the
+/// last byte of this message and everything behind it is lost.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Together { from: usize, count: usize },
@@ -125,8 +125,8 @@ fn data_and_both_ends_in_one_read_are_handed_over() {
 
 #[test]
 fn a_side_that_does_not_hear_the_last_word_reports_a_failure() {
-    // Data and Eof both ways, then the client's close_notify and the server's answer. Whatever is lost,
-    // success is reported only where all is known to be there.
+    // Data and Eof both ways, then the client's close_notify and the server's answer. If one of them is
+    // lost, an end reports success only if it knows that everything arrived.
     for lost in 0..3 {
         for is_there in [true, false] {
             let (server, port) = End::server((5, Behind::End), (Sink::Read, 5));

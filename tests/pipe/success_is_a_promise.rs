@@ -94,7 +94,7 @@ impl Cell {
     }
 }
 
-/// Somebody on the way who carries everything until told to cut.
+/// Carries everything between the two ends until it is told to cut.
 struct Between {
     port: u16,
     cut: Sender<Fault>,

@@ -48,7 +48,7 @@ fn wrong_usage_ends_with_2() {
 
 #[test]
 fn no_server_ends_with_3() {
-    // Somebody has the port and does not listen, so that no other test gets it meanwhile.
+    // The test holds the port without listening, so that no other test gets it meanwhile.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let _guard = runtime.enter();
     let taken = tokio::net::TcpSocket::new_v4().unwrap();

@@ -112,7 +112,7 @@ fn a_server_whose_output_nobody_reads_serves_and_can_be_ended() {
         let code = unread.server.wait().code();
         // Sessions have five seconds, the last lines one each.
         assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-        // What it printed was lost, and that is an error of this machine; the log may be lost.
+        // Lost output is an error of this machine. The log may be lost.
         assert_eq!(code, Some(if is_output { 9 } else { 0 }), "{is_output} {signal}");
     });
 }

@@ -27,7 +27,7 @@ fn both_sides_print_the_lines_of_the_assignment() {
             "Server says: olleh",
         ]
     );
-    // Beside the lines of the assignment, on the other stream: what kind of session it is.
+    // The kind of session is on standard error, apart from the lines of the assignment.
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), CLASSIC));
     assert!(server.out.next().starts_with("New client: 127.0.0.1:"));
     for line in [
@@ -158,7 +158,7 @@ fn nothing_in_common_is_told_to_both_sides() {
     );
     let logged = server.log.until("no cipher in common");
     assert!(logged.contains("AES:[256]") && logged.contains("AES:[128]"), "{logged}");
-    // Both lists are in the log; somebody who offers the right one is served.
+    // Both lists are in the log. A client that offers the right one is served.
     let right = folder.file("d.toml", "[[supported_cipher]]\nname = 'AES'\nkeys = [128]\n");
     let ended = server.client(&["-q", "--config", right.to_str().unwrap(), "-m", "abc"], b"");
     assert_eq!(ended.stdout, "cba\n");
@@ -200,12 +200,12 @@ fn a_reader_that_goes_away_ends_the_server_quietly() {
         sender.send(line).unwrap();
     });
     let line = receiver.recv_timeout(DEADLINE).expect("a line within the deadline");
-    // Its first line finds nobody; whether this client is still served does not matter.
+    // The server finds no reader for its next line. It may or may not serve this client.
     client_of(port_in(&line), &["-m", "x"], b"");
     assert_eq!(server.wait().code(), Some(0));
     let mut words = String::new();
     server.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
-    // There is no error, and what happened to the client's session is no complaint.
+    // There are only lines about the client's session, and no error.
     assert!(words.lines().all(|line| line.starts_with("vpn: 127.0.0.1:")), "{words}");
 }
 

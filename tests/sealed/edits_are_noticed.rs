@@ -60,7 +60,7 @@ fn flip(bytes: &mut [u8], dice: &mut Dice) {
     bytes[at] ^= 1 << dice.below(8);
 }
 
-/// Edits a ClientHello; whoever knows the server's key can make a gate for it.
+/// Edits a ClientHello. Anybody who knows the server's key can make a gate for it.
 fn edit_hello(hello: &[u8], server_key: &[u8; 32], dice: &mut Dice) -> Vec<u8> {
     let mut pieces = pieces(hello);
     match dice.below(9) {
@@ -221,11 +221,10 @@ fn a_forged_retry_does_not_change_what_a_server_takes() {
     assert_eq!(error, SealedError::BadRecord);
 }
 
-/// What somebody in between does with one connection, given its number.
+/// What the attacker in between does with one connection, given its number.
 type Meddle = dyn Fn(usize, TcpStream, &dyn Fn() -> TcpStream) -> Vec<u8> + Send + Sync;
 
-/// A real server, and a real client that reaches it through somebody else; how the client ended, and
-/// everything that it said on each connection.
+/// A real server, for real clients that reach it through an attacker.
 struct Between {
     keys: Keys,
     server: Server,
@@ -239,6 +238,7 @@ impl Between {
         Self { keys, server, server_key }
     }
 
+    /// Runs a client: how it ended, and everything that it said on each connection.
     fn client(&self, meddle: &Meddle) -> (Ended, Vec<Vec<u8>>) {
         let (listener, port) = listener();
         let line = known_line(&format!("127.0.0.1:{port}"), &self.keys.read("server.pub"));
@@ -343,7 +343,7 @@ fn no_edited_connection_of_the_program_becomes_a_session() {
         assert!(ended.stdout.is_empty() && matches!(ended.code, Some(3..=8 | 10)), "{context}");
         assert_sealed(&said, &context);
     }
-    // Who only carries does no harm.
+    // A proxy that only carries does no harm.
     let (ended, said) = between.client(&|_, stream, connect| carry(&stream, &connect()));
     assert_eq!((ended.stdout.as_str(), ended.code), ("cba\n", Some(0)), "{}", ended.stderr);
     assert_sealed(&said, "carried");
@@ -373,7 +373,7 @@ fn a_forged_retry_ends_where_the_honest_server_is() {
         assert_sealed(&said, kex);
         assert_eq!(said.len(), 2);
     }
-    // Then somebody who edits the second try too, so that the server takes what it is offered.
+    // Then an attacker that edits the second try too, so that the server takes the offer.
     let forged = retry("ffdhe3072");
     let key = between.server_key;
     let (ended, said) = between.client(&move |at, mut stream, connect| {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use vpn::net::{DhPool, Source};
-use vpn_proto::sealed::{Event, Kex, Limits};
+use vpn_proto::sealed::{Event, Kex, Limits, ServerConfig};
 
 use crate::support::DEADLINE;
 use crate::support::sealed::{accepted, accepted_by, configs, connected, connected_by, runtime};
@@ -97,37 +97,37 @@ async fn occupied(pool: &DhPool) -> std::sync::mpsc::Sender<()> {
     release
 }
 
+const TOTAL: usize = 2_000_000;
+const TICK: Duration = Duration::from_millis(10);
+
+/// A server that sends as soon as it has answered an exchange, and stays until the client closes.
+async fn send_when_answered(listener: TcpListener, config: Arc<ServerConfig>, pool: DhPool) {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut connection = accepted_by(&pool, stream, config).await;
+    let mut has_sent = false;
+    loop {
+        if connection.session().epochs()[0] == 1 && !has_sent {
+            connection.session().send(&vec![7; TOTAL]).unwrap();
+            has_sent = true;
+        }
+        match tokio::time::timeout(TICK, connection.next()).await {
+            Ok(Ok(Event::Open { .. })) => connection.session().reply_open(0, "").unwrap(),
+            Ok(Ok(Event::CloseRequested)) => return connection.close(DEADLINE).await.unwrap(),
+            Ok(other) => drop(other.unwrap()),
+            Err(_) => {}
+        }
+    }
+}
+
 #[test]
 fn a_client_that_waits_for_its_secret_reads_a_batch_and_no_more() {
-    const TOTAL: usize = 2_000_000;
-    const TICK: Duration = Duration::from_millis(10);
     let limits = Limits { bytes_per_exchange: 100_000, ..Limits::default() };
     let (client, server) = configs(limits);
     let (client_pool, server_pool) = (DhPool::new(1), DhPool::new(1));
     runtime().block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let pool = server_pool.clone();
-        let serving = tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut connection = accepted_by(&pool, stream, server).await;
-            let mut has_sent = false;
-            // Data as soon as the exchange is answered; until the client closes.
-            loop {
-                if connection.session().epochs()[0] == 1 && !has_sent {
-                    connection.session().send(&vec![7; TOTAL]).unwrap();
-                    has_sent = true;
-                }
-                match tokio::time::timeout(TICK, connection.next()).await {
-                    Ok(Ok(Event::Open { .. })) => connection.session().reply_open(0, "").unwrap(),
-                    Ok(Ok(Event::CloseRequested)) => {
-                        return connection.close(DEADLINE).await.unwrap();
-                    }
-                    Ok(other) => drop(other.unwrap()),
-                    Err(_) => {}
-                }
-            }
-        });
+        let serving = tokio::spawn(send_when_answered(listener, server, server_pool.clone()));
         let stream = TcpStream::connect(address).await.unwrap();
         let kex = Kex::X25519MlKem768;
         let (mut connection, _) = connected_by(kex, &client_pool, stream, client).await;

@@ -11,7 +11,7 @@ use crate::support::Dice;
 use crate::support::adversary::{client_config, server_config, session_pair, session_pair_of};
 use crate::support::in_memory::{established, events, pass, received};
 
-/// One direction: what is on its way, and what has to arrive.
+/// One direction: bytes on their way, and bytes that have to arrive.
 #[derive(Default)]
 struct Way {
     wire: Vec<u8>,
@@ -46,6 +46,50 @@ impl Way {
         assert!(self.sent.get(self.arrived..end) == Some(data), "at {}", self.arrived);
         self.arrived = end;
     }
+}
+
+/// What a server does with its events; whether the end is among them.
+fn serve(server: &mut Session, there: &mut Way, back: &mut Way) -> bool {
+    while let Some(event) = server.poll_event() {
+        match event {
+            Event::Data(data) => there.compare(&data),
+            Event::ExchangeWanted(share) => {
+                let (share, secret) =
+                    Kex::X25519MlKem768.respond(&share, &mut rand::rng()).unwrap();
+                server.answer_exchange(&share, &secret).unwrap();
+                back.take(server);
+            }
+            Event::Eof => {
+                assert!(server.poll_event().is_none(), "something behind the end");
+                return true;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    false
+}
+
+/// What a client does with its events; how many exchanges are over.
+fn hear(
+    client: &mut Session,
+    there: &mut Way,
+    back: &mut Way,
+    pair: &mut Option<KexKeyPair>,
+) -> usize {
+    let mut exchanges = 0;
+    while let Some(event) = client.poll_event() {
+        match event {
+            Event::Data(data) => back.compare(&data),
+            Event::ExchangeAnswered(share) => {
+                let secret = pair.take().unwrap().finish(&share).unwrap();
+                client.finish_exchange(&secret).unwrap();
+                there.take(client);
+                exchanges += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    exchanges
 }
 
 #[test]
@@ -84,49 +128,16 @@ fn a_thousand_changes_of_keys_lose_no_byte() {
             2 => there.deliver(&mut server, length * 2),
             _ => back.deliver(&mut client, length * 2),
         }
-        while let Some(event) = server.poll_event() {
-            match event {
-                Event::Data(data) => there.compare(&data),
-                Event::ExchangeWanted(share) => {
-                    let (share, secret) =
-                        Kex::X25519MlKem768.respond(&share, &mut rand::rng()).unwrap();
-                    server.answer_exchange(&share, &secret).unwrap();
-                    back.take(&mut server);
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        while let Some(event) = client.poll_event() {
-            match event {
-                Event::Data(data) => back.compare(&data),
-                Event::ExchangeAnswered(share) => {
-                    let secret = pair.take().unwrap().finish(&share).unwrap();
-                    client.finish_exchange(&secret).unwrap();
-                    there.take(&mut client);
-                    exchanges += 1;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
+        assert!(!serve(&mut server, &mut there, &mut back), "an early end");
+        exchanges += hear(&mut client, &mut there, &mut back, &mut pair);
     }
     // The rest arrives, and the end.
     client.send_eof().unwrap();
     there.take(&mut client);
     there.deliver(&mut server, usize::MAX);
     back.deliver(&mut client, usize::MAX);
-    let mut has_ended = false;
-    while let Some(event) = server.poll_event() {
-        match event {
-            Event::Data(data) => there.compare(&data),
-            Event::Eof => has_ended = true,
-            other => panic!("{other:?}"),
-        }
-    }
-    while let Some(event) = client.poll_event() {
-        let Event::Data(data) = event else { panic!("{event:?}") };
-        back.compare(&data);
-    }
-    assert!(has_ended);
+    assert!(serve(&mut server, &mut there, &mut back), "no end");
+    assert_eq!(hear(&mut client, &mut there, &mut back, &mut pair), 0);
     assert_eq!([&there, &back].map(|way| way.sent.len() - way.arrived), [0, 0], "bytes lost");
     assert_eq!(client.traffic_secrets(), server.traffic_secrets());
     let [ours, theirs] = client.epochs();

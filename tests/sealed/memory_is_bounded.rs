@@ -41,7 +41,7 @@ fn clients_that_send_long_messages_and_never_read_share_a_bounded_memory_that_co
     let server = keys.server_with(&limits, &[]);
     let config = keys.client_config();
     runtime().block_on(async {
-        // What a server takes that has been at work.
+        // The memory of a server that has been at work.
         let mut honest = opened(&server, &config).await;
         let long: Vec<u8> = (0..1u32 << 20).map(|n| b'a' + u8::try_from(n % 26).unwrap()).collect();
         let reversed: Vec<u8> = long.iter().rev().copied().collect();
@@ -71,7 +71,7 @@ fn clients_that_send_long_messages_and_never_read_share_a_bounded_memory_that_co
             assert_eq!(ask(&mut honest, b"abc").await, b"cba");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        // 6.4 MiB each it was.
+        // Without a bound each of them takes 6.4 MiB.
         let bound = before + memory + 24 * MIB / 4;
         assert!(server.peak_memory() < bound, "{} of {bound} KiB", server.peak_memory());
         for task in greedy {
@@ -87,7 +87,7 @@ fn clients_that_send_long_messages_and_never_read_share_a_bounded_memory_that_co
             assert!(start.elapsed() < DEADLINE, "{before} KiB before, {now} after");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        // Long ones are served as ever.
+        // Long messages are still served.
         assert!(ask(&mut honest, &long).await == reversed);
     });
 }

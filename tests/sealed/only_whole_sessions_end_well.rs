@@ -38,7 +38,7 @@ fn a_close_notify_that_comes_with_the_data_is_answered_when_the_service_says_so(
     client.close(Alert::CloseNotify).unwrap();
     let all = sent(&mut client).concat();
     server.handle_input(&all).unwrap();
-    // Nothing is said by itself, whatever else happens meanwhile.
+    // The server says nothing by itself, also if more bytes come or the stream ends.
     assert!(sent(&mut server).is_empty());
     server.handle_input(b"later bytes are ignored").unwrap();
     assert_eq!(server.handle_eof(), Ok(()));
@@ -65,7 +65,7 @@ fn a_close_notify_can_be_answered_with_a_failure() {
         pass(&mut client, &mut server);
         assert_eq!(events(&mut server), [Event::Eof, Event::CloseRequested]);
         server.close(Alert::Undelivered(what)).unwrap();
-        // It has been said, and is not taken back.
+        // The failure is not taken back.
         server.close(Alert::CloseNotify).unwrap();
         let answer = sent(&mut server).concat();
         let failed = SealedError::Alert(Alert::Undelivered(what));
@@ -129,7 +129,7 @@ fn an_end_that_comes_during_a_fresh_exchange_is_still_an_end() {
         let [Event::ExchangeAnswered(share)] = &events(&mut client)[..] else {
             panic!("the exchange is not answered")
         };
-        // What stands behind the answer is read once its secret is there.
+        // Records behind the answer are read once its secret is there.
         assert_eq!(client.handle_eof(), Ok(()));
         let finished = client.finish_exchange(&pair.finish(share).unwrap());
         assert_eq!(finished.is_ok(), is_proper, "{finished:?}");
@@ -146,7 +146,7 @@ fn records_that_are_altered_repeated_or_left_out_end_a_session() {
         let mut records = sent(&mut client);
         edit(&mut records);
         let result = records.iter().try_for_each(|record| server.handle_input(record));
-        // Nothing is said about a bad record, and it is over for good.
+        // There is no answer to a bad record, and the session stays over.
         assert!(sent(&mut server).is_empty());
         assert_eq!(server.handle_input(b"x"), result);
         (result, received(&mut server))
@@ -165,7 +165,7 @@ fn records_that_are_altered_repeated_or_left_out_end_a_session() {
 
 #[test]
 fn calls_out_of_order_are_errors() {
-    // Data after one's own end, a second service, an answer nobody asked for.
+    // Data after the end, a second service, an answer without a question.
     let (mut client, mut server) = established("AES", 256, Limits::default());
     client.send_eof().unwrap();
     assert_eq!(client.send(b"late"), Err(SealedError::Internal));

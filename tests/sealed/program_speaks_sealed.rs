@@ -10,7 +10,7 @@ fn a_conversation_is_sealed_both_ways() {
     let server = keys.server(&["--classic"]);
     let ended =
         keys.client(&server, "client", &["--accept-new", "-m", "hello", "-m", "", "-m", "日本"]);
-    // Beside the lines of the assignment, on the other stream: what kind of session it is.
+    // The kind of session is on standard error, apart from the lines of the assignment.
     let key = keys.fingerprint("server");
     let kind = format!("vpn: sealed session with {key}, x25519-mlkem768, AES256\n");
     assert_eq!((ended.code, ended.stderr), (Some(0), kind));
@@ -119,7 +119,7 @@ fn suites_with_small_blocks_have_to_be_allowed() {
 fn a_session_that_is_cut_is_no_success() {
     let keys = Keys::new();
     let server = keys.server(&[]);
-    // Somebody in between who lets the handshake through, and no more.
+    // A proxy that lets the handshake through and then cuts.
     let (listener, port) = listener();
     let upstream = server.connect();
     let proxy = std::thread::spawn(move || {

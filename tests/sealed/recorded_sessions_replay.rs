@@ -335,7 +335,7 @@ fn no_flipped_bit_of_a_whole_session_is_accepted() {
         let (whole, end) = heard(start(), records.iter().cloned());
         assert!(!whole.is_empty() && end.is_ok());
         for flipped in flips(&records.concat()) {
-            // In the pieces in which it was sent, whatever the records in them now say.
+            // In the pieces in which it was sent, even if the lengths in them are spoilt.
             let mut rest = flipped.as_slice();
             let pieces = records.iter().map(|record| {
                 let (piece, behind) = rest.split_at(record.len());

@@ -1,4 +1,4 @@
-//! Clients that are turned away all get the same bytes in the same record, whatever the reason is.
+//! Clients that are turned away all get the same bytes in the same record, for every reason.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -102,7 +102,7 @@ fn every_refusal_is_the_same_bytes() {
         assert_eq!(answer(prove(&server, key, psk, edit)), expected, "{reason}");
         server.log.until(reason);
     }
-    // The same client is let in where nothing speaks against it.
+    // The same client is let in when there is no reason against it.
     list(line("max-sessions=2"));
     let (mut second, secret) = prove(&server, key, None, |_| {});
     let ready = read_part(&mut second, Part::Record);
@@ -111,7 +111,7 @@ fn every_refusal_is_the_same_bytes() {
 
 #[test]
 fn records_under_another_psk_are_answered_with_nothing() {
-    // Who mixes another PSK in has other keys; what it says has a bad tag, which gets no alert.
+    // A client that mixes in another PSK has other keys, so its record has a bad tag, which gets no alert.
     let answered_with = |gated_with: u8, mixed: u8| {
         let psks = vec![psk(5)];
         let config = ServerConfig { psks, is_gate_required: false, ..server_config() };

@@ -95,7 +95,7 @@ fn a_source_that_was_turned_away_waits_where_there_is_little_room() {
     let _other = connect_from(&server, 9);
     wait_until("the end of the penalty", || keys.says_abc(&server, "client").stdout == "cba\n");
     server.log.until("its source is penalised for");
-    // By then the penalty was over, and of equals one had to go.
+    // The penalty was over then, and one of two equal sources had to go.
     server.log.until("its handshake had to make room for others");
 }
 

@@ -16,7 +16,7 @@ fn clients_are_let_in_by_their_keys_and_options() {
     let denied = |reason: &str, key: &str| {
         let ended = keys.client(&server, key, &args);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(5), ""), "{}", ended.stderr);
-        // The client is told the same whatever the reason is.
+        // The client is told the same for every reason.
         assert!(ended.stderr.starts_with("vpn: the peer ended the session: access_denied\n"));
         server.log.until(reason);
     };
@@ -56,7 +56,7 @@ fn a_psk_lets_in_and_keys_the_gate() {
     };
     let ended = client(&["--psk", &psk]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
-    // Strangers hear nothing, whatever they speak.
+    // Strangers hear nothing in either profile.
     let ended = client(&["--psk", &other]);
     assert_eq!(ended.code, Some(3));
     assert!(ended.stderr.contains("closed without an answer"), "{}", ended.stderr);
@@ -90,7 +90,7 @@ fn a_psk_alone_works_for_an_owner_of_a_key_who_can_leave_it_out() {
         let ended = finish(command, b"");
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
     }
-    // Both, for a key that is listed.
+    // A PSK and a listed key together.
     let both = keys.server(&["--psk", psk, "--gate", "required"]);
     let ended = keys.client(&both, "client", &["--psk", psk, "--accept-new", "-q", "-m", "abc"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
@@ -100,7 +100,7 @@ fn a_psk_alone_works_for_an_owner_of_a_key_who_can_leave_it_out() {
 #[test]
 fn a_slip_in_the_list_of_a_running_server_is_that_lines_alone() {
     let keys = Keys::new();
-    // Not even this machine is spared penalties.
+    // This machine gets penalties, too.
     let server = keys.server_with(&format!("{SHIPPED}\n[limits]\nexempt = []\n"), &[]);
     let line = keys.read("client.pub");
     let clients = PathBuf::from(keys.path("authorized"));
@@ -109,14 +109,14 @@ fn a_slip_in_the_list_of_a_running_server_is_that_lines_alone() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
     };
     works();
-    // Half saved, a later line of the same key, and something in another encoding.
+    // A line that was saved in part, a later line of the same key, and bytes of another encoding.
     let text = format!("ssh-ed25519 AAAAC3Nz\nno-pty {line}expires=2020-01-01 {line}{line}# ");
     std::fs::write(&clients, [text.as_bytes(), b"J\xf6rg\n"].concat()).unwrap();
     works();
     let said = server.log.until("authorized:1: ");
     assert!(said.contains("WARN") && said.contains("this line is skipped"), "{said}");
     server.log.until("authorized:2: ssh's option 'no-pty' has no meaning here");
-    // Only what others could have written denies everybody; that is our fault and nobody's penalty.
+    // A list that others could have written denies everybody. No client is penalised for that.
     set_mode(&clients, 0o666);
     let ended = keys.says_abc(&server, "client");
     assert_eq!(ended.code, Some(5), "{}", ended.stderr);
@@ -167,7 +167,7 @@ fn a_list_of_many_clients_is_read_once() {
     std::fs::write(keys.path("authorized"), format!("{}{line}", other.repeat(100_000))).unwrap();
     let server = keys.server(&[]);
     let pin = keys.fingerprint("server");
-    // Behind the first one, strangers cost no more than with a short list.
+    // After the first client, strangers cost no more than with a short list.
     for _ in 0..5 {
         let ended = keys.client(&server, "stranger", &["-q", "-m", "x", "--server-key", &pin]);
         assert_eq!(ended.code, Some(5), "{}", ended.stderr);

@@ -23,11 +23,11 @@ fn servers_are_known_by_their_keys() {
     let server = keys.server(&["--classic"]);
     let shown = keys.fingerprint("server.pub");
     assert_eq!(shown, keys.fingerprint("server"));
-    // Unknown, and nobody to ask.
+    // Unknown, and no user to ask.
     let ended = keys.client(&server, "client", &["-q", "-m", "x"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(6), ""));
     assert!(ended.stderr.contains(&format!("is unknown; its key is {shown}")), "{}", ended.stderr);
-    // Pinned, rightly and wrongly; a pin is no acquaintance.
+    // Pinned, rightly and wrongly. A pin adds nothing to the known servers.
     let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &shown]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
     assert!(!Path::new(&keys.path("known")).exists());
@@ -35,12 +35,12 @@ fn servers_are_known_by_their_keys() {
     let ended = keys.client(&server, "client", &["-q", "-m", "abc", "--server-key", &other]);
     assert_eq!(ended.code, Some(6));
     assert!(ended.stderr.contains(&shown) && ended.stderr.contains(&other), "{}", ended.stderr);
-    // Met once, remembered.
+    // Accepted once, the server is remembered.
     for more in [&["--accept-new"][..], &[]] {
         let ended = keys.client(&server, "client", &[&["-q", "-m", "abc"], more].concat());
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
     }
-    // Not in the clear by accident.
+    // The classic profile is not used by accident.
     let known = keys.path("known");
     let ended = server.client(&["-q", "-m", "abc", "--known-servers", &known], b"");
     assert_eq!(ended.code, Some(8));
@@ -87,11 +87,11 @@ fn a_list_of_known_servers_that_cannot_be_read_does_not_open_the_way_to_classic(
         let ended = classic_with(&file, &[]);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
         assert!(ended.stderr.contains(words), "{words} is not in {}", ended.stderr);
-        // Unless the user says so.
+        // The user can still ask for the classic profile.
         let ended = classic_with(&file, &["--insecure-classic"]);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
     }
-    // One that does not exist forbids nothing, nor one in a folder like /tmp.
+    // A list that does not exist forbids nothing, nor does one in a folder like /tmp.
     let sticky = path("sticky");
     std::fs::create_dir(&sticky).unwrap();
     std::fs::write(sticky.join("known"), "# nobody\n").unwrap();
@@ -266,7 +266,7 @@ fn a_pinned_key_may_be_the_key_itself_and_then_answers_the_gate() {
     };
     let ended = client(&keys.read("server.pub"));
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "cba\n"), "{}", ended.stderr);
-    // Who has only the fingerprint is told what is missing.
+    // A user who has only the fingerprint is told what is missing.
     let ended = client(&keys.fingerprint("server"));
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
     assert!(
@@ -274,7 +274,7 @@ fn a_pinned_key_may_be_the_key_itself_and_then_answers_the_gate() {
         "{}",
         ended.stderr
     );
-    // What can never match is found out before anything is sent.
+    // A pin that can never match is refused before anything is sent.
     let ended = client("SHA256:abc");
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
 }

@@ -57,7 +57,7 @@ pub(super) fn feed<H: Handshake>(
     Ok(())
 }
 
-/// What a handshake has to say: what it sends, which cipher was chosen, what is to be checked.
+/// What a handshake sends, which cipher was chosen, and which number is to be checked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     sent: Vec<Vec<u8>>,
@@ -113,7 +113,7 @@ pub(crate) fn proposal(data: &[u8]) {
             let sent = said(&mut server);
             assert_eq!(sent.number, None);
             assert_refusal(&mut server, error, now);
-            // Of two things that are wrong, the one that comes first is said.
+            // If two things are wrong, the first one that arrives is the reason.
             return Err("refused");
         }
         Ok(said(&mut server))

@@ -48,7 +48,7 @@ pub(crate) fn sealed_hello(data: &[u8]) {
     };
     match Gated::on_hello(SERVER.clone(), data) {
         Ok(gated) => {
-            // Whatever the share is: an answer, or silence.
+            // The share may be good or bad: an answer, or silence.
             let _ = gated.respond(&mut rand::rng());
         }
         Err(refusal) => {

@@ -85,7 +85,7 @@ fn our_client(port: u16, suites: &[Suite], more: &[&str], texts: &[String]) -> E
     let folder = TempDir::new();
     let config = folder.file("c.toml", config(suites));
     let mut command = vpn();
-    // Nobody's own keys.
+    // A folder without keys, so that no user's keys are found.
     command.env("XDG_CONFIG_HOME", folder.path());
     command.args(["client", "--sealed", "--host", "127.0.0.1", "--port", &port.to_string()]);
     command.args(["--allow-64bit", "--config"]).arg(config).args(more);
@@ -93,7 +93,7 @@ fn our_client(port: u16, suites: &[Suite], more: &[&str], texts: &[String]) -> E
     finish(command, input.as_bytes())
 }
 
-/// What our client says for who it is and whom it trusts, with a file for the server's key.
+/// The options for our client's key and for the servers that it trusts.
 fn client_args(keys: &Keys, port: u16, trust: Trust) -> Vec<String> {
     let known = keys.path(&format!("known-{port}"));
     let mut args = vec!["--known-servers".to_owned(), known.clone()];

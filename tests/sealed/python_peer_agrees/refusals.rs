@@ -25,7 +25,7 @@ fn our_server_refuses_the_python_client_that_is_not_welcome() {
         assert_eq!(ended.stderr, format!("sealed_peer: {said}\n"));
         server.log.until(logged);
     };
-    // Without any key of its own, and no PSK either.
+    // A client without a key and without a PSK.
     let at = server.port.to_string();
     let args = ["client", "--port", &at, "--text", "hello"];
     let ended = finish(peer(&python, "sealed_peer.py", &args), b"");

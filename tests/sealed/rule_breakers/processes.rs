@@ -74,7 +74,7 @@ fn client_meets(serve: fn(&TcpListener) -> Option<TcpStream>) -> (Ended, Duratio
     let line = known_line(&format!("127.0.0.1:{port}"), &key_line(&SERVER_SEED));
     let known = keys.folder.file("known", line);
     let server = std::thread::spawn(move || {
-        // Whatever is left open stays so: the client has to end by itself.
+        // The connection stays open: the client has to end by itself.
         let stream = serve(&listener);
         (Instant::now(), stream, listener)
     });

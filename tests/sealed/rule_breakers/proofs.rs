@@ -23,7 +23,7 @@ enum Side {
     Server,
 }
 
-/// What somebody who proves himself has at hand.
+/// What a peer has that proves who it is.
 struct Prover {
     side: Side,
     /// Keys of the handshake, his own first.

@@ -8,7 +8,7 @@ use crate::support::adversary::{
     sha256,
 };
 
-/// A record without its last byte. It is none at any shorter length either.
+/// A record without its last byte.
 pub(super) fn shortened(mut record: Vec<u8>) -> Vec<u8> {
     record.pop();
     for length in 0..=record.len() {

@@ -54,7 +54,7 @@ enum Edit {
     Fields,
     /// Something else is sent.
     Stream(Vec<u8>),
-    /// Somebody changes it on the way.
+    /// It is changed on the way.
     After(fn(Vec<u8>) -> Vec<u8>),
 }
 

@@ -66,7 +66,7 @@ impl Secrets {
     }
 }
 
-/// Records of one direction, whatever is to be inside.
+/// Records of one direction, with any content.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     secret: [u8; 32],
