@@ -70,6 +70,15 @@ impl Server {
         self.status("VmRSS:")
     }
 
+    /// How much work the server has done so far, in ticks of a clock.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn work(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).unwrap();
+        // Behind the name, which may have blanks: user time and system time are fields 14 and 15 of all.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     #[cfg(target_os = "linux")]
     fn status(&self, field: &str) -> u64 {
         let status =
