@@ -174,14 +174,17 @@ pub(super) async fn talk(
     times
 }
 
-/// Newcomers, one after the other until `end`.
+/// So few newcomers say nothing about how newcomers fare.
+const TOO_FEW: usize = 2;
+
+/// Newcomers, one after the other until `end`, and until there are enough of them.
 pub(super) async fn come(
     end: Instant,
     mut visit: impl AsyncFnMut() -> Result<(), Trouble>,
 ) -> Fates {
     let mut fates = Fates::default();
     let mut beat = interval(Duration::from_millis(20));
-    while Instant::now() < end {
+    while Instant::now() < end || fates.served.len() + fates.failed.len() <= TOO_FEW {
         beat.tick().await;
         let asked = Instant::now();
         fates.add(asked, timeout(PATIENCE, visit()).await);

@@ -200,7 +200,8 @@ impl Cell {
                 end.has_got(if coming >= large() { coming / 2 } else { coming });
             }
             if self.sends(Server) + self.sends(Client) == 0 {
-                // Nothing shows when the session is there, and it need not be.
+                // No byte shows that the session is there, so the server's log has to; the service follows.
+                server.words.until("sealed session with");
                 std::thread::sleep(Duration::from_millis(300));
             }
         }

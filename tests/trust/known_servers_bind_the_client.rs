@@ -73,7 +73,7 @@ fn a_list_of_known_servers_that_cannot_be_read_does_not_open_the_way_to_classic(
     std::fs::create_dir(path("shared")).unwrap();
     let shared = path("shared").join("known");
     std::fs::write(&shared, "").unwrap();
-    set_mode(&path("shared"), 0o777);
+    set_mode(path("shared"), 0o777);
     for (file, words) in [
         (folder.file("bad", "hello\n"), "bad:1: expected HOST[:PORT] sealed"),
         (open, "must not be writable by others (chmod 644"),
