@@ -35,6 +35,11 @@ mod files {
 #[cfg(target_os = "linux")]
 mod flood;
 
+/// The library, as other programs use it.
+mod library {
+    mod channels_are_never_cut_silently;
+}
+
 /// The service `pipe`.
 #[cfg(unix)]
 mod pipe {

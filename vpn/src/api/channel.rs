@@ -44,8 +44,8 @@ impl Peer {
 /// Each direction has an end of its own: [`shutdown`](AsyncWriteExt::shutdown) ends ours, and a read of
 /// 0 bytes is the peer's. A connection that was cut is an error, and never such an end.
 ///
-/// Bytes that were written are on their way, no more. [`Channel::finish`] says whether the peer has
-/// them. A channel that is dropped without it is cut, and the peer gets an error.
+/// Bytes that were written are on their way, no more. [`Channel::finish`] says whether the program at
+/// the other end has read them. A channel that is dropped without it is cut, and the peer gets an error.
 pub struct Channel {
     stream: DuplexStream,
     shared: Arc<Shared>,
@@ -68,12 +68,27 @@ struct State {
     is_shut_down: bool,
     /// The peer has ended its direction.
     peer_has_ended: bool,
+    /// The program has read everything, up to the peer's end.
+    has_read_all: bool,
+    /// The program has dropped the channel.
+    is_dropped: bool,
+    /// Waits for the program to read or to drop the channel.
+    reading: Option<Waker>,
     /// How the session ended; the error is given out once.
     outcome: Option<Result<(), Option<TransferError>>>,
     waker: Option<Waker>,
 }
 
 impl Shared {
+    /// The program has done something that the session waits for.
+    fn note(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state();
+        change(&mut state);
+        if let Some(waker) = state.reading.take() {
+            waker.wake();
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,9 +179,16 @@ impl Channel {
     /// What a stream that is at its end means: the peer's end, or a failure.
     fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         if self.shared.state().peer_has_ended {
+            self.shared.note(|state| state.has_read_all = true);
             return Poll::Ready(Ok(()));
         }
         self.shared.poll_outcome(context).map_err(io::Error::from)
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.shared.note(|state| state.is_dropped = true);
     }
 }
 
@@ -255,8 +277,18 @@ impl AsyncWrite for Incoming {
         Pin::new(&mut self.writer).poll_flush(context)
     }
 
+    /// Ends when the program has read the end: until then the peer is not told that we have everything.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.shared.state().peer_has_ended = true;
-        Pin::new(&mut self.writer).poll_shutdown(context)
+        std::task::ready!(Pin::new(&mut self.writer).poll_shutdown(context))?;
+        let mut state = self.shared.state();
+        if state.has_read_all {
+            return Poll::Ready(Ok(()));
+        }
+        if state.is_dropped {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        state.reading = Some(context.waker().clone());
+        Poll::Pending
     }
 }
