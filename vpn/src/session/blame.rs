@@ -1,6 +1,6 @@
-//! Who has to act when a session fails: one table for every cause.
+//! Who has to act when a session fails. One table has every cause.
 //!
-//! The matches have no wildcard, so that a new cause does not compile until it is decided.
+//! The matches have no wildcard, so a new cause does not compile until it has its row here.
 
 use std::io::ErrorKind;
 
@@ -53,14 +53,14 @@ impl TransferError {
 fn of_client(error: &ClientError) -> Blame {
     match error {
         ClientError::Advised { error, .. } => of_client(error),
-        // A line that no message can carry is the user's to change.
+        // No message can carry this line, so the user has to change it.
         ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Blame::Usage,
         ClientError::Console(_) | ClientError::Input(_) => Blame::Local,
         ClientError::Interrupted => Blame::Interrupted,
         ClientError::Untrusted(_) => Blame::ServerKey,
         ClientError::Dial(_) | ClientError::Io(_) | ClientError::NoReply(_) => Blame::Network,
         ClientError::Handshake(PumpError::Full) => Blame::Busy,
-        // A server of ours has no other words for it in the classic profile.
+        // The classic profile has no code for it, so a server of ours says it with this text.
         ClientError::Handshake(PumpError::Handshake(HandshakeError::Refused { text }))
             if text.starts_with(BUSY) =>
         {
