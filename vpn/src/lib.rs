@@ -1,8 +1,8 @@
 //! An encrypted channel between two programs, with a choice of block ciphers.
 //!
-//! This is the library of the program `vpn`. Other programs can use its *sealed* profile: both sides
-//! are authenticated, both directions are encrypted, and the key exchange protects against quantum
-//! computers. Nobody has audited it.
+//! This is the library of the program `vpn`. Other programs can use its *sealed* profile: both
+//! sides are authenticated, both directions are encrypted, and the key exchange protects against
+//! quantum computers. Nobody has audited it.
 //!
 //! * [`Client`] connects to a server and opens a service on it;
 //! * [`Server`] accepts clients and passes the channel of each one to the program;
@@ -56,14 +56,15 @@
 //!
 //! # Ciphers
 //!
-//! The library itself has no cipher. Suites register themselves with [`vpn_suite`]. A program offers the
-//! suites that it links *and* that its configuration lists. Your own crate can add a suite, and nothing
-//! else changes. [`cli::main`] is the whole program `vpn`, for a binary with your own suites.
+//! The library itself has no cipher. Suites register themselves with [`vpn_suite`]. A program
+//! offers the suites that it links *and* that its configuration lists. Your own crate can add a
+//! suite, and nothing else changes. [`cli::main`] is the whole program `vpn`, for a binary with
+//! your own suites.
 //!
 //! # What is public
 //!
-//! The public API is listed on this page. Other modules are public only for the tests and benchmarks of
-//! this repository. They change without notice.
+//! The public API is listed on this page. Other modules are public only for the tests and
+//! benchmarks of this repository. They change without notice.
 
 #![forbid(unsafe_code)]
 // Only `output` writes to the standard streams: `println!` panics if they are closed.

@@ -41,11 +41,11 @@ impl Peer {
 
 /// An encrypted and authenticated stream of bytes to the peer, and another one from it.
 ///
-/// Each direction ends by itself: [`shutdown`](AsyncWriteExt::shutdown) ends ours, and a read of 0 bytes
-/// is the end of the peer's. If the connection is cut, a read returns an error.
+/// Each direction ends by itself: [`shutdown`](AsyncWriteExt::shutdown) ends ours, and a read of 0
+/// bytes is the end of the peer's. If the connection is cut, a read returns an error.
 ///
-/// A successful write does not mean that the peer has the bytes. [`Channel::finish`] says whether it
-/// has. If a channel is dropped without `finish`, it is cut, and the peer gets an error.
+/// A successful write does not mean that the peer has the bytes. [`Channel::finish`] says whether
+/// it has. If a channel is dropped without `finish`, it is cut, and the peer gets an error.
 pub struct Channel {
     stream: DuplexStream,
     shared: Arc<Shared>,
@@ -116,8 +116,8 @@ impl Drop for Ending {
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Channel {
-    /// Makes a channel on an open session, and its work. The caller has to run the work; it fails when
-    /// `stopped` resolves.
+    /// Makes a channel on an open session, and its work. The caller has to run the work; it fails
+    /// when `stopped` resolves.
     pub(super) fn new(
         connection: SealedConnection,
         peer: PeerIdentity,

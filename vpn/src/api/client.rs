@@ -15,9 +15,11 @@ use vpn_suite::Registry;
 
 /// A client of sealed sessions with one server.
 ///
-/// It needs a key for itself: [`identity`](Self::identity) or [`psk`](Self::psk). It also needs a way to
-/// check the server: [`server_key`](Self::server_key), [`known_servers`](Self::known_servers) or the
-/// PSK. The program must link suites: `use vpn_suites as _;` in its `main.rs`.
+/// It needs a key for itself: [`identity`](Self::identity) or [`psk`](Self::psk). It also needs a
+/// way to check the server: [`server_key`](Self::server_key),
+/// [`known_servers`](Self::known_servers) or the PSK.
+///
+/// The program must link suites: `use vpn_suites as _;` in its `main.rs`.
 #[derive(Clone, Debug)]
 pub struct Client {
     server: ServerName,
@@ -29,8 +31,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client of a server. `server` is a name or an address, with `:PORT` if the port is not
-    /// 4600. The ciphers are those of the built-in configuration.
+    /// Makes a client of a server. `server` is a name or an address, and `:PORT` after it if the port
+    /// is not 4600. The ciphers are those of the built-in configuration.
     ///
     /// # Errors
     ///

@@ -31,11 +31,13 @@ impl Identity {
         Self(sealed::Identity::from_seed(&seed))
     }
 
-    /// Reads a private key in OpenSSH's format (`vpn keygen` and `ssh-keygen -t ed25519` make them).
+    /// Reads a private key in OpenSSH's format (`vpn keygen` and `ssh-keygen -t ed25519` make
+    /// them).
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, others may read it, it is not such a key, or it has a passphrase.
+    /// If the file cannot be read, others may read it, it is not such a key, or it has a
+    /// passphrase.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let nobody = || Err(io::Error::other("Identity::load has none"));
         Ok(Self(read_identity(path.as_ref(), nobody)?))
@@ -87,7 +89,8 @@ impl From<PublicKey> for Pin {
     }
 }
 
-/// A key that both sides have before they connect. It is wiped on drop, and `Debug` does not show it.
+/// A key that both sides have before they connect. It is wiped on drop, and `Debug` does not show
+/// it.
 #[derive(Clone, Debug)]
 pub struct Psk(pub(super) sealed::Psk);
 

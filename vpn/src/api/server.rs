@@ -23,9 +23,11 @@ use vpn_suite::Registry;
 
 /// A server of sealed sessions. It has one service, which the program implements.
 ///
-/// It needs a key for itself: [`identity`](Self::identity) or [`psk`](Self::psk). It also needs clients
-/// that may come in: [`allow`](Self::allow), [`authorized_clients`](Self::authorized_clients) or the
-/// PSK. The program must link suites: `use vpn_suites as _;` in its `main.rs`.
+/// It needs a key for itself: [`identity`](Self::identity) or [`psk`](Self::psk). It also needs
+/// clients that may come in: [`allow`](Self::allow),
+/// [`authorized_clients`](Self::authorized_clients) or the PSK.
+///
+/// The program must link suites: `use vpn_suites as _;` in its `main.rs`.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<TcpListener>,
@@ -38,8 +40,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address, with `:PORT` if the port is not 4600. With port 0 the system chooses one.
-    /// `service` is the name of the service. The ciphers are those of the built-in configuration.
+    /// Listens on an address, with `:PORT` if the port is not 4600. With port 0 the system chooses
+    /// one. `service` is the name of the service. The ciphers are those of the built-in
+    /// configuration.
     ///
     /// # Errors
     ///
@@ -93,8 +96,8 @@ impl Server {
         self
     }
 
-    /// Lets in the clients of this file, and ignores the keys of [`allow`](Self::allow). A change of the
-    /// file counts for the next client.
+    /// Lets in the clients of this file, and ignores the keys of [`allow`](Self::allow). A change
+    /// of the file counts for the next client.
     ///
     /// # Errors
     ///
@@ -131,8 +134,9 @@ impl Server {
 
     /// Serves clients until `stop` resolves. Then sessions get five seconds to end.
     ///
-    /// It calls `handler` with the channel of each client; many handlers run at the same time. A handler
-    /// should end with [`Channel::finish`]. If it drops the channel without that, the channel is cut.
+    /// It calls `handler` with the channel of each client; many handlers run at the same time. A
+    /// handler should end with [`Channel::finish`]. If it drops the channel without that, the
+    /// channel is cut.
     ///
     /// # Errors
     ///

@@ -94,7 +94,7 @@ pub(super) struct SealedServerArgs {
     /// The clients that may come in: a file with lines of [OPTIONS] ssh-ed25519 KEY
     #[arg(long, value_name = "FILE")]
     pub(super) authorized_clients: Option<PathBuf>,
-    /// A key that server and client share, 32 or more bytes in hexadecimal; may be given several times
+    /// A key that server and client share: 32 or more bytes in hexadecimal; repeat it for more keys
     #[arg(long, value_name = "FILE")]
     pub(super) psk: Vec<PathBuf>,
     /// Speak the classic profile too, which lets everybody in

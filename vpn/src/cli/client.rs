@@ -69,8 +69,8 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     result.or_else(|error| failure(error, &settings, gate_hint, is_explained))
 }
 
-/// The failure of a client, with the hints that depend on its settings. A closed standard output is no
-/// failure: its reader has enough.
+/// The failure of a client, with the hints that depend on its settings. A closed standard output is
+/// no failure: its reader has enough.
 fn failure(
     error: ClientError,
     settings: &Settings,

@@ -123,7 +123,8 @@ impl Failure {
         }
     }
 
-    /// Prints the failure on standard error, and returns the exit code. An interruption is not printed.
+    /// Prints the failure on standard error, and returns the exit code. An interruption is not
+    /// printed.
     pub(super) fn report(&self) -> ExitCode {
         if self.exit != Exit::Interrupted {
             Stream::tell(&self.message);
@@ -181,8 +182,8 @@ impl From<IdentityError> for Failure {
     }
 }
 
-/// If a file cannot be read or trusted, the configuration is wrong, whichever option names the file. If
-/// it cannot be written, this machine has a problem.
+/// If a file cannot be read or trusted, the configuration is wrong, whichever option names the
+/// file. If it cannot be written, this machine has a problem.
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let exit = match error.is_about_writing() {

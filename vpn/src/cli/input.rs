@@ -58,7 +58,8 @@ impl Terminal {
     }
 }
 
-/// Makes the source of texts: the messages of the command line if there are any, else standard input.
+/// Makes the source of texts: the messages of the command line if there are any, else standard
+/// input.
 ///
 /// `longest` is the most bytes of a line of standard input.
 pub(super) fn source(

@@ -18,7 +18,8 @@ fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Usage, error)
 }
 
-/// Adds the settings of client.toml to the arguments of a client. Returns the arguments and the server.
+/// Adds the settings of client.toml to the arguments of a client. Returns the arguments and the
+/// server.
 pub(super) fn client(mut args: ClientArgs) -> Result<(ClientArgs, ServerName), Failure> {
     let (host, own) = Host::parse(&args.host).map_err(usage)?;
     let mut port = one_port(&args.host, own, args.port).map_err(usage)?;

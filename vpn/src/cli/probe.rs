@@ -92,8 +92,8 @@ impl Probe<'_> {
 
     /// Describes the server's sealed profile; `None` if there was no answer.
     async fn sealed(&self) -> Result<Option<String>, DialError> {
-        // The share is for another key exchange than the first one of our list. So a server that has the
-        // first one answers with Reject, which lists what it has (PROTOCOL.md §4.2).
+        // The share is for another key exchange than the first one of our list. So a server that
+        // has the first one answers with Reject, which lists what it has (PROTOCOL.md §4.2).
         let lists = match self.meet(Kex::Ffdhe3072).await? {
             Stop::Failed(SealedIoError::Sealed(SealedError::KexRetry { theirs, suites })) => {
                 format!("; key exchange {theirs}; suites {suites}")

@@ -1,4 +1,5 @@
-//! Turns the flags and settings of the sealed profile into its configuration, for server and client.
+//! Turns the flags and settings of the sealed profile into its configuration, for server and
+//! client.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -180,8 +181,8 @@ pub(super) struct SealedClient {
     trust: ServerTrust,
 }
 
-/// The sealed profile of a client, if the user asks for it. Otherwise the server must not be one with a
-/// known key: the classic profile would be a downgrade.
+/// The sealed profile of a client, if the user asks for it. Otherwise the server must not be one
+/// with a known key: the classic profile would be a downgrade.
 pub(super) fn client(
     args: &ClientArgs,
     server: &ServerName,
@@ -194,7 +195,8 @@ pub(super) fn client(
         Some(path) => Some(path.clone()),
         None => folder().map(|folder| folder.join("known_servers")),
     };
-    // The classic profile needs this file, too: it has the servers that must not be spoken to in the clear.
+    // The classic profile needs this file, too: it has the servers that must not be spoken to in
+    // the clear.
     let known = match known {
         Some(path) => KnownServers::read(&path)?,
         None => KnownServers::nowhere(),

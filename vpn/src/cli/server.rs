@@ -157,8 +157,8 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// Raises the limit of file descriptors as far as the system allows. Every session needs one, and the
-/// usual limit of 1,024 is too low for the sessions of the default configuration.
+/// Raises the limit of file descriptors as far as the system allows. Every session needs one, and
+/// the usual limit of 1,024 is too low for the sessions of the default configuration.
 fn raise_descriptors() {
     #[cfg(unix)]
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -167,8 +167,8 @@ fn raise_descriptors() {
     }
 }
 
-/// Handles the signals that end a server: the first one stops it politely, the second one at once. They
-/// have their own thread, so that nothing else can delay them.
+/// Handles the signals that end a server: the first one stops it politely, the second one at once.
+/// They have their own thread, so that nothing else can delay them.
 fn handle_signals(stop: watch::Sender<bool>) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::local("cannot watch for", "signals", &error);
     let runtime = runtime(Threads::One)?;

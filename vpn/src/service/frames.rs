@@ -63,8 +63,8 @@ pub(super) enum Piece {
 }
 
 impl Incoming {
-    /// Takes bytes from the front of `data` until the next [`Piece`]. Returns `None` if `data` is used
-    /// up before.
+    /// Takes bytes from the front of `data` until the next [`Piece`]. Returns `None` if `data` is
+    /// used up before.
     pub(super) fn take(&mut self, data: &mut &[u8]) -> Result<Option<Piece>, TooLong> {
         let Some((length, message)) = &mut self.message else {
             let count = data.len().min(HEADER - self.header.len());

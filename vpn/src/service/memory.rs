@@ -12,8 +12,8 @@ const UNIT: usize = 1024;
 /// line that shows it (twice its length while it grows), and pieces of the answer.
 const COPIES: usize = 4;
 
-/// The shared memory. Sessions wait for their shares in the order in which they asked. A session that
-/// waits holds nothing.
+/// The shared memory. Sessions wait for their shares in the order in which they asked. A session
+/// that waits holds nothing.
 #[derive(Clone, Debug)]
 pub(super) struct MessageMemory {
     units: Arc<Semaphore>,

@@ -59,8 +59,8 @@ impl Service for Pipe {
     }
 }
 
-/// Runs the client's end of a service of bytes: moves bytes between standard input and output and the
-/// server.
+/// Runs the client's end of a service of bytes: moves bytes between standard input and output and
+/// the server.
 pub(super) async fn run_bytes(session: Connected) -> Result<(), ClientError> {
     let streams = Stdio::take().map(Stdio::open).ok_or(TransferError::Stopped);
     let stopped = std::future::pending();
@@ -79,7 +79,8 @@ pub(super) async fn serve_bytes(
     streams: Result<(Feed, Drain), TransferError>,
 ) -> Result<(), TransferError> {
     let ServerSession { mut connection, mut shutdown, .. } = session;
-    // The reader of the client's output may stop the client for any time, so pings are not expected.
+    // The reader of the client's output may stop the client for any time, so pings are not
+    // expected.
     connection.expect_pings(None);
     connection.read_at_most(usize::MAX);
     let stopped = async {

@@ -56,8 +56,8 @@ impl ClassicServer {
         self
     }
 
-    /// Adds a notification for each session, sent when its key is established and the line that says
-    /// so is printed.
+    /// Adds a notification for each session, sent when its key is established and the line that
+    /// says so is printed.
     #[must_use]
     pub fn notifying(mut self, established: Arc<Notify>) -> Self {
         self.established = Some(established);
@@ -222,8 +222,8 @@ struct Client<'a> {
     console: &'a Console,
 }
 
-/// Drives a handshake to its end, prints its progress, and passes its notes on. The outer error is that
-/// of the console.
+/// Drives a handshake to its end, prints its progress, and passes its notes on. The outer error is
+/// that of the console.
 async fn shake_hands(
     driver: &mut Driver<'_, ServerHandshake>,
     console: &Console,
@@ -259,8 +259,8 @@ async fn deliver(
     send(stream, reply, REPLY).await.map_err(ClassicError::Io)
 }
 
-/// Asks the system to acknowledge received bytes without delay; returns whether it does. A client that
-/// writes its line end separately sends it only after the bytes before it are acknowledged.
+/// Asks the system to acknowledge received bytes without delay; returns whether it does. A client
+/// that writes its line end separately sends it only after the bytes before it are acknowledged.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 fn acknowledges_at_once(stream: &TcpStream) -> bool {
     let set = socket2::SockRef::from(stream).set_tcp_quickack(true);

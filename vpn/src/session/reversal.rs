@@ -27,8 +27,8 @@ impl<'a> Reversal<'a> {
         Self { rest: text, is_text: str::from_utf8(text).is_ok() }
     }
 
-    /// Appends the next characters until `piece` has at most `most` bytes. Returns whether there were
-    /// any characters left.
+    /// Appends the next characters until `piece` has at most `most` bytes. Returns whether there
+    /// were any characters left.
     pub(crate) fn fill(&mut self, piece: &mut Vec<u8>, most: usize) -> bool {
         let had_rest = !self.rest.is_empty();
         while let Some(last) = self.last_character()

@@ -10,8 +10,8 @@ use crate::net::limits::Limits;
 use crate::term::{Console, Texts};
 use vpn_proto::sealed::{ClientConfig, PeerIdentity};
 
-/// Connects, shakes hands, opens a service and runs it to its end. `check_server` decides whether the
-/// server is trusted.
+/// Connects, shakes hands, opens a service and runs it to its end. `check_server` decides whether
+/// the server is trusted.
 ///
 /// # Errors
 ///

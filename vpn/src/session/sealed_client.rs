@@ -41,8 +41,8 @@ pub struct Connected {
 struct Attempts {
     config: Arc<ClientConfig>,
     kex: Kex,
-    /// The server asked for another key exchange. A second such answer is fatal, so a forged one does
-    /// no harm.
+    /// The server asked for another key exchange. A second such answer is fatal, so a forged one
+    /// does no harm.
     has_changed_kex: bool,
     /// The server was busy.
     has_waited: bool,
@@ -167,8 +167,8 @@ pub(crate) async fn connect_sealed_client(
         let log_keys = |secrets: &LoggedSecrets<'_>| KeyLog::write(key_log, secrets);
         let config = attempts.config.clone();
         let result = connect_sealed(stream, config, attempts.kex, place, check, &log_keys).await;
-        // Nothing is printed for an untrusted server, or for an attempt that is repeated because the
-        // user took too long.
+        // Nothing is printed for an untrusted server, or for an attempt that is repeated because
+        // the user took too long.
         let is_shown = match &result {
             Ok(_) => true,
             Err(error) => asked_for <= PATIENCE && !matches!(error, ClientError::Untrusted(_)),
@@ -214,8 +214,8 @@ impl Connected {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Busy`] or [`ClientError::NotPermitted`] if the server refuses, or the failure of
-    /// the session.
+    /// [`ClientError::Busy`] or [`ClientError::NotPermitted`] if the server refuses, or the failure
+    /// of the session.
     pub async fn open(&mut self, service: &str) -> Result<(), ClientError> {
         self.connection.session().open(service, b"").map_err(SealedIoError::Sealed)?;
         match self.next_event().await {

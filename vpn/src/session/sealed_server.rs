@@ -63,7 +63,8 @@ impl SealedServer {
     /// A server with these settings. It computes in `pool`, prints to `console`, and stops when
     /// `shutdown` says so.
     ///
-    /// `clients` may come in by their keys. `psk_grant` says what a client with a PSK and no key may do.
+    /// `clients` may come in by their keys. `psk_grant` says what a client with a PSK and no key
+    /// may do.
     pub fn new(
         config: Arc<ServerConfig>,
         (clients, psk_grant): (Clients, Grant),
@@ -139,8 +140,8 @@ impl SealedServer {
         }
     }
 
-    /// Shakes hands and decides about the client. A failure counts for the client's source, unless it
-    /// is our fault.
+    /// Shakes hands and decides about the client. A failure counts for the client's source, unless
+    /// it is our fault.
     async fn handshake(
         &self,
         stream: TcpStream,

@@ -35,8 +35,8 @@ impl SessionServer {
     ///
     /// The future of each profile is boxed, so that a task does not have the memory of both.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-        // Without the sealed profile there is nothing to decide, and the classic server has a timeout
-        // of its own for the proposal.
+        // Without the sealed profile there is nothing to decide, and the classic server has a
+        // timeout of its own for the proposal.
         let profile = match &self.sealed {
             None => Some(Profile::Classic),
             Some(_) => match self.first_byte(&stream, peer, &admission).await {

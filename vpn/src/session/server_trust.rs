@@ -1,5 +1,5 @@
-//! The client's decision about a server's key: it is pinned, known, new, or another one than expected
-//! (PROTOCOL.md §4.8).
+//! The client's decision about a server's key: it is pinned, known, new, or another one than
+//! expected (PROTOCOL.md §4.8).
 
 use super::error::Untrusted;
 use crate::trust::{KnownServers, Pin, ServerName, fingerprint};
@@ -56,8 +56,8 @@ impl ServerTrust {
         self
     }
 
-    /// The key that the server probably has, for the gate of the first message. Of several known keys
-    /// it is the last one in the file.
+    /// The key that the server probably has, for the gate of the first message. Of several known
+    /// keys it is the last one in the file.
     pub fn likely_key(&self) -> Option<[u8; 32]> {
         match self.pinned {
             Some(Pin::Key(key)) => Some(key),
@@ -70,7 +70,8 @@ impl ServerTrust {
         }
     }
 
-    /// Checks the identity that a server has proved. The key of a new server may be remembered here.
+    /// Checks the identity that a server has proved. The key of a new server may be remembered
+    /// here.
     ///
     /// # Errors
     ///

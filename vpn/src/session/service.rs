@@ -22,8 +22,8 @@ pub type ServiceResult = Result<&'static str, ServerError>;
 
 /// A service: its name, and both of its ends.
 ///
-/// A service is one file in `service/` and one line in the list there. It gets an established session
-/// and moves data. Sockets, handshakes and permits are done before.
+/// A service is one file in `service/` and one line in the list there. It gets an established
+/// session and moves data. Sockets, handshakes and permits are done before.
 pub trait Service: fmt::Debug + Send + Sync {
     /// The name on the wire, in `permit` and in `--service`.
     fn name(&self) -> &'static str;
@@ -31,8 +31,8 @@ pub trait Service: fmt::Debug + Send + Sync {
     /// What the service does: one line for `--help` and for the documentation.
     fn about(&self) -> &'static str;
 
-    /// The server's ends of this service: their names for `vpn server --service`, each with one line
-    /// about it.
+    /// The server's ends of this service: their names for `vpn server --service`, each with one
+    /// line about it.
     fn ends(&self) -> Vec<(&'static str, &'static str)> {
         vec![(self.name(), self.about())]
     }

@@ -10,13 +10,13 @@ use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use super::streams::CHUNK;
 use super::streams::{Drain, Feed};
 
-/// The wanted size of a pipe of the system, in bytes: two chunks, so that both of its ends can work.
-/// Linux limits the pipes of a user to 64 MiB in all; after that new pipes are small.
+/// The wanted size of a pipe of the system, in bytes: two chunks, so that both of its ends can
+/// work. Linux limits the pipes of a user to 64 MiB in all; after that new pipes are small.
 #[cfg(target_os = "linux")]
 const PIPE_ROOM: usize = 2 * CHUNK;
 
-/// The right to use standard input and output for a pipe. There is only one in a process, because two
-/// pipes would mix their bytes.
+/// The right to use standard input and output for a pipe. There is only one in a process, because
+/// two pipes would mix their bytes.
 #[derive(Debug)]
 pub(crate) struct Stdio(());
 

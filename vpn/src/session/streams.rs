@@ -1,7 +1,7 @@
 //! The local ends of two byte streams: a [`Feed`] is read, a [`Drain`] is written.
 //!
-//! Standard input and output have a thread each. So a stream that blocks does not block the other one
-//! or the session.
+//! Standard input and output have a thread each. So a stream that blocks does not block the other
+//! one or the session.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc as blocking;
@@ -98,8 +98,8 @@ impl Feed {
         Self::Thread { chunks, used, rest: None }
     }
 
-    /// Waits for bytes and returns them; an empty chunk is the end. The future may be dropped without
-    /// losing bytes.
+    /// Waits for bytes and returns them; an empty chunk is the end. The future may be dropped
+    /// without losing bytes.
     pub(crate) async fn next(&mut self) -> io::Result<Vec<u8>> {
         match self {
             Self::Empty => Ok(Vec::new()),
@@ -185,8 +185,8 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Writes a chunk if there is one, else waits until the end is written. The future may be dropped
-    /// without losing bytes.
+    /// Writes a chunk if there is one, else waits until the end is written. The future may be
+    /// dropped without losing bytes.
     async fn write(&mut self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> io::Result<Written> {
         if let Some(bytes) = chunk {
             while let Some(rest) = bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
@@ -264,8 +264,8 @@ impl Drain {
         }
     }
 
-    /// Takes a chunk if there is one and there is room for it. Without a chunk it waits until everything
-    /// is written. The future may be dropped without losing bytes.
+    /// Takes a chunk if there is one and there is room for it. Without a chunk it waits until
+    /// everything is written. The future may be dropped without losing bytes.
     ///
     /// # Errors
     ///

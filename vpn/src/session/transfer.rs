@@ -1,7 +1,8 @@
 //! Two byte streams over a sealed session, one in each direction. Each ends by itself.
 //!
 //! Success is a promise (PROTOCOL.md §4.5): a side sends close_notify only when it has written and
-//! flushed everything that it received. A side has succeeded only when it has the other's close_notify.
+//! flushed everything that it received. A side has succeeded only when it has the other's
+//! close_notify.
 
 use std::io;
 
@@ -44,7 +45,8 @@ pub(crate) async fn transfer(
     }
 }
 
-/// Moves bytes until both directions have ended and everything from the peer is written and flushed.
+/// Moves bytes until both directions have ended and everything from the peer is written and
+/// flushed.
 ///
 /// Neither direction waits for the other: if our output blocks, our input is still sent.
 ///

@@ -1,8 +1,8 @@
 //! Lines on a standard stream. Many tasks send them, and one thread prints them.
 //!
 //! The bytes of the lines that wait are limited. If nobody reads the lines, a client waits, because
-//! its replies are its purpose. A server goes on and counts the lines that it left out, because it must
-//! not depend on the reader.
+//! its replies are its purpose. A server goes on and counts the lines that it left out, because it
+//! must not depend on the reader.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -270,7 +270,8 @@ fn left_out(count: u64) -> String {
 }
 
 impl Printer {
-    /// Waits until every line is printed, at most for `within`. All consoles must be dropped before.
+    /// Waits until every line is printed, at most for `within`. All consoles must be dropped
+    /// before.
     ///
     /// # Errors
     ///
@@ -417,7 +418,8 @@ mod tests {
         for _ in 0..3 {
             console.line(&long).await.unwrap();
         }
-        // There is no room for a fourth line of that length. It waits for a second, the others do not.
+        // There is no room for a fourth line of that length. It waits for a second, the others do
+        // not.
         let start = std::time::Instant::now();
         for _ in 0..20 {
             console.line(&long).await.unwrap();

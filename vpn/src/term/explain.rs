@@ -1,4 +1,5 @@
-//! `--explain`: it explains each message of a classic session, and what an eavesdropper learns from it.
+//! `--explain`: it explains each message of a classic session, and what an eavesdropper learns from
+//! it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -63,7 +64,8 @@ mod colour {
     pub(super) const WEAKNESS: &str = "33";
 }
 
-/// Lines that belong together. They are printed at once, so that no other session prints between them.
+/// Lines that belong together. They are printed at once, so that no other session prints between
+/// them.
 struct Block {
     text: Zeroizing<String>,
     has_colour: bool,
@@ -148,8 +150,8 @@ impl Narrator {
         let _ = self.explain.console.line(block.text.as_str()).await;
     }
 
-    /// Adds the first line about a message: its direction, its step in PROTOCOL.md §3.1, its kind and
-    /// length.
+    /// Adds the first line about a message: its direction, its step in PROTOCOL.md §3.1, its kind
+    /// and length.
     fn head(&self, block: &mut Block, from: Role, step: &str, what: &str) {
         let (arrow, colour) = match from {
             Role::Client => ("client -> server", colour::TO_SERVER),

@@ -23,8 +23,8 @@ impl KeyLog {
     ///
     /// # Errors
     ///
-    /// If the file is a symbolic link or cannot be opened, or if others can read it and this cannot be
-    /// changed.
+    /// If the file is a symbolic link or cannot be opened, or if others can read it and this cannot
+    /// be changed.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         Ok(Self(Arc::new(Mutex::new(open_append(path, Role::KeyLog)?))))
     }
@@ -40,8 +40,8 @@ impl KeyLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes())
     }
 
-    /// Appends secrets of a sealed session to a log, if there is one. A failure is only logged, because
-    /// the session is more important.
+    /// Appends secrets of a sealed session to a log, if there is one. A failure is only logged,
+    /// because the session is more important.
     pub(crate) fn write(log: Option<&Self>, secrets: &LoggedSecrets<'_>) {
         if let Some(Err(error)) = log.map(|log| log.record_sealed(secrets)) {
             log::error!("cannot write to the key log: {}", plain(&error));

@@ -1,5 +1,5 @@
-//! The program's contact with the user: the console, `--explain`, the key log, and the texts that the
-//! user types.
+//! The program's contact with the user: the console, `--explain`, the key log, and the texts that
+//! the user types.
 
 mod console;
 mod explain;

@@ -17,8 +17,8 @@ pub struct Observers {
 }
 
 impl Observers {
-    /// The notes that a session of this side has to make for its observers. A client always makes all
-    /// of them: if it fails, they show which setting would have helped.
+    /// The notes that a session of this side has to make for its observers. A client always makes
+    /// all of them: if it fails, they show which setting would have helped.
     pub fn telling(&self, role: Role) -> Telling {
         match (role, &self.explain, &self.key_log) {
             (Role::Client, ..) | (_, Some(_), _) => Telling::Everything,
@@ -68,7 +68,8 @@ impl SessionObserver {
         }
     }
 
-    /// Reports a failed handshake. Returns the setting that is most likely to help, if there is one.
+    /// Reports a failed handshake. Returns the setting that is most likely to help, if there is
+    /// one.
     pub(crate) async fn fail_handshake(&mut self, error: &PumpError) -> Option<Advice> {
         let trouble = match error {
             PumpError::Handshake(error) => Trouble::Handshake(error),

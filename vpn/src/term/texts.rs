@@ -16,8 +16,8 @@ const FIRST: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Texts {
     requests: mpsc::Sender<oneshot::Sender<NextText>>,
-    /// Whether the session may end while the source waits for the user. A line editor may forbid it,
-    /// because it has to restore the terminal first.
+    /// Whether the session may end while the source waits for the user. A line editor may forbid
+    /// it, because it has to restore the terminal first.
     is_interruptible: bool,
     /// The notification to wait for before the first request.
     gate: Option<Arc<Notify>>,
