@@ -316,7 +316,10 @@ mod tests {
         ),
         (Exit::Network, "network: cannot listen, connect or go on; no answer in time"),
         (Exit::Negotiation, "negotiation: no cipher or key could be agreed on"),
-        (Exit::Denied, "access denied: the server turned us away, or does not permit the service"),
+        (
+            Exit::Denied,
+            "access denied: the server does not let us in, or does not permit the service",
+        ),
         (Exit::ServerKey, "the server's key is unknown, or another one than expected"),
         (
             Exit::Rejected,

@@ -16,7 +16,7 @@ use vpn_proto::{HandshakeError, SessionError};
 pub enum Blame {
     /// The server has no room now. Trying again later may help.
     Busy,
-    /// The server turned us away, or does not permit the service.
+    /// The server does not let us in, or does not permit the service.
     Denied,
     /// The user interrupted the program.
     Interrupted,

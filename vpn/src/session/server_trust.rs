@@ -105,7 +105,7 @@ impl ServerTrust {
                     fingerprint(&other.key)
                 ),
                 format!(
-                    "somebody may sit in between; if the change is right, take out {}:{}",
+                    "an attacker may be in between; if the change is right, remove {}:{}",
                     self.known.shown(),
                     other.line
                 ),

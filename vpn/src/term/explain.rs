@@ -198,8 +198,8 @@ impl Narrator {
                 self.once(block, "overheard", "which ciphers the client supports");
                 self.weakness(
                     block,
-                    "nothing authenticates the list: whoever sits in between can strike out the \
-                     strong ciphers",
+                    "nothing authenticates the list: an attacker in between can remove the strong \
+                     ciphers",
                 );
             }
             What::Choice => {
@@ -222,7 +222,7 @@ impl Narrator {
                 );
                 self.weakness(
                     block,
-                    "nothing proves who sent it: whoever sits in between can exchange keys with \
+                    "nothing proves who sent it: an attacker in between can exchange keys with \
                      both sides",
                 );
             }
