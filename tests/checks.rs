@@ -20,8 +20,8 @@ use vpn_proto::sealed::{
     ServerFlightSent, Session, TrafficSecret, next_length,
 };
 use vpn_proto::{
-    Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Having, Offer, Printable,
-    Profile, Separator, SuiteId, candidates, select,
+    Choice, DhTask, EnabledSuite, ExponentSeed, Group, HandshakeError, Offer, Printable, Profile,
+    Separator, SuiteId, SupportedBy, candidates, select,
 };
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
@@ -191,7 +191,7 @@ fn assert_selected(enabled: &[EnabledSuite], offer: &Offer) {
     let longest = pairs.filter(|(e, bits)| has(e, *bits)).map(|(_, bits)| bits).max();
     let selection = select(enabled, offer);
     assert_eq!(selection.as_ref().map(|s| s.id.size.bits()), longest);
-    let both = candidates(enabled, offer).into_iter().filter(|c| c.has == Having::Both);
+    let both = candidates(enabled, offer).into_iter().filter(|c| c.has == SupportedBy::Both);
     assert_eq!(both.map(|c| c.bits).max(), longest);
     if let Some(selection) = selection {
         let Choice { name, bits } = &selection.choice;
@@ -458,15 +458,15 @@ pub(crate) fn config(data: &[u8]) {
     let source = Source::File(PathBuf::from("c.toml"));
     match Settings::parse(text, source, &REGISTRY, &Overrides::default()) {
         Ok(settings) => {
-            assert!(!settings.enabled.is_empty());
-            for entry in settings.enabled.iter() {
+            assert!(!settings.ciphers.enabled.is_empty());
+            for entry in settings.ciphers.enabled.iter() {
                 assert!(!entry.sizes.is_empty());
                 assert!(entry.sizes.iter().all(|s| entry.suite.key_sizes().contains(*s)));
             }
             // What it enables can be offered, and is understood.
-            let offer = Offer::from_enabled(&settings.enabled);
+            let offer = Offer::from_enabled(&settings.ciphers.enabled);
             assert_eq!(Offer::parse(&offer.to_wire()), Ok(offer.clone()));
-            assert!(select(&settings.enabled, &offer).is_some());
+            assert!(select(&settings.ciphers.enabled, &offer).is_some());
         }
         Err(error) => {
             let words = error.to_string();

@@ -188,9 +188,9 @@ proptest! {
         let settings = Settings::parse(&text, Source::BuiltIn, &registry, &overrides).unwrap();
         let mut plan = DialectPlan::fixed(choice.1);
         plan.base.group = Group::from_number(group).unwrap();
-        prop_assert_eq!(format!("{:?}", settings.plan), format!("{plan:?}"));
+        prop_assert_eq!(format!("{:?}", settings.classic.plan), format!("{plan:?}"));
         let seconds = Duration::from_secs;
-        let (timing, limits) = (settings.timing, settings.limits);
+        let (timing, limits) = (settings.timing(), settings.limits.net);
         prop_assert_eq!(timing.quiet, Duration::from_millis(quiet));
         prop_assert!(timing.settled <= timing.quiet);
         prop_assert_eq!(
@@ -201,7 +201,7 @@ proptest! {
             (limits.sessions, limits.message, limits.dh_workers),
             (sessions, bytes, workers)
         );
-        prop_assert_eq!((settings.host, settings.port), (Some(host), Some(port)));
+        prop_assert_eq!((settings.server.host, settings.server.port), (Some(host), Some(port)));
     }
 
     #[test]
@@ -233,6 +233,7 @@ proptest! {
         let overrides = Overrides::default();
         let settings = Settings::parse(&text, Source::BuiltIn, &registry, &overrides).unwrap();
         let enabled: Vec<(&str, Vec<u32>)> = settings
+            .ciphers
             .enabled
             .iter()
             .map(|e| (e.suite.name(), e.sizes.iter().map(|s| s.bits()).collect()))

@@ -131,7 +131,7 @@ impl Client {
         let profile = match Kex::from_name(profile) {
             Some(kex) => Profile::Sealed(
                 Arc::new(ClientConfig {
-                    enabled: settings.classic().enabled,
+                    enabled: settings.classic_params().enabled,
                     kex: vec![kex],
                     identity: Some(read_identity(&files.join("client"), || Ok(String::new()))?),
                     server_key: Some(read_public_key(&files.join("server.pub"))?.bytes),
@@ -140,10 +140,10 @@ impl Client {
                 }),
                 kex,
             ),
-            None if profile == "classic" => Profile::Classic(settings.classic()),
+            None if profile == "classic" => Profile::Classic(settings.classic_params()),
             None => return Err(format!("{profile}: no such profile").into()),
         };
-        let pool = DhPool::new(settings.limits.dh_workers);
+        let pool = DhPool::new(settings.limits.net.dh_workers);
         Ok(Self { address: address.parse()?, profile, pool })
     }
 

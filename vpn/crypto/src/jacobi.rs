@@ -1,22 +1,34 @@
 //! The Jacobi symbol of public numbers, in variable time.
 //!
-//! The binary algorithm halves and subtracts numbers of thousands of bits thousands of times. Here,
-//! as in Lehmer's version of Euclid's algorithm, some sixty such steps are first decided by the
-//! first and the last word of both numbers; then one pass over all words takes the steps at once.
+//! The binary algorithm halves and subtracts long numbers thousands of times. This module works
+//! like Lehmer's version of Euclid's algorithm: it decides about sixty steps from the first and the
+//! last word of both numbers. Then it applies these steps to all words in one pass.
 
 use num_bigint::BigUint;
 
-/// Halvings in one pass: the last word then still tells a number modulo 8.
+/// The most halvings in one pass. Then the last word still shows the number modulo 8.
 const HALVINGS: u32 = u64::BITS - 3;
-/// Bits of the first words; the longer number has all of them.
+/// The size of a first word in bits. The longer number uses all of these bits.
 const HEAD: u32 = 62;
-/// Which of two first words is the larger one is certain if they differ by this much. A first word
-/// is off by less than 1, and each of the halvings adds up to 1/2 for what it cuts off.
+/// If two first words differ by this much, the larger one is certain. The error of a first word is
+/// less than 1 at the start, and each halving adds at most 1/2.
 const CERTAIN: u64 = 128;
 
-/// The Jacobi symbol (top/bottom): 1, -1, or 0 if they have a common factor.
+/// The Jacobi symbol (top/bottom): 1 or -1, or 0 if the two numbers have a common factor.
 ///
-/// `bottom` must be odd.
+/// `bottom` must be odd. The time depends on both numbers, so they must be public. For a prime
+/// `bottom` the symbol is 1 exactly if `top` is a square modulo `bottom` and not zero.
+///
+/// # Examples
+///
+/// ```
+/// use num_bigint::BigUint;
+/// use vpn_crypto::jacobi::jacobi;
+///
+/// // The squares modulo 7 are 1, 2 and 4.
+/// let symbols = [1u8, 2, 3, 4, 5, 6].map(|n| jacobi(&BigUint::from(n), &BigUint::from(7u8)));
+/// assert_eq!(symbols, [1, 1, -1, 1, -1, -1]);
+/// ```
 pub fn jacobi(top: &BigUint, bottom: &BigUint) -> i8 {
     let reduced = (top % bottom).to_u64_digits();
     let mut pair = Pair { top: reduced, bottom: bottom.to_u64_digits(), negative: false };
@@ -37,15 +49,14 @@ pub fn jacobi(top: &BigUint, bottom: &BigUint) -> i8 {
     pair.finish()
 }
 
-/// Two numbers of the same count of words, the last word first, and a sign.
+/// Two numbers with the same number of words, least significant word first, and a sign.
 struct Pair {
     top: Vec<u64>,
     bottom: Vec<u64>,
     negative: bool,
 }
 
-/// Steps that were decided and not yet taken: top and bottom become these multiples of what they
-/// are, divided by 2^halvings.
+/// Decided steps: each new number is a sum of multiples of the two old ones, divided by 2^halvings.
 struct Steps {
     halvings: u32,
     top: [i64; 2],
@@ -53,7 +64,7 @@ struct Steps {
 }
 
 impl Pair {
-    /// Cuts both numbers to the words that the longer one needs, at least one.
+    /// Cuts both numbers to the length of the longer one, at least one word.
     fn level(&mut self) {
         let used = |words: &[u64]| words.iter().rposition(|&w| w != 0).map_or(1, |last| last + 1);
         let length = used(&self.top).max(used(&self.bottom));
@@ -61,7 +72,7 @@ impl Pair {
         self.bottom.resize(length, 0);
     }
 
-    /// Decides what to do next, and keeps track of the sign.
+    /// Decides the next steps and updates the sign.
     fn plan(&mut self) -> Steps {
         let (mut top_head, mut bottom_head) = self.heads();
         let (mut top_end, mut bottom_end) = (self.top[0], self.bottom[0]);
@@ -91,7 +102,7 @@ impl Pair {
         }
     }
 
-    /// The first bits of both numbers, at the same place: of two words at least.
+    /// The first bits of both numbers, from the same position. The numbers have two words or more.
     fn heads(&self) -> (u64, u64) {
         let last = self.top.len() - 1;
         let zeros = (self.top[last] | self.bottom[last]).leading_zeros();
@@ -102,7 +113,7 @@ impl Pair {
         (head(&self.top), head(&self.bottom))
     }
 
-    /// Takes all steps of a plan.
+    /// Applies decided steps.
     fn take(&mut self, steps: &Steps) {
         let (mut top_carry, mut bottom_carry) = (0, 0);
         let (mut top_word, mut bottom_word) = (0, 0);
@@ -122,7 +133,7 @@ impl Pair {
             join(bottom_word, low_word(bottom_carry.cast_unsigned()), steps.halvings);
     }
 
-    /// Takes one step without halving, for numbers that begin alike. Both must be odd.
+    /// Does one subtraction without halving, for numbers with equal first words. Both must be odd.
     fn subtract(&mut self) {
         if self.top.iter().rev().lt(self.bottom.iter().rev()) {
             std::mem::swap(&mut self.top, &mut self.bottom);
@@ -136,7 +147,7 @@ impl Pair {
         }
     }
 
-    /// The symbol of what has become one word each.
+    /// The symbol when both numbers have become one word.
     fn finish(mut self) -> i8 {
         let (mut top, mut bottom) = (self.top[0], self.bottom[0]);
         while top != 0 {
@@ -157,19 +168,19 @@ impl Pair {
     }
 }
 
-/// Whether (2/n) is -1: for n = 3, 5 modulo 8.
+/// Whether (2/n) is -1. It is for n = 3 and n = 5 modulo 8.
 fn is_minus_for_two(n: u64) -> bool {
     matches!(n % 8, 3 | 5)
 }
 
-/// Whether (m/n) = -(n/m), by quadratic reciprocity: if both are 3 modulo 4.
+/// Whether (m/n) = -(n/m). By quadratic reciprocity it is if both are 3 modulo 4.
 fn is_minus_for_swapping(m: u64, n: u64) -> bool {
     m & n & 3 == 3
 }
 
 /// One word of a sum of two multiples.
 fn combine(factors: [i64; 2], words: [u64; 2], carry: &mut i128) -> u64 {
-    // Factors are at most 2^61, so that the sum stays below 2^127.
+    // A factor is at most 2^61, so the sum is below 2^127.
     let sum = i128::from(factors[0]) * i128::from(words[0])
         + i128::from(factors[1]) * i128::from(words[1])
         + *carry;
@@ -177,12 +188,12 @@ fn combine(factors: [i64; 2], words: [u64; 2], carry: &mut i128) -> u64 {
     low_word(sum.cast_unsigned())
 }
 
-/// A word that begins `shift` bits into `low` and goes on with `high`.
+/// The word at bit `shift` of the number `high || low`.
 fn join(low: u64, high: u64, shift: u32) -> u64 {
     low_word((u128::from(high) << u64::BITS | u128::from(low)) >> shift)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the higher bits are meant to go")]
+#[expect(clippy::cast_possible_truncation, reason = "the higher bits are dropped on purpose")]
 fn low_word(bits: u128) -> u64 {
     bits as u64
 }
@@ -194,7 +205,7 @@ mod tests {
     use super::*;
     use crate::primes;
 
-    /// The primes of RFC 3526, for which the classic profile asks.
+    /// The primes of RFC 3526, which the classic profile uses.
     const PRIMES: [&str; 5] = [
         primes::MODP_2048,
         primes::MODP_3072,
@@ -211,7 +222,7 @@ mod tests {
         BigUint::from(1u8)
     }
 
-    /// The binary algorithm as textbooks have it.
+    /// The binary algorithm of textbooks.
     fn reference(top: &BigUint, bottom: &BigUint) -> i8 {
         let low = |n: &BigUint| n.iter_u64_digits().next().unwrap_or(0);
         let (mut top, mut bottom) = (top % bottom, bottom.clone());
@@ -252,7 +263,7 @@ mod tests {
                 compare(&near.into(), p);
                 compare(&(p - near), p);
                 compare(&((p >> 1u32) + near), p);
-                // Numbers that begin like the prime, and such that end like it.
+                // Numbers with the first bits of the prime, and with the last bits of it.
                 compare(&(p - (one() << (near * 50))), p);
                 compare(&(p >> (near * 13)), p);
                 compare(&(p % (one() << (near * 50 + 1))), p);

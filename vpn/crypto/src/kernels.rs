@@ -1,4 +1,4 @@
-//! The table of kernels, and the choice between them. Nothing else in this crate chooses.
+//! The table of kernels, and the choice between them. No other module of this crate chooses.
 //!
 //! | work | kernel | processor features it needs |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | modular powers | `avx-512 ifma` | `avx512f`, `avx512ifma` |
 //! | | `crypto-bigint` | none |
 //!
-//! The first kernel that the processor can run is used. [`vpn_suite::force_portable`] makes the last
-//! one of each kind the choice.
+//! The first kernel that the processor can run is used. After [`vpn_suite::force_portable`] it is
+//! the last kernel of each kind.
 
 use vpn_suite::is_portable_forced;
 
@@ -19,18 +19,18 @@ use crate::mac::{avx512::Avx512, shani::ShaNi};
 #[cfg(target_arch = "x86_64")]
 use crate::modexp::ifma::Avx512Ifma;
 
-/// How the HMACs of many messages are computed. All kernels have the same results.
+/// A kernel for the HMACs of many messages. All kernels have the same results.
 #[derive(Clone, Copy, Debug)]
 pub struct MacKernel(pub(crate) Mac);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mac {
-    /// One message at a time, in the sha2 crate.
+    /// One message at a time, by the sha2 crate.
     Portable,
     /// Two messages at a time.
     #[cfg(target_arch = "x86_64")]
     ShaNi(ShaNi),
-    /// Sixteen messages at a time. A few are done in pairs, if the processor can do that.
+    /// Sixteen messages at a time. A few messages are done in pairs, if the processor can do that.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512, Option<ShaNi>),
 }
@@ -41,8 +41,7 @@ impl MacKernel {
 
     /// The kernel to use: the fastest one, unless the portable one is forced.
     pub fn choose() -> Self {
-        let mut all = Self::all().filter(|_| !is_portable_forced());
-        all.next().unwrap_or(Self::PORTABLE)
+        first_allowed(Self::all(), Self::PORTABLE)
     }
 
     /// All kernels that this processor can run, the fastest first.
@@ -53,7 +52,7 @@ impl MacKernel {
             [
                 lanes.map(|lanes| Mac::Avx512(lanes, pairs)),
                 pairs.map(Mac::ShaNi),
-                // Where the first row has pairs too, tests also want lanes without them.
+                // For tests: lanes without pairs, on a processor that has both.
                 lanes.filter(|_| pairs.is_some()).map(|lanes| Mac::Avx512(lanes, None)),
             ]
         };
@@ -62,7 +61,7 @@ impl MacKernel {
         special.into_iter().flatten().chain([Mac::Portable]).map(Self)
     }
 
-    /// Its name in `vpn speed`.
+    /// The name that `vpn speed` shows.
     pub fn name(self) -> &'static str {
         match self.0 {
             Mac::Portable => "sha2",
@@ -76,13 +75,13 @@ impl MacKernel {
     }
 }
 
-/// How modular powers are computed. All kernels have the same results.
+/// A kernel for modular powers. All kernels have the same results.
 #[derive(Clone, Copy, Debug)]
 pub struct PowerKernel(pub(crate) Power);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Power {
-    /// In crypto-bigint.
+    /// By the crypto-bigint crate.
     Portable,
     /// Eight products of 52 by 52 bits at a time.
     #[cfg(target_arch = "x86_64")]
@@ -95,8 +94,7 @@ impl PowerKernel {
 
     /// The kernel to use: the fastest one, unless the portable one is forced.
     pub fn choose() -> Self {
-        let mut all = Self::all().filter(|_| !is_portable_forced());
-        all.next().unwrap_or(Self::PORTABLE)
+        first_allowed(Self::all(), Self::PORTABLE)
     }
 
     /// All kernels that this processor can run, the fastest first.
@@ -108,7 +106,7 @@ impl PowerKernel {
         special.into_iter().flatten().chain([Power::Portable]).map(Self)
     }
 
-    /// Its name in `vpn speed`.
+    /// The name that `vpn speed` shows.
     pub fn name(self) -> &'static str {
         match self.0 {
             Power::Portable => "crypto-bigint",
@@ -116,4 +114,9 @@ impl PowerKernel {
             Power::Ifma(_) => "avx-512 ifma",
         }
     }
+}
+
+/// The first kernel of a list, or the portable one if that is forced.
+fn first_allowed<K>(mut all: impl Iterator<Item = K>, portable: K) -> K {
+    if is_portable_forced() { portable } else { all.next().unwrap_or(portable) }
 }

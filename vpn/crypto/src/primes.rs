@@ -1,4 +1,7 @@
-//! The primes of RFC 3526 §3 to §7: `2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) * pi) + c)`.
+//! The primes of RFC 3526 and RFC 7919, in hexadecimal, most significant digit first.
+//!
+//! * RFC 3526 §3 to §7: `2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) * pi) + c)`.
+//! * RFC 7919 Appendix A.2, A.3 and A.5: the same with the number e in place of pi.
 
 /// Group 14, 2048 bits, c = 124476.
 pub const MODP_2048: &str = "\
@@ -106,8 +109,6 @@ pub const MODP_8192: &str = "\
     F9AB48195DED7EA1B1D510BD7EE74D73FAF36BC31ECFA268359046F4EB879F92\
     4009438B481C6CD7889A002ED5EE382BC9190DA6FC026E479558E4475677E9AA\
     9E3050E2765694DFC81F56E880B96E7160C980DD98EDD3DFFFFFFFFFFFFFFFFF";
-
-// The primes of RFC 7919 Appendix A.2, A.3 and A.5: `2^n - 2^(n-64) - 1 + 2^64 * (floor(2^(n-130) * e) + c)`.
 
 /// ffdhe3072, c = 2625351.
 pub const FFDHE_3072: &str = "\

@@ -1,8 +1,7 @@
 //! Diffie-Hellman over the MODP groups of RFC 3526: key pairs, checks, shared secrets.
 //!
-//! Public values are num-bigint numbers (parsed, printed and checked in variable time: everybody
-//! may know them); exponents and shared secrets are computed with in constant time and are wiped on
-//! drop.
+//! Public values are parsed, printed and checked in variable time, because they are no secret.
+//! Computations with exponents and shared secrets take constant time. Both are wiped on drop.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -14,6 +13,8 @@ use zeroize::Zeroizing;
 use vpn_crypto::jacobi::jacobi;
 use vpn_crypto::modexp::{Exponent, Modulus};
 use vpn_crypto::primes;
+
+use crate::exponent;
 
 /// A MODP group of RFC 3526 with generator 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum Group {
     Modp8192,
 }
 
-/// What is derived from a prime once per process.
+/// Values that are derived from a prime once per process.
 struct Constants {
     modulus: Modulus,
     digits: usize,
@@ -41,7 +42,7 @@ impl Group {
     pub const ALL: [Self; 5] =
         [Self::Modp2048, Self::Modp3072, Self::Modp4096, Self::Modp6144, Self::Modp8192];
 
-    /// The number that RFC 3526 gives the group, 14 to 18.
+    /// The number of the group in RFC 3526, 14 to 18.
     pub const fn number(self) -> u8 {
         match self {
             Self::Modp2048 => 14,
@@ -52,7 +53,7 @@ impl Group {
         }
     }
 
-    /// The group with this RFC 3526 number.
+    /// The group with this number in RFC 3526.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|g| g.number() == number)
     }
@@ -68,7 +69,8 @@ impl Group {
         }
     }
 
-    /// The length of our exponents in bits (RFC 7919 Appendix A, for primes of the same size).
+    /// The length of our exponents in bits: the values of RFC 7919 Appendix A for primes of the
+    /// same size.
     pub const fn exponent_bits(self) -> u32 {
         match self {
             Self::Modp2048 => 225,
@@ -84,7 +86,7 @@ impl Group {
         self.constants().modulus.prime()
     }
 
-    /// How many decimal digits the prime has: no public value has more.
+    /// The number of decimal digits of the prime. No public value has more.
     pub fn digits(self) -> usize {
         self.constants().digits
     }
@@ -111,18 +113,18 @@ impl fmt::Display for Group {
     }
 }
 
-/// Why a public value is refused.
+/// The check that a public value failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicValueError {
-    /// It is no square modulo p, so it would tell whether the other side's exponent is odd.
+    /// The value is not a square modulo p. It would show whether the exponent of this side is odd.
     #[error("the public value is not a quadratic residue")]
     NotAResidue,
-    /// Not 2 < y < p-1: such a value forces the shared secret.
+    /// The value is not 2 < y < p-1. It would force the shared secret.
     #[error("the public value is not between 3 and p-2")]
     OutOfRange,
 }
 
-/// A peer's public value that has passed the checks of its group.
+/// A public value of a peer that has passed the checks of its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicValue {
     group: Group,
@@ -130,9 +132,9 @@ pub struct PublicValue {
 }
 
 impl PublicValue {
-    /// Checks 2 < y < p-1 and that y is a quadratic residue (Jacobi symbol 1).
+    /// Checks that 2 < y < p-1, and that y is a quadratic residue (Jacobi symbol 1).
     ///
-    /// The residue test takes a tenth of a millisecond for group 18.
+    /// This takes 0.1 ms for group 18.
     ///
     /// # Errors
     ///
@@ -149,42 +151,34 @@ impl PublicValue {
     }
 }
 
-/// The secret number of one key pair, drawn but not yet used.
+/// The random exponents for one key pair. Wiped on drop.
 ///
-/// Several candidates are drawn at once so that [`KeyPair::generate`] needs no randomness of its
-/// own and can run on another thread.
+/// [`KeyPair::generate`] may need several exponents. They are drawn in advance, so it needs no
+/// randomness and can run on another thread.
 pub struct ExponentSeed {
     group: Group,
-    candidates: Zeroizing<Vec<Vec<u8>>>,
+    candidates: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl ExponentSeed {
-    /// How many exponents are drawn; the chance that none of them gives a number that ends itself
-    /// is 10^-8, and then only time is lost.
+    /// The number of exponents. With a probability of 10^-8 none of them gives a self-delimiting
+    /// public value. Then the peer waits for silence, and only time is lost.
     const CANDIDATES: usize = 8;
 
     /// Draws exponents of [`Group::exponent_bits`] bits.
     pub fn draw(group: Group, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        let bits = group.exponent_bits() as usize;
-        let candidates = (0..Self::CANDIDATES)
-            .map(|_| {
-                let mut bytes = vec![0; bits.div_ceil(8)];
-                rng.fill_bytes(&mut bytes);
-                bytes[0] &= 0xff >> (bytes.len() * 8 - bits);
-                bytes
-            })
-            .collect();
-        Self { group, candidates: Zeroizing::new(candidates) }
+        let draw = |_| exponent::draw(group.exponent_bits(), rng);
+        Self { group, candidates: (0..Self::CANDIDATES).map(draw).collect() }
     }
 
-    /// The group that they are for.
+    /// The group of the exponents.
     pub const fn group(&self) -> Group {
         self.group
     }
 
-    /// Uses exactly this exponent, big-endian: for replaying recorded sessions.
+    /// Uses this exponent, big-endian. For the replay of recorded sessions.
     pub fn danger_from_exponent(group: Group, exponent: &[u8]) -> Self {
-        Self { group, candidates: Zeroizing::new(vec![exponent.to_vec()]) }
+        Self { group, candidates: vec![Zeroizing::new(exponent.to_vec())] }
     }
 }
 
@@ -194,7 +188,7 @@ impl fmt::Debug for ExponentSeed {
     }
 }
 
-/// A secret exponent and its public value, for one exchange.
+/// A secret exponent and its public value, for one key exchange. The exponent is wiped on drop.
 pub struct KeyPair {
     group: Group,
     exponent: Exponent,
@@ -202,22 +196,22 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// Computes the public value; takes tens of milliseconds for group 18.
+    /// Computes the public value. This takes tens of milliseconds for group 18.
     ///
-    /// Of the candidates the first is taken whose decimal number *ends itself*: no further digit
-    /// could follow without exceeding the prime, so a peer need not wait for silence to know that
-    /// it is complete (PROTOCOL.md §3.3). Nine in ten are like that.
+    /// It uses the first exponent whose public value is [self-delimiting](is_self_delimiting). Then
+    /// the peer need not wait for silence to know that the number is complete (PROTOCOL.md §3.3).
+    /// Nine of ten values are self-delimiting.
     pub fn generate(seed: &ExponentSeed) -> Self {
         let group = seed.group;
         let mut last = None;
-        for candidate in seed.candidates.iter() {
+        for candidate in &seed.candidates {
             let pair = Self::from_exponent(group, candidate);
-            if ends_itself(group, &pair.public) {
+            if is_self_delimiting(group, &pair.public) {
                 return pair;
             }
             last = Some(pair);
         }
-        // A seed is never empty, so this default is never computed.
+        // A seed has at least one exponent, so this default is never computed.
         last.unwrap_or_else(|| Self::from_exponent(group, &[]))
     }
 
@@ -232,11 +226,12 @@ impl KeyPair {
         self.public.to_string()
     }
 
-    /// Raises the peer's value to our exponent; takes tens of milliseconds for group 18.
+    /// Computes the shared secret: the value of the peer to the power of our exponent. This takes
+    /// tens of milliseconds for group 18.
     ///
     /// # Panics
     ///
-    /// If the value was checked for another group.
+    /// If the value belongs to another group.
     pub fn agree(self, peer: &PublicValue) -> SharedSecret {
         assert_eq!(self.group, peer.group, "a public value belongs to one group");
         SharedSecret(self.group.constants().modulus.power(&peer.value, &self.exponent))
@@ -249,16 +244,16 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-/// The result of an exchange: as many bytes as the prime has, big-endian. Wiped on drop.
+/// The shared secret of a key exchange: big-endian, with the length of the prime. Wiped on drop.
 pub struct SharedSecret(Zeroizing<Vec<u8>>);
 
 impl SharedSecret {
-    /// Takes the big-endian bytes of a shared secret.
+    /// Makes a shared secret from its big-endian bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes, big-endian, with leading zeros up to the size of the prime.
+    /// The big-endian bytes, with leading zeros up to the length of the prime.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -270,27 +265,27 @@ impl fmt::Debug for SharedSecret {
     }
 }
 
-/// Whether the decimal text of `value` cannot be the beginning of a longer number below the prime.
-pub fn ends_itself(group: Group, value: &BigUint) -> bool {
+/// Whether a decimal number shows its own end: with one more digit it would not be below the prime.
+pub fn is_self_delimiting(group: Group, value: &BigUint) -> bool {
     value * 10u8 >= *group.prime()
 }
 
-/// A piece of Diffie-Hellman work, to be run wherever there is time for it.
+/// A long Diffie-Hellman computation, for any thread.
 ///
-/// A handshake hands these out and goes on when [`DhTask::run`]'s outcome comes back, so the core
-/// never computes for long inside a network task.
+/// A handshake gives these tasks to its caller, and continues with the outcome of [`DhTask::run`].
+/// So a network task never waits for a computation.
 #[derive(Debug)]
 pub enum DhTask {
-    /// Raise the peer's value to our exponent.
+    /// Compute the shared secret.
     Agree(KeyPair, PublicValue),
-    /// Check a value that the peer sent.
+    /// Check the public value of the peer.
     Check(Group, BigUint),
-    /// Make a key pair.
+    /// Compute a key pair.
     Generate(ExponentSeed),
 }
 
 impl DhTask {
-    /// What it is, for logs.
+    /// The name of the task, for logs.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Agree(..) => "agree",
@@ -299,7 +294,7 @@ impl DhTask {
         }
     }
 
-    /// Does the work on the calling thread.
+    /// Runs the task on this thread.
     pub fn run(self) -> DhOutcome {
         match self {
             Self::Agree(pair, peer) => DhOutcome::Agreed(pair.agree(&peer)),
@@ -309,12 +304,12 @@ impl DhTask {
     }
 }
 
-/// What came of a [`DhTask`].
+/// The outcome of a [`DhTask`].
 #[derive(Debug)]
 pub enum DhOutcome {
     /// The shared secret.
     Agreed(SharedSecret),
-    /// The peer's value, or why it is refused.
+    /// The checked public value of the peer, or the failed check.
     Checked(Result<PublicValue, PublicValueError>),
     /// Our key pair.
     Generated(KeyPair),
@@ -340,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_arrive_at_the_same_secret() {
+    fn both_sides_compute_the_same_secret() {
         let group = Group::Modp2048;
         let mut rng = rand::rng();
         let a = KeyPair::generate(&ExponentSeed::draw(group, &mut rng));
@@ -360,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_number_that_ends_itself_is_taken() {
+    fn the_first_self_delimiting_number_is_used() {
         let group = Group::Modp2048;
-        // 2^1 is short of the prime by far; 2^2047 is not.
+        // 2^1 has far fewer digits than the prime; 2^2047 has not.
         let mut long = vec![0; 256];
         long[0] = 0x07;
         long[1] = 0xff;
-        let candidates = vec![vec![1], vec![0x07, 0xff], long];
-        let seed = ExponentSeed { group, candidates: Zeroizing::new(candidates) };
+        let candidates = [vec![1], vec![0x07, 0xff], long].map(Zeroizing::new).to_vec();
+        let seed = ExponentSeed { group, candidates };
         let pair = KeyPair::generate(&seed);
         assert_eq!(pair.public, BigUint::from(1u8) << 2047u32);
     }

@@ -1,12 +1,13 @@
-//! What a peer says, made fit for a terminal.
+//! Text from a peer in a form that is safe on a terminal.
 
 use std::fmt;
 
-/// Shows text from a peer with everything escaped that could move a cursor, hide or reorder text.
+/// Displays text from a peer. Characters that move the cursor, hide text or reorder text are
+/// escaped.
 ///
-/// Control characters, bidirectional overrides, line separators and invisible characters appear
-/// as `\n`, `\x1b` or `\u{202e}`; bytes that are not UTF-8 as `\xff`. All other characters,
-/// in whatever script, stay as they are.
+/// Control characters, bidirectional overrides, line separators and invisible characters appear as
+/// `\n`, `\x1b` or `\u{202e}`. Bytes that are not UTF-8 appear as `\xff`. All other characters of
+/// all scripts do not change.
 ///
 /// # Examples
 ///
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_moves_the_cursor_is_escaped() {
+    fn characters_that_move_the_cursor_are_escaped() {
         assert_eq!(shown(b"a\r\nb\tc\x07\x1b]0;x\x07"), "a\\r\\nb\\tc\\x07\\x1b]0;x\\x07");
         assert_eq!(shown("\u{9b}31m\u{202e}x".as_bytes()), "\\u{9b}31m\\u{202e}x");
         assert_eq!(shown(b"\0\x7f"), "\\x00\\x7f");

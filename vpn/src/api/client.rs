@@ -103,12 +103,12 @@ impl Client {
         }
         let known = match &self.known_servers {
             Some(path) => KnownServers::read(path)?,
-            None => KnownServers::nowhere(),
+            None => KnownServers::without_file(),
         };
         let mut trust = ServerTrust::new(self.server.clone(), known).pinned(self.server_key);
-        let limits = self.settings.limits;
+        let limits = self.settings.limits.net;
         let config = ClientConfig {
-            enabled: self.settings.enabled.clone(),
+            enabled: self.settings.ciphers.enabled.clone(),
             kex: Kex::ALL.to_vec(),
             identity: self.identity.as_ref().map(|identity| identity.0.clone()),
             server_key: trust.likely_key(),

@@ -7,7 +7,7 @@ use crate::config::ConfigError;
 use crate::files::FileError;
 use crate::net::ListenError;
 use crate::session::{Blame, ClientError, TransferError};
-use crate::trust::{IdentityError, NameError};
+use crate::trust::{NameError, TrustError};
 use vpn_suite::RegistryError;
 
 /// The error of the library. [`Error::blame`] says who has to act.
@@ -105,10 +105,10 @@ impl From<FileError> for Error {
     }
 }
 
-impl From<IdentityError> for Error {
-    fn from(error: IdentityError) -> Self {
+impl From<TrustError> for Error {
+    fn from(error: TrustError) -> Self {
         match error {
-            IdentityError::File(error) => error.into(),
+            TrustError::File(error) => error.into(),
             error => Self::lower(Blame::Usage, error),
         }
     }

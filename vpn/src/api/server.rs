@@ -156,7 +156,7 @@ impl Server {
         let grant = Grant::usual(&self.names());
         let clients = self.clients(&grant)?;
         let config = ServerConfig {
-            enabled: self.settings.enabled.clone(),
+            enabled: self.settings.ciphers.enabled.clone(),
             kex: Kex::ALL.to_vec(),
             identity: self.identity.map(|identity| identity.0),
             psks: self.psks.into_iter().map(|psk| psk.0).collect(),
@@ -170,7 +170,7 @@ impl Server {
             end: Arc::new(Custom(Arc::new(handle))),
             known: vec![self.service],
         };
-        let limits = self.settings.limits;
+        let limits = self.settings.limits.net;
         let (switch, shutdown) = Shutdown::new();
         let sealed = SealedServer::new(
             Arc::new(config),
@@ -182,7 +182,7 @@ impl Server {
             shutdown.clone(),
         );
         let sessions = Arc::new(SessionServer::new(None, Some(sealed), limits.first_byte));
-        let visitors = Visitors::new(limits.sources, self.settings.exempt.clone());
+        let visitors = Visitors::new(limits.sources, self.settings.limits.exempt.clone());
         let server = net::Server::new(self.listeners, limits.sessions).asking(Some(visitors));
         let serving = server.run(shutdown, move |stream, peer, admission| {
             sessions.clone().serve(stream, peer, admission)

@@ -26,7 +26,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         LocalEnd::Bytes => (None, Stream::Err),
         LocalEnd::Texts => {
             let messages = args.texts.messages.clone();
-            let source = input::source(messages, Label::NONE, settings.limits.message)?;
+            let source = input::source(messages, Label::NONE, settings.limits.net.message)?;
             (Some(source), Stream::Out)
         }
     };
@@ -42,7 +42,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     };
     let runtime = runtime(Threads::One)?;
     let (console, printer) = console(stream, Label::NONE, Unread::Waited)?;
-    let limits = settings.limits;
+    let limits = settings.limits.net;
     let (texts, terminal) = source.map(|s| (s.texts, s.terminal)).unzip();
     let result = runtime.block_on(async {
         match sealed {
@@ -54,7 +54,8 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
             None => {
                 // The flags were checked: without the sealed profile the service sends texts.
                 let Some(texts) = texts else { return Ok(()) };
-                run_classic_client(&options, settings.classic(), limits, texts, console).await
+                run_classic_client(&options, settings.classic_params(), limits, texts, console)
+                    .await
             }
         }
     });

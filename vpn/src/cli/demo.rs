@@ -26,7 +26,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
     let (cyan, green) = if Stream::Out.has_colour() { ("36", "32") } else { ("", "") };
     let server_label = Label { text: "server | ", colour: cyan };
     let client_label = Label { text: "client | ", colour: green };
-    let source = input::source(args.messages.clone(), client_label, settings.limits.message)?;
+    let source = input::source(args.messages.clone(), client_label, settings.limits.net.message)?;
     let terminal = source.terminal;
     let observation = Observation::start(&args.common, Unread::Waited)?;
     let runtime = runtime(Threads::Several)?;
@@ -41,7 +41,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
             observers: observation.observers.clone(),
         };
         let served = console.labelled(server_label);
-        let server = Server::new(listeners, settings.limits.sessions);
+        let server = Server::new(listeners, settings.limits.net.sessions);
         run_both(server, served, &options, source.texts, console, &settings).await
     });
     runtime.shutdown_background();
@@ -67,9 +67,9 @@ async fn run_both(
 ) -> Result<Result<(), ClientError>, Failure> {
     let (stop, shutdown) = Shutdown::new();
     let established = Arc::new(Notify::new());
-    let limits = settings.limits;
+    let limits = settings.limits.net;
     let service = ClassicServer::new(
-        settings.classic(),
+        settings.classic_params(),
         limits,
         DhPool::keeping_spares(limits.dh_workers),
         served.clone(),
@@ -96,7 +96,8 @@ async fn run_both(
     let _ = announced.await;
     // The prompt comes after the lines of both sides.
     let texts = texts.after(established);
-    let client = run_classic_client(options, settings.classic(), limits, texts, console).await;
+    let client =
+        run_classic_client(options, settings.classic_params(), limits, texts, console).await;
     // An error means that the server has stopped already.
     let _ = stop.send(true);
     if let Ok(result) = serving.await {

@@ -10,9 +10,9 @@ use vpn_suite::RegistryError;
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
 use crate::net::{DialError, ListenError, PumpError, SealedIoError};
-use crate::output::{Reason, Stream, StreamError, one_line, small};
+use crate::output::{Reason, Stream, StreamError, clause, one_line};
 use crate::session::{Blame, ClientError, TransferError};
-use crate::trust::IdentityError;
+use crate::trust::TrustError;
 use vpn_proto::HandshakeError;
 use vpn_proto::sealed::{Alert, SealedError};
 
@@ -141,7 +141,7 @@ fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        text = format!("{text}: {}", small(&next.to_string()));
+        text = format!("{text}: {}", clause(&next.to_string()));
         cause = next.source();
     }
     text
@@ -169,10 +169,10 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<IdentityError> for Failure {
-    fn from(error: IdentityError) -> Self {
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
         let (failure, hint) = match error {
-            IdentityError::File(error) => return error.into(),
+            TrustError::File(error) => return error.into(),
             error => (Self::new(Exit::Usage, chain(&error)), error.hint()),
         };
         match hint {

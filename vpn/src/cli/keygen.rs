@@ -8,7 +8,7 @@ use super::args::{FingerprintArgs, KeygenArgs};
 use super::failure::{Exit, Failure};
 use super::print;
 use crate::files::{NewFile, Role, create_folder, expand, shown, write_pair};
-use crate::trust::{described, folder, generate, read_public_keys};
+use crate::trust::{config_folder, generate, read_public_keys};
 
 /// The file name of the default key in the user's folder.
 pub(super) const DEFAULT_NAME: &str = "id_ed25519";
@@ -36,13 +36,13 @@ pub(super) fn run(args: &KeygenArgs) -> Result<(), Failure> {
     let private = NewFile { path: &path, bytes: private.as_bytes(), is_secret: true };
     let half = NewFile { path: &public_path, bytes: text.as_bytes(), is_secret: false };
     write_pair(private, half, Role::Identity, args.force)?;
-    print(&format!("{}\n{}\n", shown(&path), described(&public)))
+    print(&format!("{}\n{}\n", shown(&path), public.summary()))
 }
 
 pub(super) fn show(args: &FingerprintArgs) -> Result<(), Failure> {
     let mut text = String::new();
     for key in read_public_keys(&args.file)? {
-        text.push_str(&described(&key));
+        text.push_str(&key.summary());
         text.push('\n');
     }
     print(&text)
@@ -50,7 +50,7 @@ pub(super) fn show(args: &FingerprintArgs) -> Result<(), Failure> {
 
 /// The user's folder. It is made if it does not exist.
 fn own_folder() -> Result<PathBuf, Failure> {
-    let folder = folder().ok_or_else(|| {
+    let folder = config_folder().ok_or_else(|| {
         Failure::new(Exit::Usage, "there is no home folder").hint("name a file with --out")
     })?;
     create_folder(&folder, Role::Identity)?;

@@ -77,7 +77,7 @@ fn run() -> Result<(), Failure> {
         Command::Speed(args) => speed::run(&args, &registry),
         Command::Suites(args) => suites::run(&args, &registry),
     });
-    log.finish();
+    log.flush();
     result
 }
 
@@ -96,7 +96,7 @@ fn level(cli: &Cli) -> Level {
 fn print(text: &str) -> Result<(), Failure> {
     match Stream::Out.write(text) {
         // A reader that closes early has what it wants, as with `head`.
-        Err(error) if error.has_no_reader() => Ok(()),
+        Err(error) if error.is_broken_pipe() => Ok(()),
         result => Ok(result?),
     }
 }

@@ -4,11 +4,11 @@ use super::args::{ClientArgs, ProbeArgs};
 use super::failure::{Exit, Failure};
 use crate::config::ClientEntries;
 use crate::net::DEFAULT_PORT;
-use crate::trust::{Host, ServerName, folder, one_port};
+use crate::trust::{Host, ServerName, config_folder, merge_ports};
 
 /// The servers of client.toml; none if there is no such file.
 fn entries() -> Result<ClientEntries, Failure> {
-    match folder().map(|folder| folder.join("client.toml")) {
+    match config_folder().map(|folder| folder.join("client.toml")) {
         Some(path) => Ok(ClientEntries::read(&path)?),
         None => Ok(ClientEntries::default()),
     }
@@ -22,7 +22,7 @@ fn usage(error: impl std::fmt::Display) -> Failure {
 /// server.
 pub(super) fn client(mut args: ClientArgs) -> Result<(ClientArgs, ServerName), Failure> {
     let (host, own) = Host::parse(&args.host).map_err(usage)?;
-    let mut port = one_port(&args.host, own, args.port).map_err(usage)?;
+    let mut port = merge_ports(&args.host, own, args.port).map_err(usage)?;
     let entries = entries()?;
     let mut at = host.clone();
     if let Some(entry) = entries.named(&host) {
@@ -57,7 +57,7 @@ pub(super) fn client(mut args: ClientArgs) -> Result<(ClientArgs, ServerName), F
 /// The server to probe, and the path of the configuration.
 pub(super) fn probe(args: &ProbeArgs) -> Result<(ServerName, Option<std::path::PathBuf>), Failure> {
     let (host, own) = Host::parse(&args.host).map_err(usage)?;
-    let port = one_port(&args.host, own, args.port).map_err(usage)?;
+    let port = merge_ports(&args.host, own, args.port).map_err(usage)?;
     let entries = entries()?;
     let entry = entries.named(&host);
     let port = port.or_else(|| entry.and_then(|entry| entry.port)).unwrap_or(DEFAULT_PORT);

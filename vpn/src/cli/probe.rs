@@ -26,7 +26,7 @@ use vpn_proto::sealed::{ClientConfig, Kex, Limits, PeerIdentity, SealedError};
 pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> {
     let (server, config) = named_server::probe(args)?;
     let settings = Settings::load(config.as_deref(), registry, &Overrides::default())?;
-    let pool = DhPool::new(settings.limits.dh_workers);
+    let pool = DhPool::new(settings.limits.net.dh_workers);
     let probe = Probe { server: &server, settings, registry, pool, is_reached: Cell::new(false) };
     let runtime = runtime(Threads::One)?;
     // Both profiles at once, so that one without an answer does not delay the other.
@@ -149,7 +149,7 @@ impl Probe<'_> {
     async fn classic(&self) -> Result<Option<String>, DialError> {
         let mut stream = self.connect().await?;
         let now = Instant::now();
-        let handshake = ClientHandshake::new(self.settings.classic(), &mut rand::rng(), now);
+        let handshake = ClientHandshake::new(self.settings.classic_params(), &mut rand::rng(), now);
         let deadline = now + SEALED_HANDSHAKE;
         let mut driver = Driver::new(&mut stream, handshake, &self.pool, Source::SELF, deadline);
         Ok(match driver.next().await {

@@ -13,7 +13,7 @@ use crate::files::shown;
 use crate::service;
 use crate::session::{Clients, Offer, ServerTrust, Untrusted};
 use crate::trust::{
-    AuthorizedClients, Grant, KnownServers, ServerName, ServiceNames, fingerprint, folder,
+    AuthorizedClients, Grant, KnownServers, ServerName, ServiceNames, config_folder, fingerprint,
     read_identity, read_psk,
 };
 use vpn_proto::EnabledSuite;
@@ -91,7 +91,7 @@ fn offer(end: Option<&str>, settings: &Settings) -> Result<Offer, Failure> {
     })?;
     Ok(Offer {
         service: service.name().to_owned(),
-        end: service.serve(&end_name, &settings.limits),
+        end: service.serve(&end_name, &settings.limits.net),
         end_name,
         known: service::names().map(str::to_owned).collect(),
     })
@@ -133,7 +133,7 @@ fn sealed_only(args: &SealedServerArgs, settings: &Settings) -> Option<String> {
     let Source::File(path) = &settings.source else { return flag };
     let is_harmless =
         |key: &str| key == "psk" || (key == "classic" && settings.sealed.classic == Some(true));
-    let set = settings.sealed.set.iter().find(|set| !is_harmless(&set.key));
+    let set = settings.sealed.lines.iter().find(|set| !is_harmless(&set.key));
     flag.or_else(|| set.map(|set| format!("{}:{}: {}", shown(path), set.line, set.key)))
 }
 
@@ -150,7 +150,7 @@ fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>,
     let allow_64bit = allow_64bit || settings.sealed.allow_64bit;
     let is_allowed = |e: &&EnabledSuite| allow_64bit || e.suite.block_size() > 8;
     let enabled: Arc<[EnabledSuite]> =
-        settings.enabled.iter().filter(is_allowed).cloned().collect();
+        settings.ciphers.enabled.iter().filter(is_allowed).cloned().collect();
     if enabled.is_empty() {
         return Err(Failure::new(
             Exit::Usage,
@@ -193,16 +193,16 @@ pub(super) fn client(
     }
     let known = match &args.sealed.known_servers {
         Some(path) => Some(path.clone()),
-        None => folder().map(|folder| folder.join("known_servers")),
+        None => config_folder().map(|folder| folder.join("known_servers")),
     };
     // The classic profile needs this file, too: it has the servers that must not be spoken to in
     // the clear.
     let known = match known {
         Some(path) => KnownServers::read(&path)?,
-        None => KnownServers::nowhere(),
+        None => KnownServers::without_file(),
     };
     if !args.sealed.sealed {
-        if known.has(server) {
+        if known.may_know(server) {
             let problem = format!(
                 "{server} is known for the sealed profile; the classic one would authenticate nobody"
             );
@@ -236,7 +236,7 @@ pub(super) fn client(
         identity,
         server_key: trust.likely_key(),
         psk,
-        limits: Limits::rekeying(settings.limits.rekey.0, settings.limits.rekey.1),
+        limits: Limits::rekeying(settings.limits.net.rekey.0, settings.limits.net.rekey.1),
     };
     Ok(Some(SealedClient { config: Arc::new(config), trust }))
 }
@@ -249,7 +249,7 @@ fn client_identity(named: Option<&Path>, has_psk: bool) -> Result<Option<Identit
         // A PSK is enough, and a server without a list of clients would refuse a key.
         None if has_psk => Ok(None),
         None => {
-            let path = folder().map(|folder| folder.join(DEFAULT_NAME));
+            let path = config_folder().map(|folder| folder.join(DEFAULT_NAME));
             let path = path.filter(|path| path.symlink_metadata().is_ok());
             path.as_deref().map(own_key).transpose()
         }

@@ -17,7 +17,7 @@ use crate::output::Stream;
 use crate::output::log::SESSION;
 use crate::session::{ClassicServer, SealedServer, ServerEnd, SessionServer};
 use crate::term::{Console, ConsoleClosed, Label, Observers, Unread};
-use crate::trust::{Host, one_port};
+use crate::trust::{Host, merge_ports};
 
 /// How long a server waits at its end until its last lines are printed.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -58,11 +58,11 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             let _ = stop.send(true);
         });
         // Limits for each source need the sealed profile: classic clients never authenticate.
-        let visitors =
-            has_sealed.then(|| Visitors::new(settings.limits.sources, settings.exempt.clone()));
+        let visitors = has_sealed
+            .then(|| Visitors::new(settings.limits.net.sources, settings.limits.exempt.clone()));
         let observers = observation.observers.clone();
         let service = profiles(sealed, &settings, observers, console.clone(), &shutdown);
-        let server = Server::new(listeners, settings.limits.sessions).asking(visitors);
+        let server = Server::new(listeners, settings.limits.net.sessions).asking(visitors);
         serve(server, host, service, console, shutdown).await
     });
     runtime.shutdown_background();
@@ -94,13 +94,13 @@ fn profiles(
     console: Console,
     shutdown: &Shutdown,
 ) -> SessionServer {
-    let limits = settings.limits;
+    let limits = settings.limits.net;
     let pool = DhPool::keeping_spares(limits.dh_workers);
     let is_sealed_only = sealed.as_ref().is_some_and(|sealed| sealed.is_sealed_only);
     let key_log = observers.key_log.clone();
     let classic = (!is_sealed_only).then(|| {
         ClassicServer::new(
-            settings.classic(),
+            settings.classic_params(),
             limits,
             pool.clone(),
             console.clone(),
@@ -119,12 +119,12 @@ fn profiles(
 
 /// The host and port to listen on: the command line's, or else the configuration's.
 fn listening_at(args: &ServerArgs, settings: &Settings) -> Result<(Option<String>, u16), Failure> {
-    let Some(text) = args.host.as_deref().or(settings.host.as_deref()) else {
-        return Ok((None, args.port.or(settings.port).unwrap_or(DEFAULT_PORT)));
+    let Some(text) = args.host.as_deref().or(settings.server.host.as_deref()) else {
+        return Ok((None, args.port.or(settings.server.port).unwrap_or(DEFAULT_PORT)));
     };
     let parsed = Host::parse(text).and_then(|(host, own)| {
-        let port = one_port(text, own, args.port)?;
-        Ok((Some(host.to_string()), port.or(settings.port).unwrap_or(DEFAULT_PORT)))
+        let port = merge_ports(text, own, args.port)?;
+        Ok((Some(host.to_string()), port.or(settings.server.port).unwrap_or(DEFAULT_PORT)))
     });
     parsed.map_err(|error| Failure::new(Exit::Usage, error))
 }

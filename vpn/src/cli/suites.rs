@@ -29,7 +29,7 @@ pub(super) fn run(args: &SuitesArgs, registry: &Registry) -> Result<(), Failure>
         return print(BUILT_IN);
     }
     let enabled = match Settings::load(args.config.as_deref(), registry, &Overrides::default()) {
-        Ok(settings) => settings.enabled.to_vec(),
+        Ok(settings) => settings.ciphers.enabled.to_vec(),
         // The user may still want to see the ciphers of this program.
         Err(ConfigError::Problem { problem: Problem::NothingBuiltIn { .. }, .. }) => Vec::new(),
         Err(error) => return Err(error.into()),

@@ -1,16 +1,21 @@
-//! The ciphers that a configuration lists, looked up among those that are linked.
+//! The tables `[[supported_cipher]]`: the ciphers to enable, in order of preference, and their key
+//! sizes. A cipher must be linked into this program.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use toml::Spanned;
 use vpn_suite::{CipherSuite, KeySize, Registry};
 
-use super::file::SupportedCipher;
-use super::settings::Problem;
-use super::toml::Located;
+use super::problem::{Fault, Problem};
+use super::section::{Context, Section};
+use super::source::{DEFAULT_PATH, Source};
+use super::table::RawTable;
+use crate::files::shown;
 use vpn_proto::EnabledSuite;
 use vpn_proto::classic::SHARED_KEY_LEN;
 
-/// The suites of the repository by their names, and the features that link them.
+/// The names of the suites in this repository, and the features that link them.
 const FEATURES: [(&str, &str); 16] = [
     ("3des", "tdes"),
     ("aes", "aes"),
@@ -29,70 +34,150 @@ const FEATURES: [(&str, &str); 16] = [
     ("twofish", "twofish"),
     ("grasshopper", "kuznyechik"),
 ];
-/// Other names that people know ciphers by.
+/// Other names of ciphers, without punctuation, and the names in this program.
 const OTHER_NAMES: [(&str, &str); 3] =
     [("tripledes", "DES3"), ("rijndael", "AES"), ("desede", "DES3")];
 
-pub(super) fn enable(
-    listed: &[SupportedCipher],
-    registry: &Registry,
-) -> Result<Arc<[EnabledSuite]>, Located> {
-    if listed.is_empty() {
-        return Err((0..0, Problem::NoCiphers));
+/// The tables `[[supported_cipher]]`.
+#[derive(Clone, Debug)]
+pub struct Ciphers {
+    /// The enabled suites, in order of preference.
+    pub enabled: Arc<[EnabledSuite]>,
+    /// For each of them, the line with its list of keys.
+    key_lines: Vec<usize>,
+}
+
+/// One table `[[supported_cipher]]`, not yet checked.
+struct Listed {
+    name: Spanned<String>,
+    keys: Spanned<Vec<Spanned<i64>>>,
+}
+
+impl Section for Ciphers {
+    const NAME: &'static str = "supported_cipher";
+    const KEYS: &'static [&'static str] = &["name", "keys"];
+    const IS_LIST: bool = true;
+
+    fn read(file: &mut RawTable<'_>, context: &Context<'_>) -> Result<Self, Fault> {
+        let tables = file.tables(Self::NAME, Self::KEYS)?.into_iter();
+        let mut listed =
+            tables.map(|(span, table)| Listed::read(span, table)).collect::<Result<Vec<_>, _>>()?;
+        let registry = context.registry;
+        if *context.source == Source::BuiltIn {
+            // The default lists the usual suites. This program may be linked without some of them.
+            listed.retain(|c| registry.find_ignoring_case(c.name.get_ref()).is_some());
+            if listed.is_empty() {
+                let linked = registry.names().collect::<Vec<_>>().join(", ");
+                return Err(Fault::of_file(Problem::NothingBuiltIn { linked }));
+            }
+        }
+        if listed.is_empty() {
+            return Err(Fault::of_file(Problem::NoCiphers));
+        }
+        let mut enabled: Vec<EnabledSuite> = Vec::new();
+        for cipher in &listed {
+            let suite = find(cipher, registry)?;
+            if enabled.iter().any(|e| e.suite.name() == suite.name()) {
+                let (found, suite) = (cipher.name.get_ref().clone(), suite.name());
+                let problem = Problem::DuplicateCipher { found, suite };
+                return Err(Fault::new(cipher.name.span(), problem));
+            }
+            let sizes = key_sizes(cipher, suite)?;
+            let wire_name = own_spelling(suite, cipher.name.get_ref());
+            enabled.push(EnabledSuite { suite, wire_name, sizes });
+        }
+        let key_lines = listed.iter().map(|c| context.line(&c.keys.span())).collect();
+        Ok(Self { enabled: enabled.into(), key_lines })
     }
-    let mut enabled: Vec<EnabledSuite> = Vec::new();
-    for cipher in listed {
-        let name = cipher.name.get_ref();
-        let Some(suite) = registry.find_ignoring_case(name) else {
-            let linked = registry.names().collect::<Vec<_>>().join(", ");
-            let remedy = remedy(name, registry);
-            let name = name.clone();
-            let problem = Problem::UnknownCipher { name, linked, remedy };
-            return Err((cipher.name.span(), problem));
+}
+
+impl Ciphers {
+    /// Says how to enable a suite of the sealed profile, such as `aes-256-cbc`. `source` is where the
+    /// ciphers were read from.
+    pub(super) fn how_to_enable(&self, suite: &str, source: &Source) -> String {
+        let parts: Vec<&str> = suite.rsplitn(3, '-').collect();
+        let &[_, bits, name] = parts.as_slice() else {
+            return format!("enable {suite}");
         };
-        if enabled.iter().any(|e| e.suite.name() == suite.name()) {
-            let (found, suite) = (name.clone(), suite.name());
-            return Err((cipher.name.span(), Problem::CipherTwice { found, suite }));
-        }
-        let mut sizes: Vec<KeySize> = Vec::new();
-        for bits in cipher.keys.get_ref() {
-            let found = *bits.get_ref();
-            let size = u32::try_from(found)
-                .ok()
-                .and_then(KeySize::from_bits)
-                .filter(|s| suite.key_sizes().contains(*s));
-            let Some(size) = size else {
-                let remedy = other_count(suite, found);
-                let (suite, possible) = (suite.name(), suite.key_sizes().to_string());
-                let problem = Problem::UnknownSize { suite, found, possible, remedy };
-                return Err((bits.span(), problem));
-            };
-            if size.bytes() > SHARED_KEY_LEN {
-                return Err((bits.span(), Problem::SizeTooLong { suite: suite.name(), found }));
+        let position = self.enabled.iter().position(|e| e.suite.name().eq_ignore_ascii_case(name));
+        let line = position.and_then(|at| self.key_lines.get(at));
+        match (source, line) {
+            (Source::File(path), Some(line)) => {
+                format!("add {bits} to keys in {}:{line}", shown(path))
             }
-            if sizes.contains(&size) {
-                return Err((bits.span(), Problem::SizeTwice { suite: suite.name(), found }));
-            }
-            sizes.push(size);
+            (Source::File(path), None) => format!(
+                "add to {}: [[supported_cipher]] name = \"{name}\", keys = [{bits}]",
+                shown(path)
+            ),
+            (Source::BuiltIn, _) => format!(
+                "write {DEFAULT_PATH} (`vpn suites --show-config` prints a start) with \
+                 [[supported_cipher]] name = \"{name}\", keys = [{bits}]"
+            ),
         }
-        if sizes.is_empty() {
-            let (suite, possible) = (suite.name(), suite.key_sizes().to_string());
-            return Err((cipher.keys.span(), Problem::NoSizes { suite, possible }));
-        }
-        let wire_name = spelt(suite, name);
-        enabled.push(EnabledSuite { suite, wire_name, sizes });
     }
-    Ok(enabled.into())
 }
 
-/// The suite's own spelling of a name or alias that a user wrote in any case.
-fn spelt(suite: &dyn CipherSuite, name: &str) -> &'static str {
-    let aliases = suite.aliases().iter().copied();
-    aliases.into_iter().find(|a| a.eq_ignore_ascii_case(name)).unwrap_or_else(|| suite.name())
+impl Listed {
+    fn read(span: Range<usize>, mut table: RawTable<'_>) -> Result<Self, Fault> {
+        let missing = |key: &str, example: &str| {
+            let message =
+                format!("this [[supported_cipher]] has no {key}; add a line such as {example}");
+            Fault::message(span.clone(), message)
+        };
+        let name = table.text("name")?.ok_or_else(|| missing("name", "name = \"AES\""))?;
+        let keys = table.numbers("keys", "[128, 192, 256]")?;
+        let keys = keys.ok_or_else(|| missing("keys", "keys = [128, 192, 256]"))?;
+        Ok(Self { name, keys })
+    }
 }
 
-/// What to write if a size was counted in bytes, or with or without the parity bits of DES.
-fn other_count(suite: &dyn CipherSuite, found: i64) -> String {
+/// Looks up a listed cipher among the linked ones. Upper and lower case are the same.
+fn find(cipher: &Listed, registry: &Registry) -> Result<&'static dyn CipherSuite, Fault> {
+    let name = cipher.name.get_ref();
+    registry.find_ignoring_case(name).ok_or_else(|| {
+        let linked = registry.names().collect::<Vec<_>>().join(", ");
+        let problem =
+            Problem::UnknownCipher { name: name.clone(), linked, remedy: remedy(name, registry) };
+        Fault::new(cipher.name.span(), problem)
+    })
+}
+
+/// Checks the list of key sizes of a cipher, in bits.
+fn key_sizes(cipher: &Listed, suite: &dyn CipherSuite) -> Result<Vec<KeySize>, Fault> {
+    let (name, possible) = (suite.name(), suite.key_sizes());
+    let mut sizes: Vec<KeySize> = Vec::new();
+    for bits in cipher.keys.get_ref() {
+        let found = *bits.get_ref();
+        let fault = |problem| Fault::new(bits.span(), problem);
+        let size = u32::try_from(found).ok().and_then(KeySize::from_bits);
+        let Some(size) = size.filter(|size| possible.contains(*size)) else {
+            let (possible, remedy) = (possible.to_string(), size_remedy(suite, found));
+            let problem = Problem::UnknownKeySize { suite: name, found, possible, remedy };
+            return Err(fault(problem));
+        };
+        if size.bytes() > SHARED_KEY_LEN {
+            return Err(fault(Problem::KeySizeTooLong { suite: name, found }));
+        }
+        if sizes.contains(&size) {
+            return Err(fault(Problem::DuplicateKeySize { suite: name, found }));
+        }
+        sizes.push(size);
+    }
+    if sizes.is_empty() {
+        let problem = Problem::NoKeySizes { suite: name, possible: possible.to_string() };
+        return Err(Fault::new(cipher.keys.span(), problem));
+    }
+    Ok(sizes)
+}
+
+/// The suite's own spelling of its name or alias. `name` may have other upper and lower case.
+fn own_spelling(suite: &dyn CipherSuite, name: &str) -> &'static str {
+    let alias = suite.aliases().iter().copied().find(|a| a.eq_ignore_ascii_case(name));
+    alias.unwrap_or_else(|| suite.name())
+}
+
+/// What to write if a size was counted in bytes, or with the wrong number of parity bits of DES.
+fn size_remedy(suite: &dyn CipherSuite, found: i64) -> String {
     let is_possible = |bits: i64| {
         let size = u32::try_from(bits).ok().and_then(KeySize::from_bits);
         size.is_some_and(|size| suite.key_sizes().contains(size))
@@ -109,7 +194,8 @@ fn other_count(suite: &dyn CipherSuite, found: i64) -> String {
     }
 }
 
-/// What to do about a cipher that is not linked: another spelling, or another program.
+/// What to do about a cipher that is not linked: write its name differently, or build a program that
+/// has it. Empty if neither is known to help.
 fn remedy(name: &str, registry: &Registry) -> String {
     let plain: String =
         name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();

@@ -1,46 +1,52 @@
-//! `client.toml` in the user's folder: what the client's flags would say for servers with a name.
+//! `client.toml` in the user's folder: servers with a name, and the client's flags for each of them.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::settings::{ConfigError, Problem, line_of_bytes};
-use super::toml::{Located, Table, parse};
-use crate::files::{self, FileProblem, Role};
-use crate::trust::{Host, Pin, ServerName, one_port};
+use toml::Spanned;
 
-/// What is written for one server; the command line comes first.
+use super::problem::{ConfigError, Fault, Problem};
+use super::table::{RawTable, parse};
+use super::values::{self, resolved};
+use crate::files::{self, FileProblem, Role};
+use crate::trust::{Host, Pin, ServerName, merge_ports};
+
+/// One table `[[server]]`. Flags of the command line replace its values. Relative paths start from
+/// the folder of `client.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientEntry {
-    /// What `--host` says.
+    /// The name of the entry, for `--host`.
     pub name: Host,
-    /// Where it is.
+    /// The host to connect to.
     pub host: Host,
-    /// Its port.
+    /// The TCP port to connect to.
     pub port: Option<u16>,
     /// Whether to speak the sealed profile.
     pub sealed: bool,
-    /// The private key to show it; like other files beside `client.toml` unless absolute.
+    /// The file with the client's private key. The path `none` means that the client shows no key.
     pub identity: Option<PathBuf>,
-    /// The key shared with it.
+    /// The file with the pre-shared key.
     pub psk: Option<PathBuf>,
-    /// What its key must be.
+    /// The key that the server must have.
     pub server_key: Option<Pin>,
-    /// The ciphers to offer it.
+    /// The configuration with the ciphers to offer.
     pub config: Option<PathBuf>,
 }
 
-/// All servers of the file.
+/// The entries of `client.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientEntries(Vec<ClientEntry>);
 
-const KNOWN: [&str; 8] =
+const NAME: &str = "server";
+const KEYS: [&str; 8] =
     ["name", "host", "port", "sealed", "identity", "psk", "server_key", "config"];
 
 impl ClientEntries {
-    /// Reads the file; one that does not exist describes nobody.
+    /// Reads the file. If there is no such file, there are no entries.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the file, the line and what is wrong.
+    /// [`ConfigError`] if the file cannot be read, other users could change it, or a line is wrong.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let contents = match files::read(path, Role::ClientToml) {
             Err(error) if error.problem == FileProblem::Missing => return Ok(Self::default()),
@@ -49,31 +55,32 @@ impl ClientEntries {
         let text = contents
             .text()
             .map_err(|error| ConfigError::at(path, error.line, Problem::NotText(error)))?;
-        let at = |(span, problem): Located| {
-            ConfigError::at(path, line_of_bytes(text.as_bytes(), span.start), problem)
-        };
-        let mut file = parse(text, &["server"], "server").map_err(at)?;
+        Self::parse(text, path).map_err(|fault| fault.in_file(path, text))
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, Fault> {
+        let mut file = parse(text, &[NAME], &[NAME])?;
         let mut entries: Vec<ClientEntry> = Vec::new();
-        for (span, table) in file.tables("server", &KNOWN).map_err(at)? {
-            let entry = ClientEntry::read(&span, table, path).map_err(at)?;
+        for (span, mut table) in file.tables(NAME, &KEYS)? {
+            let entry = ClientEntry::read(&span, &mut table, path)?;
             if entries.iter().any(|other| other.name == entry.name) {
                 let name = entry.name.to_string();
-                return Err(at((span, Problem::ServerTwice { name })));
+                return Err(Fault::new(span, Problem::DuplicateServer { name }));
             }
             entries.push(entry);
         }
         Ok(Self(entries))
     }
 
-    /// The server of this name.
+    /// The entry with this name.
     pub fn named(&self, name: &Host) -> Option<&ClientEntry> {
         self.0.iter().find(|entry| entry.name == *name)
     }
 
-    /// The name of a server that this may be and that is to be spoken to in the sealed profile only.
+    /// The name of an entry that requires the sealed profile and may be about this server. An entry
+    /// without a port is about all ports of its host.
     pub fn sealed(&self, server: &ServerName) -> Option<&Host> {
         let is_it = |entry: &&ClientEntry| {
-            // Without a port it is whatever port is asked for.
             let port = entry.port.unwrap_or_else(|| server.port());
             entry.sealed && ServerName::new(entry.host.clone(), port).may_be(server)
         };
@@ -82,74 +89,65 @@ impl ClientEntries {
 }
 
 impl ClientEntry {
-    fn read(
-        span: &std::ops::Range<usize>,
-        mut table: Table<'_>,
-        path: &Path,
-    ) -> Result<Self, Located> {
-        let form = |span: std::ops::Range<usize>, words: String| (span, Problem::Form(words));
-        let Some(name) = table.text("name")? else {
-            let words = "this [[server]] has no name; add a line name = \"…\", for --host";
-            return Err(form(span.clone(), words.to_owned()));
-        };
-        let host = |text: &toml::Spanned<String>| {
-            Host::parse(text.get_ref()).map_err(|error| form(text.span(), error.to_string()))
-        };
-        let (label, none) = host(&name)?;
-        if let Some(port) = none {
-            let words = format!("a name has no port; write port = {port} on a line of its own");
-            return Err(form(name.span(), words));
-        }
+    /// Reads one table. `span` is where it begins, and `path` is the file.
+    fn read(span: &Range<usize>, table: &mut RawTable<'_>, path: &Path) -> Result<Self, Fault> {
+        let name = read_name(span, table)?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        let mut file = |key| {
-            let Some(text) = table.text(key)? else { return Ok(None) };
-            let found = files::resolve(folder, Path::new(text.get_ref()));
-            found.map(Some).map_err(|words| form(text.span(), words))
-        };
-        let (psk, config) = (file("psk")?, file("config")?);
+        let psk = values::path(table, "psk", folder)?;
+        let config = values::path(table, "config", folder)?;
         let identity = match table.text("identity")? {
-            // As on the command line: no key is shown.
+            // As `--identity none`: the client shows no key.
             Some(text) if text.get_ref() == "none" => Some(PathBuf::from("none")),
-            Some(text) => Some(
-                files::resolve(folder, Path::new(text.get_ref()))
-                    .map_err(|words| form(text.span(), words))?,
-            ),
-            None => None,
+            text => text.map(|text| resolved(&text, folder)).transpose()?,
         };
-        let mut port = None;
-        if let Some(number) = table.number("port")? {
-            let found = *number.get_ref();
-            port = Some(u16::try_from(found).map_err(|_| {
-                let problem = Problem::Number { key: "port", found, range: 0..=65_535 };
-                (number.span(), problem)
-            })?);
-        }
-        let at = match table.text("host")? {
-            None => label.clone(),
-            Some(text) => {
-                let (at, own) = host(&text)?;
-                port = one_port(text.get_ref(), own, port)
-                    .map_err(|error| form(text.span(), error.to_string()))?;
-                at
-            }
-        };
+        let (host, port) = read_host(table, &name)?;
         let server_key = match table.text("server_key")? {
             None => None,
-            Some(text) => Some(
-                Pin::parse(text.get_ref())
-                    .map_err(|words| form(text.span(), format!("server_key: {words}")))?,
-            ),
+            Some(text) => {
+                let pin = Pin::parse(text.get_ref());
+                let wrong = |m| Fault::message(text.span(), format!("server_key: {m}"));
+                Some(pin.map_err(wrong)?)
+            }
         };
-        // Keys are for the sealed profile: the classic one would leave them out without a word.
+        // The classic profile has no keys. It would ignore these silently.
         let has_keys = identity.is_some() || psk.is_some() || server_key.is_some();
         let sealed = match table.flag("sealed")? {
             Some(false) if has_keys => {
-                let words = "sealed = false, but there are keys; take out identity, psk and \
-                             server_key, or write sealed = true";
-                return Err(form(span.clone(), words.to_owned()));
+                let message = "sealed = false, but there are keys; take out identity, psk and \
+                               server_key, or write sealed = true";
+                return Err(Fault::message(span.clone(), message));
             }
             sealed => sealed.unwrap_or(has_keys),
         };
-        Ok(Self { name: label, host: at, port, sealed, identity, psk, server_key, config })
+        Ok(Self { name, host, port, sealed, identity, psk, server_key, config })
     }
+}
+
+/// Reads `name`. It is a host name or an address, without a port.
+fn read_name(span: &Range<usize>, table: &mut RawTable<'_>) -> Result<Host, Fault> {
+    let Some(text) = table.text("name")? else {
+        let message = "this [[server]] has no name; add a line name = \"…\", for --host";
+        return Err(Fault::message(span.clone(), message));
+    };
+    match parse_host(&text)? {
+        (name, None) => Ok(name),
+        (_, Some(port)) => {
+            let message = format!("a name has no port; write port = {port} on a line of its own");
+            Err(Fault::message(text.span(), message))
+        }
+    }
+}
+
+/// Reads `port` and `host`. The default of `host` is the name of the entry. `host` may have a port.
+fn read_host(table: &mut RawTable<'_>, name: &Host) -> Result<(Host, Option<u16>), Fault> {
+    let port = values::port(table, "port")?;
+    let Some(text) = table.text("host")? else { return Ok((name.clone(), port)) };
+    let (host, own_port) = parse_host(&text)?;
+    let port = merge_ports(text.get_ref(), own_port, port)
+        .map_err(|error| Fault::message(text.span(), error.to_string()))?;
+    Ok((host, port))
+}
+
+fn parse_host(text: &Spanned<String>) -> Result<(Host, Option<u16>), Fault> {
+    Host::parse(text.get_ref()).map_err(|error| Fault::message(text.span(), error.to_string()))
 }

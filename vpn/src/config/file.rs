@@ -1,199 +1,213 @@
-//! The shape of `server_cipher.toml` as it is written, before anything is checked.
+//! `server_cipher.toml` as a whole: the list of its tables, and how the file is read.
 
-use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
-use toml::Spanned;
+use vpn_suite::Registry;
 
-use super::settings::Problem;
-use super::toml::{Located, Table, parse};
+use super::ciphers::Ciphers;
+use super::classic::ClassicTable;
+use super::limits::LimitsTable;
+use super::problem::{ConfigError, Fault, Problem};
+use super::sealed::SealedTable;
+use super::section::{Context, Overrides, Section};
+use super::server::ServerTable;
+use super::source::{BUILT_IN, DEFAULT_PATH, Source};
+use super::table::{RawTable, parse};
+use crate::files::{self, FileError, FileProblem, Role, shown};
+use vpn_proto::classic::{ClassicParams, Telling, Timing};
 
-pub(super) struct File {
-    pub(super) supported_cipher: Vec<SupportedCipher>,
-    pub(super) classic: Classic,
-    pub(super) sealed: Sealed,
-    pub(super) server: Server,
-    pub(super) limits: Limits,
-}
-
-pub(super) struct SupportedCipher {
-    pub(super) name: Spanned<String>,
-    pub(super) keys: Spanned<Vec<Spanned<i64>>>,
-}
-
-#[derive(Default)]
-pub(super) struct Classic {
-    pub(super) dialect: Option<Spanned<String>>,
-    pub(super) line_end: Option<Spanned<String>>,
-    pub(super) separator: Option<Spanned<String>>,
-    pub(super) mac: Option<Spanned<String>>,
-    pub(super) reply: Option<Spanned<String>>,
-    pub(super) cbc: Option<Spanned<String>>,
-    pub(super) strip: Option<Spanned<String>>,
-    pub(super) group: Option<Spanned<i64>>,
-    pub(super) quiet_ms: Option<Spanned<i64>>,
-}
-
-#[derive(Default)]
-pub(super) struct Sealed {
-    /// What is set, and where.
-    pub(super) places: Vec<(String, Range<usize>)>,
-    pub(super) identity: Option<Spanned<String>>,
-    pub(super) authorized_clients: Option<Spanned<String>>,
-    pub(super) psk: Vec<Spanned<String>>,
-    pub(super) gate: Option<Spanned<String>>,
-    pub(super) service: Option<Spanned<String>>,
-    pub(super) classic: Option<bool>,
-    pub(super) allow_64bit: Option<bool>,
-    pub(super) kex: Option<Vec<Spanned<String>>>,
-}
-
-#[derive(Default)]
-pub(super) struct Server {
-    pub(super) host: Option<Spanned<String>>,
-    pub(super) port: Option<Spanned<i64>>,
-}
-
-/// The table `[limits]`.
-pub(super) struct Limits(Vec<(&'static str, Spanned<i64>)>, pub(super) LimitLists);
-
-#[derive(Default)]
-pub(super) struct LimitLists {
-    pub(super) early_drop: Option<Spanned<Vec<Spanned<i64>>>>,
-    pub(super) exempt: Option<Vec<Spanned<String>>>,
-}
-
-/// The settings of `[limits]` that are numbers.
-const NUMBERS: [&str; 20] = [
-    "handshake_seconds",
-    "message_seconds",
-    "idle_seconds",
-    "sessions",
-    "message_bytes",
-    "dh_workers",
-    "queue",
-    "first_byte_seconds",
-    "sealed_handshake_seconds",
-    "keepalive_seconds",
-    "message_memory",
-    "rekey_bytes",
-    "rekey_seconds",
-    "half_open",
-    "new_per_minute",
-    "penalty_authentication_seconds",
-    "penalty_none_seconds",
-    "penalty_protocol_seconds",
-    "penalty_cap_seconds",
-    "penalty_min_seconds",
-];
-
-impl Limits {
-    /// A number of the table, if it is set.
-    pub(super) fn get(&self, key: &str) -> Option<&Spanned<i64>> {
-        self.0.iter().find(|(known, _)| *known == key).map(|(_, number)| number)
-    }
-}
-
-impl File {
-    /// Reads the text of a configuration.
-    pub(super) fn read(text: &str) -> Result<Self, Located> {
-        let tables = ["supported_cipher", "classic", "sealed", "server", "limits"];
-        let mut file = parse(text, &tables, "supported_cipher")?;
-        let ciphers = file.tables("supported_cipher", &["name", "keys"])?;
-        Ok(Self {
-            supported_cipher: ciphers
-                .into_iter()
-                .map(|(span, table)| SupportedCipher::read(span, table))
-                .collect::<Result<_, _>>()?,
-            classic: Classic::read(&mut file)?,
-            sealed: Sealed::read(&mut file)?,
-            server: {
-                let mut table = file.table("server", &["host", "port"])?;
-                Server { host: table.text("host")?, port: table.number("port")? }
-            },
-            limits: Limits::read(&mut file)?,
-        })
-    }
-}
-
-impl SupportedCipher {
-    fn read(span: Range<usize>, mut table: Table<'_>) -> Result<Self, Located> {
-        let lacks = |what: &str, line: &str| {
-            let words =
-                format!("this [[supported_cipher]] has no {what}; add a line such as {line}");
-            (span.clone(), Problem::Form(words))
-        };
-        let name = table.text("name")?.ok_or_else(|| lacks("name", "name = \"AES\""))?;
-        let keys = table.numbers("keys", "[128, 192, 256]")?;
-        let keys = keys.ok_or_else(|| lacks("keys", "keys = [128, 192, 256]"))?;
-        Ok(Self { name, keys })
-    }
-}
-
-impl Classic {
-    fn read(file: &mut Table<'_>) -> Result<Self, Located> {
-        let known = [
-            "dialect",
-            "line_end",
-            "separator",
-            "mac",
-            "reply",
-            "cbc",
-            "strip",
-            "group",
-            "quiet_ms",
-        ];
-        let mut table = file.table("classic", &known)?;
-        Ok(Self {
-            dialect: table.text("dialect")?,
-            line_end: table.text("line_end")?,
-            separator: table.text("separator")?,
-            mac: table.text("mac")?,
-            reply: table.text("reply")?,
-            cbc: table.text("cbc")?,
-            strip: table.text("strip")?,
-            group: table.number("group")?,
-            quiet_ms: table.number("quiet_ms")?,
-        })
-    }
-}
-
-impl Sealed {
-    fn read(file: &mut Table<'_>) -> Result<Self, Located> {
-        let known = [
-            "identity",
-            "authorized_clients",
-            "psk",
-            "gate",
-            "service",
-            "classic",
-            "allow_64bit",
-            "kex",
-        ];
-        let mut table = file.table("sealed", &known)?;
-        Ok(Self {
-            places: table.places(),
-            identity: table.text("identity")?,
-            authorized_clients: table.text("authorized_clients")?,
-            psk: table.texts("psk")?.unwrap_or_default(),
-            gate: table.text("gate")?,
-            service: table.text("service")?,
-            classic: table.flag("classic")?,
-            allow_64bit: table.flag("allow_64bit")?,
-            kex: table.texts("kex")?,
-        })
-    }
-}
-
-impl Limits {
-    fn read(file: &mut Table<'_>) -> Result<Self, Located> {
-        let known = [&NUMBERS[..], &["early_drop", "exempt"]].concat();
-        let mut table = file.table("limits", &known)?;
-        let mut numbers = Vec::new();
-        for key in NUMBERS {
-            numbers.extend(table.number(key)?.map(|number| (key, number)));
+/// Makes [`Settings`] from the list of tables. The tables are read in the order of the list.
+macro_rules! settings {
+    ($($(#[$doc:meta])+ $field:ident: $table:ty,)+) => {
+        /// A checked configuration of server and client.
+        #[derive(Clone, Debug)]
+        pub struct Settings {
+            /// Where the configuration comes from.
+            pub source: Source,
+            $($(#[$doc])+ pub $field: $table,)+
+            /// Why the values that decide about access cannot be trusted: other users could have
+            /// written the file. `None` if the file is safe or has no such values.
+            pub distrust: Option<FileError>,
         }
-        let early_drop = table.numbers("early_drop", "[64, 30, 256]")?;
-        let exempt = table.texts("exempt")?;
-        Ok(Self(numbers, LimitLists { early_drop, exempt }))
+
+        /// The names of all tables.
+        const NAMES: &[&str] = &[$(<$table>::NAME,)+];
+
+        /// Whether the file may have several tables of a name.
+        fn is_list(name: &str) -> bool {
+            $((<$table>::IS_LIST && name == <$table>::NAME))||+
+        }
+
+        impl Settings {
+            fn read(file: &mut RawTable<'_>, context: &Context<'_>) -> Result<Self, Fault> {
+                Ok(Self {
+                    source: context.source.clone(),
+                    $($field: <$table>::read(file, context)?,)+
+                    distrust: None,
+                })
+            }
+
+            fn needs_trust(&self) -> bool {
+                $(self.$field.needs_trust())||+
+            }
+        }
+
+        /// The tables and their keys.
+        #[cfg(test)]
+        const KEYS: &[(&str, &[&str])] = &[$((<$table>::NAME, <$table>::KEYS),)+];
+    };
+}
+
+settings! {
+    /// The tables `[[supported_cipher]]`.
+    ciphers: Ciphers,
+    /// The table `[classic]`.
+    classic: ClassicTable,
+    /// The table `[sealed]`.
+    sealed: SealedTable,
+    /// The table `[server]`.
+    server: ServerTable,
+    /// The table `[limits]`.
+    limits: LimitsTable,
+}
+
+impl Settings {
+    /// Reads the file `path`. Without a path, reads [`DEFAULT_PATH`] if that exists, and the built-in
+    /// default otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the file cannot be read or a line is wrong.
+    pub fn load(
+        path: Option<&Path>,
+        registry: &Registry,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        if let Some(path) = path {
+            return Self::from_file(path, registry, overrides);
+        }
+        match Self::from_file(Path::new(DEFAULT_PATH), registry, overrides) {
+            Err(ConfigError::File(error)) if error.problem == FileProblem::Missing => {
+                let folder = std::env::current_dir().unwrap_or_default();
+                log::info!("no {DEFAULT_PATH} in {}: using the built-in default", shown(&folder));
+                Self::parse(BUILT_IN, Source::BuiltIn, registry, overrides)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// The built-in configuration. Ciphers that are not linked are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Problem`] if none of its ciphers is linked.
+    pub fn built_in(registry: &Registry) -> Result<Self, ConfigError> {
+        Self::parse(BUILT_IN, Source::BuiltIn, registry, &Overrides::default())
+    }
+
+    fn from_file(
+        path: &Path,
+        registry: &Registry,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let contents = files::read(path, Role::Config)?;
+        let text = contents
+            .text()
+            .map_err(|error| ConfigError::at(path, error.line, Problem::NotText(error)))?;
+        log::debug!("configuration: {}", shown(path));
+        let source = Source::File(path.to_owned());
+        let mut settings = Self::parse(text, source, registry, overrides)?;
+        if settings.needs_trust() {
+            let distrust =
+                |problem| FileError { role: Role::Config, path: path.to_owned(), problem };
+            settings.distrust = contents.trust.err().map(distrust);
+        }
+        Ok(settings)
+    }
+
+    /// Reads the text of a configuration. `source` is where the text comes from. `registry` has the
+    /// ciphers that this program is linked with. `overrides` replaces values of the text.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Problem`] if a line is wrong.
+    pub fn parse(
+        text: &str,
+        source: Source,
+        registry: &Registry,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let context = Context { text, source: &source, registry, overrides };
+        let lists: Vec<&str> = NAMES.iter().copied().filter(|name| is_list(name)).collect();
+        parse(text, NAMES, &lists)
+            .and_then(|mut file| Self::read(&mut file, &context))
+            .map_err(|fault| fault.in_file(source.path(), text))
+    }
+
+    /// Says how to enable a suite of the sealed profile, such as `aes-256-cbc`. The answer names the
+    /// line of the file to change, if the file lists the cipher.
+    pub fn how_to_enable(&self, suite: &str) -> String {
+        self.ciphers.how_to_enable(suite, &self.source)
+    }
+
+    /// The time limits of classic sessions, from `[classic]` and `[limits]`.
+    pub fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        if let Some(quiet) = self.classic.quiet {
+            timing.quiet = quiet;
+            timing.settled = timing.settled.min(quiet);
+        }
+        if let Some(message) = self.limits.message {
+            timing.message = message;
+        }
+        timing
+    }
+
+    /// The parameters of a classic handshake, for client and server.
+    pub fn classic_params(&self) -> ClassicParams {
+        ClassicParams {
+            enabled: Arc::clone(&self.ciphers.enabled),
+            plan: self.classic.plan,
+            timing: self.timing(),
+            message_limit: self.limits.net.message,
+            telling: Telling::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    // rustc links only crates that are named.
+    use vpn_suites as _;
+
+    // A key that is known and not read would be ignored silently. A date is an error for every key.
+    #[test]
+    fn every_known_key_is_read() {
+        let registry = Registry::linked().unwrap();
+        let parse = |text: &str| {
+            let source = Source::File("c.toml".into());
+            Settings::parse(text, source, &registry, &Overrides::default())
+        };
+        let cipher = ["name = 'AES'\n", "keys = [128]\n"];
+        for (table, keys) in KEYS {
+            for key in *keys {
+                let text = match is_list(table) {
+                    // The other key has to be there, too.
+                    true => {
+                        let others = cipher.iter().filter(|line| !line.starts_with(key));
+                        let others: String = others.copied().collect();
+                        format!("[[{table}]]\n{others}{key} = 2026-01-01\n")
+                    }
+                    false => format!(
+                        "[[supported_cipher]]\n{}[{table}]\n{key} = 2026-01-01\n",
+                        cipher.concat()
+                    ),
+                };
+                let error = parse(&text).expect_err(key).to_string();
+                assert!(error.contains(&format!(": {key} ")), "{table}.{key}: {error}");
+            }
+        }
     }
 }

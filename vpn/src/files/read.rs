@@ -1,24 +1,26 @@
-//! Reading.
+//! Reading files.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::{Care, DEADLINE, FileError, FileProblem, Role};
+use super::paths::expand;
+use super::problem::{DEADLINE, FileError, FileProblem, io_message};
+use super::role::{Protection, Role};
 
-/// What a file says, and what it was like when it was read.
+/// The contents of a file, and the state of the file when it was read.
 #[derive(Clone)]
 pub struct Contents {
-    /// What it says. Wiped on drop.
+    /// The bytes of the file. They are wiped on drop.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// What it was like.
+    /// The state of the file.
     pub stamp: Stamp,
-    /// Whether nobody else could have changed it. A file of a role with more care than
-    /// [`Care::None`] is not read if somebody could.
+    /// The reason why other users could have changed the file, as an error. It matters for roles with
+    /// [`Protection::None`] only: a file of another role is not read in this case.
     pub trust: Result<(), FileProblem>,
 }
 
@@ -29,18 +31,17 @@ impl std::fmt::Debug for Contents {
 }
 
 impl Contents {
-    /// What it says without a byte order mark, if it is UTF-8; the offset of the first byte that
-    /// is not, otherwise.
+    /// The text of the file, without a byte order mark.
     ///
     /// # Errors
     ///
-    /// Where it stops being text, and whether it is UTF-16.
+    /// [`NotText`] if the bytes are not UTF-8.
     pub fn text(&self) -> Result<&str, NotText> {
         text_of(&self.bytes)
     }
 }
 
-/// As [`Contents::text`].
+/// The text of these bytes, as [`Contents::text`] returns it.
 pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, NotText> {
     let start = bytes.get(..2).unwrap_or_default();
     if matches!(start, [0xff, 0xfe] | [0xfe, 0xff]) || bytes.iter().take(64).any(|b| *b == 0) {
@@ -61,23 +62,26 @@ pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, NotText> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-/// A file is not UTF-8 text.
+/// The error for a file that is not UTF-8 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", if *.is_utf16 { "UTF-16 text; save it as UTF-8" } else { "not UTF-8 text" })]
 pub struct NotText {
-    /// The line where that shows, from 1.
+    /// The number of the first line that is not UTF-8. The first line is 1.
     pub line: usize,
-    /// Whether it is UTF-16, as some editors and shells write.
+    /// Whether the file is UTF-16 text. Some editors and shells write that.
     pub is_utf16: bool,
 }
 
-/// What tells one state of a file from another.
+/// The state of a file. Two states with the same stamp have the same contents, if the first one was
+/// settled ([`Stamp::is_settled`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Device, inode, owner and mode.
     identity: [u64; 4],
-    /// When content and properties changed last, in nanoseconds.
+    /// The times of the last change of contents (mtime) and metadata (ctime), in nanoseconds since
+    /// 1970-01-01 (inode(7)).
     changed: [i128; 2],
+    /// The length in bytes.
     length: u64,
 }
 
@@ -105,13 +109,13 @@ impl Stamp {
         }
     }
 
-    /// Whether a change now would show in a new stamp: a file that was written within one tick of
-    /// its disk's clock can be written again without a trace.
+    /// Whether a change at the time `now` would give another stamp. A file system counts time in ticks.
+    /// Two changes within one tick have the same time.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let now = i128::try_from(now).unwrap_or(i128::MAX);
         let latest = self.changed[0].max(self.changed[1]);
-        // Some disks count whole seconds, or every second one.
+        // Some file systems count seconds, or pairs of seconds.
         let tick = if latest % 1_000_000_000 == 0 { 2_000_000_000 } else { 50_000_000 };
         now - latest > tick || latest > now
     }
@@ -121,46 +125,57 @@ impl Stamp {
 ///
 /// # Errors
 ///
-/// [`FileError`] says which file, what it is for, and what is wrong.
+/// [`FileError`] if the file cannot be read, is not a regular file, is too long, other users could read
+/// or change it, or its disk does not answer within [`DEADLINE`].
 pub fn read(path: &Path, role: Role) -> Result<Contents, FileError> {
-    let path = super::place(path, role)?;
-    let place = path.clone();
-    within(DEADLINE, move || read_now(&place, role))
+    let path = expanded(path, role)?;
+    let for_thread = path.clone();
+    with_deadline(DEADLINE, move || read_now(&for_thread, role))
         .and_then(|result| result)
         .map_err(|problem| FileError::new(role, &path, problem))
 }
 
-/// As [`read`], for a thread that may be held up: its caller has a deadline.
-pub(crate) fn read_here(path: &Path, role: Role) -> Result<Contents, FileError> {
+/// Reads a file as [`read`] does, but without a deadline. The caller has one.
+pub(crate) fn read_blocking(path: &Path, role: Role) -> Result<Contents, FileError> {
     read_now(path, role).map_err(|problem| FileError::new(role, path, problem))
 }
 
-/// Looks at a file without reading it: what it is like now, if it is fit to be read. For a thread
-/// that may be held up, as [`read_here`].
-pub(crate) fn look_here(path: &Path, role: Role) -> Result<Stamp, FileError> {
-    let look = || {
+/// Checks that a file can be read, and returns its state. There is no deadline. The caller has one.
+pub(crate) fn stat_blocking(path: &Path, role: Role) -> Result<Stamp, FileError> {
+    let stat = || {
         let (_, meta) = open(path)?;
-        trust(path, &meta, role.care())?;
+        check_permissions(path, &meta, role.protection())?;
         Ok(Stamp::of(&meta))
     };
-    look().map_err(|problem| FileError::new(role, path, problem))
+    stat().map_err(|problem| FileError::new(role, path, problem))
+}
+
+/// The path with the home folder in place of `~/`.
+pub(super) fn expanded(path: &Path, role: Role) -> Result<PathBuf, FileError> {
+    expand(path).map_err(|message| FileError::new(role, path, FileProblem::Path(message)))
 }
 
 fn read_now(path: &Path, role: Role) -> Result<Contents, FileProblem> {
     let (mut file, meta) = open(path)?;
-    let care = role.care();
-    let checked = if care == Care::None { Care::Unchanged } else { care };
-    let trust = trust(path, &meta, checked);
-    if care != Care::None {
-        trust.clone()?;
+    let trust = match role.protection() {
+        Protection::None => check_permissions(path, &meta, Protection::Integrity),
+        protection => {
+            check_permissions(path, &meta, protection)?;
+            Ok(())
+        }
+    };
+    let bytes = read_bytes(&mut file, meta.len(), role.max_bytes())?;
+    Ok(Contents { bytes, stamp: Stamp::of(&meta), trust })
+}
+
+/// Reads all bytes of a file. `reported` is the length that the system reports; it may be wrong.
+fn read_bytes(file: &mut File, reported: u64, max: u64) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
+    if reported > max {
+        return Err(FileProblem::TooLong(max));
     }
-    let most = role.most();
-    if meta.len() > most {
-        return Err(FileProblem::TooLong(most));
-    }
-    // The length may be a lie, and a buffer that grows by itself would leave copies of secrets.
-    let limit = usize::try_from(most).unwrap_or(usize::MAX);
-    let expected = usize::try_from(meta.len()).unwrap_or(limit);
+    // The buffer is replaced by hand: a vector that grows would leave copies of secrets in memory.
+    let limit = usize::try_from(max).unwrap_or(usize::MAX);
+    let expected = usize::try_from(reported).unwrap_or(limit);
     let mut bytes = Zeroizing::new(vec![0; expected + 1]);
     let mut length = 0;
     loop {
@@ -168,10 +183,10 @@ fn read_now(path: &Path, role: Role) -> Result<Contents, FileProblem> {
             Ok(0) => break,
             Ok(n) => length += n,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(FileProblem::of(&error)),
+            Err(error) => return Err(FileProblem::of_reading(&error)),
         }
         if length > limit {
-            return Err(FileProblem::TooLong(most));
+            return Err(FileProblem::TooLong(max));
         }
         if length == bytes.len() {
             let mut larger = Zeroizing::new(vec![0; (2 * length).clamp(4096, limit + 1)]);
@@ -180,18 +195,22 @@ fn read_now(path: &Path, role: Role) -> Result<Contents, FileProblem> {
         }
     }
     bytes.truncate(length);
-    Ok(Contents { bytes, stamp: Stamp::of(&meta), trust })
+    Ok(bytes)
 }
 
-/// Opens a regular file; does not wait for what is none.
+/// Opens a regular file. Does not wait if it is a pipe or a device.
 fn open(path: &Path) -> Result<(File, Metadata), FileProblem> {
-    // Opening some devices does something, so they are not opened; the second look counts.
-    let before = std::fs::metadata(path).map_err(|error| match FileProblem::of(&error) {
-        // Nobody is to take a link whose target is not there just now for no file at all.
-        FileProblem::Missing if std::fs::symlink_metadata(path).is_ok() => FileProblem::Dangling,
-        problem => problem,
-    })?;
-    is_regular(&before)?;
+    // Opening a device may have effects, so the type is checked before. The check of the open file
+    // decides.
+    let before =
+        std::fs::metadata(path).map_err(|error| match FileProblem::of_reading(&error) {
+            // A missing file may be the same as an empty one. A link with a missing target is an error.
+            FileProblem::Missing if std::fs::symlink_metadata(path).is_ok() => {
+                FileProblem::Dangling
+            }
+            problem => problem,
+        })?;
+    check_regular(&before)?;
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -201,13 +220,14 @@ fn open(path: &Path) -> Result<(File, Metadata), FileProblem> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         options.custom_flags(flags.bits().cast_signed());
     }
-    let file = options.open(path).map_err(|error| FileProblem::of(&error))?;
-    let meta = file.metadata().map_err(|error| FileProblem::of(&error))?;
-    is_regular(&meta)?;
+    let file = options.open(path).map_err(|error| FileProblem::of_reading(&error))?;
+    let meta = file.metadata().map_err(|error| FileProblem::of_reading(&error))?;
+    check_regular(&meta)?;
     Ok((file, meta))
 }
 
-pub(super) fn is_regular(meta: &Metadata) -> Result<(), FileProblem> {
+/// Checks that a file is a regular file.
+pub(super) fn check_regular(meta: &Metadata) -> Result<(), FileProblem> {
     let kind = meta.file_type();
     if kind.is_file() {
         return Ok(());
@@ -229,26 +249,31 @@ pub(super) fn is_regular(meta: &Metadata) -> Result<(), FileProblem> {
 }
 
 #[cfg(unix)]
-fn trust(path: &Path, meta: &Metadata, care: Care) -> Result<(), FileProblem> {
-    super::trust::check(path, meta, care)
+fn check_permissions(
+    path: &Path,
+    meta: &Metadata,
+    protection: Protection,
+) -> Result<(), FileProblem> {
+    super::permissions::check(path, meta, protection)
 }
 
 #[cfg(not(unix))]
-fn trust(_: &Path, _: &Metadata, _: Care) -> Result<(), FileProblem> {
+fn check_permissions(_: &Path, _: &Metadata, _: Protection) -> Result<(), FileProblem> {
     Ok(())
 }
 
-/// Does something that a disk may never finish, and waits only so long for it.
-pub(super) fn within<T: Send + 'static>(
+/// Runs `work` on a thread and waits for the result until the deadline. After the deadline the thread
+/// is left alone, because a disk that does not answer cannot be interrupted.
+pub(super) fn with_deadline<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, FileProblem> {
     let (sender, receiver) = sync_channel(1);
     let thread = std::thread::Builder::new().name("file".to_owned()).spawn(move || {
-        // Nobody waits any more if it took too long.
+        // After the deadline nobody receives the result.
         let _ = sender.send(work());
     });
-    thread.map_err(|error| FileProblem::Io(super::plain(&error)))?;
+    thread.map_err(|error| FileProblem::Io(io_message(&error)))?;
     receiver.recv_timeout(deadline).map_err(|error| match error {
         RecvTimeoutError::Timeout => FileProblem::TimedOut,
         RecvTimeoutError::Disconnected => FileProblem::Io("reading it failed".to_owned()),

@@ -1,20 +1,22 @@
-//! Writing.
+//! Writing files.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::read::{is_regular, within};
-use super::{DEADLINE, FileError, FileProblem, Role, plain};
+use super::paths::shown;
+use super::problem::{DEADLINE, FileError, FileProblem, io_message};
+use super::read::{check_regular, expanded, with_deadline};
+use super::role::Role;
 
-/// A file to be written.
+/// A file to write.
 #[derive(Clone, Copy)]
 pub struct NewFile<'a> {
-    /// Where it is to be.
+    /// The path of the file.
     pub path: &'a Path,
-    /// What it is to say.
+    /// The contents.
     pub bytes: &'a [u8],
-    /// Whether it is for its owner alone.
+    /// Whether only the owner may read the file: mode 0600 instead of 0644.
     pub is_secret: bool,
 }
 
@@ -24,25 +26,27 @@ impl std::fmt::Debug for NewFile<'_> {
     }
 }
 
-/// Writes a file that was not there, or may be replaced. Whatever fails, the old one stays whole.
+/// Writes a file. `may_replace` says whether an old file may be replaced. A failure leaves the old file
+/// whole.
 ///
 /// # Errors
 ///
-/// [`FileProblem::Exists`] unless `may_replace`; if it is no regular file; what the system says.
+/// [`FileError`] if the file cannot be written, something other than a regular file is there, or a file
+/// is there and may not be replaced.
 pub fn write_new(file: NewFile<'_>, role: Role, may_replace: bool) -> Result<(), FileError> {
     let failed = |problem| FileError::new(role, file.path, problem);
     check_target(file.path, may_replace).map_err(failed)?;
-    let beside = Beside::write(file).map_err(|e| failed(FileProblem::writing(&e)))?;
-    beside.into_place(may_replace).map_err(failed)?;
+    let new = TempFile::write(file).map_err(|e| failed(FileProblem::of_writing(&e)))?;
+    new.persist(may_replace).map_err(failed)?;
     sync_folder(file.path);
     Ok(())
 }
 
-/// Writes two files that belong together: both, or neither.
+/// Writes two files that belong together. Either both are written or none.
 ///
 /// # Errors
 ///
-/// As [`write_new`].
+/// [`FileError`] if one of the files cannot be written, as for [`write_new`].
 pub fn write_pair(
     first: NewFile<'_>,
     second: NewFile<'_>,
@@ -53,22 +57,21 @@ pub fn write_pair(
         check_target(file.path, may_replace)
             .map_err(|problem| FileError::new(role, file.path, problem))?;
     }
-    let failed =
-        |file: NewFile<'_>, e: &io::Error| FileError::new(role, file.path, FileProblem::writing(e));
-    // All that needs room on the disk comes before anything is replaced.
-    let new_first = Beside::write(first).map_err(|e| failed(first, &e))?;
-    let new_second = Beside::write(second).map_err(|e| failed(second, &e))?;
-    let old = Beside::keep(first.path).map_err(|e| failed(first, &e))?;
-    new_first
-        .into_place(may_replace)
-        .map_err(|problem| FileError::new(role, first.path, problem))?;
-    if let Err(problem) = new_second.into_place(may_replace) {
+    let failed = |file: NewFile<'_>, e: &io::Error| {
+        FileError::new(role, file.path, FileProblem::of_writing(e))
+    };
+    // The steps that need space on the disk come before anything is replaced.
+    let new_first = TempFile::write(first).map_err(|e| failed(first, &e))?;
+    let new_second = TempFile::write(second).map_err(|e| failed(second, &e))?;
+    let old = TempFile::back_up(first.path).map_err(|e| failed(first, &e))?;
+    new_first.persist(may_replace).map_err(|problem| FileError::new(role, first.path, problem))?;
+    if let Err(problem) = new_second.persist(may_replace) {
         let undone = match old {
-            Some(old) => old.into_place(true).is_ok(),
+            Some(old) => old.persist(true).is_ok(),
             None => std::fs::remove_file(first.path).is_ok(),
         };
         if !undone {
-            log::error!("{} is new, but its other half is not", super::shown(first.path));
+            log::error!("{} is new, but its other half is not", shown(first.path));
         }
         return Err(FileError::new(role, second.path, problem));
     }
@@ -76,36 +79,38 @@ pub fn write_pair(
     Ok(())
 }
 
-/// Refuses what cannot be replaced, or must not be.
+/// Checks that a path can be written: nothing is there, or a regular file that may be replaced.
 fn check_target(path: &Path, may_replace: bool) -> Result<(), FileProblem> {
     let meta = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        meta => meta.map_err(|error| FileProblem::writing(&error))?,
+        meta => meta.map_err(|error| FileProblem::of_writing(&error))?,
     };
     if meta.file_type().is_symlink() {
         return Err(FileProblem::Link);
     }
-    is_regular(&meta)?;
+    check_regular(&meta)?;
     if may_replace { Ok(()) } else { Err(FileProblem::Exists) }
 }
 
-/// A file beside the one that it is to become; it goes away unless it does.
-struct Beside {
+/// A temporary file in the folder of its target. It is removed on drop unless it has replaced the
+/// target.
+struct TempFile {
     path: Option<PathBuf>,
     target: PathBuf,
 }
 
-impl Beside {
-    /// A name in the same folder that nobody else has.
-    fn name(target: &Path) -> PathBuf {
+impl TempFile {
+    /// An unused path in the same folder.
+    fn path_beside(target: &Path) -> PathBuf {
         let mut name = std::ffi::OsString::from(".");
         name.push(target.file_name().unwrap_or_default());
         name.push(format!(".{:016x}", rand::random::<u64>()));
         target.with_file_name(name)
     }
 
+    /// Writes the new contents of a target.
     fn write(file: NewFile<'_>) -> io::Result<Self> {
-        let path = Self::name(file.path);
+        let path = Self::path_beside(file.path);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -114,19 +119,19 @@ impl Beside {
             options.mode(if file.is_secret { 0o600 } else { 0o644 });
         }
         let mut written = options.open(&path)?;
-        let beside = Self { path: Some(path), target: file.path.to_owned() };
+        let new = Self { path: Some(path), target: file.path.to_owned() };
         written.write_all(file.bytes)?;
         written.sync_all()?;
-        Ok(beside)
+        Ok(new)
     }
 
-    /// Gives a file a second name, if it is there, to bring it back by.
-    fn keep(target: &Path) -> io::Result<Option<Self>> {
-        let path = Self::name(target);
+    /// Keeps the old contents of a target, if there is a file.
+    fn back_up(target: &Path) -> io::Result<Option<Self>> {
+        let path = Self::path_beside(target);
         match std::fs::hard_link(target, &path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            // Some disks know no second names.
+            // Some file systems have no hard links.
             Err(_) => {
                 let created = Self { path: Some(path.clone()), target: target.to_owned() };
                 std::fs::copy(target, &path)?;
@@ -136,11 +141,11 @@ impl Beside {
         Ok(Some(Self { path: Some(path), target: target.to_owned() }))
     }
 
-    /// Takes its place, at once.
-    fn into_place(mut self, may_replace: bool) -> Result<(), FileProblem> {
+    /// Moves the file to its target in one step (rename(2)).
+    fn persist(mut self, may_replace: bool) -> Result<(), FileProblem> {
         let Some(path) = &self.path else { return Ok(()) };
         if !may_replace {
-            // Unlike renaming, linking never replaces what somebody else has put there meanwhile.
+            // A hard link, unlike rename, never replaces a file that was put there in the meantime.
             match std::fs::hard_link(path, &self.target) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -149,61 +154,62 @@ impl Beside {
                 Err(_) => check_target(&self.target, false)?,
             }
         }
-        std::fs::rename(path, &self.target).map_err(|error| FileProblem::writing(&error))?;
+        std::fs::rename(path, &self.target).map_err(|error| FileProblem::of_writing(&error))?;
         self.path = None;
         Ok(())
     }
 }
 
-impl Drop for Beside {
+impl Drop for TempFile {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // It may not be there.
+            // The file may not exist. There is nothing to do about an error.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Has a new name survive a loss of power, where the system can do that.
+/// Writes a folder to the disk, so that a new name in it survives a loss of power (fsync(2)).
 fn sync_folder(path: &Path) {
     #[cfg(unix)]
     {
         let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
         if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
-            log::debug!("{}: {}", super::shown(folder), plain(&error));
+            log::debug!("{}: {}", shown(folder), io_message(&error));
         }
     }
     #[cfg(not(unix))]
     let _ = path;
 }
 
-/// Adds a line to a file that people edit, or makes one for its owner alone. The last line may lack
-/// its end. A line that is there already is not added. Whatever fails, the old text stays whole.
+/// Adds a line to a file that people edit, too. Creates the file with mode 0600 and its folder with
+/// mode 0700 if they are missing. The last line of the file may have no line end. A line that is there
+/// already is not added again. A failure leaves the old text whole.
 ///
 /// # Errors
 ///
-/// If it is no regular file, or what the system says.
+/// [`FileError`] if the file cannot be written, is not a regular file, or would be too long.
 pub fn append_line(path: &Path, role: Role, line: &str) -> Result<(), FileError> {
-    let path = &super::place(path, role)?;
-    let (place, line) = (path.clone(), line.to_owned());
-    within(DEADLINE, move || append_now(&place, &line))
+    let path = &expanded(path, role)?;
+    let (for_thread, line) = (path.clone(), line.to_owned());
+    with_deadline(DEADLINE, move || append_now(&for_thread, &line))
         .and_then(|result| result)
         .map_err(|problem| FileError::new(role, path, problem))
 }
 
 fn append_now(path: &Path, line: &str) -> Result<(), FileProblem> {
-    let writing = |error: io::Error| FileProblem::writing(&error);
+    let writing = |error: io::Error| FileProblem::of_writing(&error);
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         make_folder(folder).map_err(writing)?;
     }
     let mut file = open_append_now(path, true)?;
-    // Another client may be doing the same. Locks are not to be had everywhere.
+    // Another client may add a line at the same time. Some file systems have no locks.
     if let Err(error) = file.lock() {
-        log::debug!("{}: {}", super::shown(path), plain(&error));
+        log::debug!("{}: {}", shown(path), io_message(&error));
     }
     let mut old = Vec::new();
-    let most = Role::KnownServers.most();
+    let most = Role::KnownServers.max_bytes();
     (&mut file).take(most + 1).read_to_end(&mut old).map_err(writing)?;
     if old.len() as u64 + line.len() as u64 + 2 > most {
         return Err(FileProblem::TooLong(most));
@@ -216,41 +222,44 @@ fn append_now(path: &Path, line: &str) -> Result<(), FileProblem> {
     file.seek(SeekFrom::End(0)).map_err(writing)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
-        // Half a line would make the file unreadable.
+        // An incomplete line would make the file invalid.
         if file.set_len(old.len() as u64).is_err() {
-            log::error!("{}: its last line may be cut", super::shown(path));
+            log::error!("{}: its last line may be cut", shown(path));
         }
-        return Err(FileProblem::writing(&error));
+        return Err(FileProblem::of_writing(&error));
     }
     Ok(())
 }
 
-/// Opens a file to append to, for its owner alone. It may be a pipe or a device, but no symbolic
-/// link: whoever put that there chose what is written to and made private. Nothing waits for a reader.
+/// Opens a file to append to. Only the owner can read it. It may be a pipe or a device; opening a pipe
+/// does not wait for a reader.
+///
+/// A symbolic link is refused. Another user could have made it, to have a file of ours changed.
 ///
 /// # Errors
 ///
-/// If it is a link or a folder, or what the system says.
+/// [`FileError`] if the file cannot be opened, is a symbolic link or a folder, or belongs to another
+/// user.
 pub fn open_append(path: &Path, role: Role) -> Result<File, FileError> {
-    let path = &super::place(path, role)?;
-    let place = path.clone();
-    within(DEADLINE, move || {
-        if std::fs::symlink_metadata(&place).is_ok_and(|meta| meta.file_type().is_symlink()) {
+    let path = &expanded(path, role)?;
+    let for_thread = path.clone();
+    with_deadline(DEADLINE, move || {
+        if std::fs::symlink_metadata(&for_thread).is_ok_and(|meta| meta.file_type().is_symlink()) {
             return Err(FileProblem::Link);
         }
-        let file = open_append_now(&place, false)?;
+        let file = open_append_now(&for_thread, false)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::{MetadataExt, PermissionsExt};
-            let writing = |error: io::Error| FileProblem::writing(&error);
+            let writing = |error: io::Error| FileProblem::of_writing(&error);
             let meta = file.metadata().map_err(writing)?;
-            // The owner of a file can read what comes into it, and so can the reader of a pipe.
+            // The owner of a file can read it. A pipe or device may belong to root.
             let own = rustix::process::geteuid().as_raw();
             let is_trusted = meta.uid() == own || (!meta.is_file() && meta.uid() == 0);
             if !is_trusted {
                 return Err(FileProblem::Owner { owner: meta.uid() });
             }
-            // A file that was there already may be open to others; a pipe or terminal has no mode.
+            // An old file may be readable by others. The mode of a pipe or terminal stays.
             if meta.is_file() && meta.permissions().mode() & 0o077 != 0 {
                 file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(writing)?;
             }
@@ -263,11 +272,11 @@ pub fn open_append(path: &Path, role: Role) -> Result<File, FileError> {
 
 fn open_append_now(path: &Path, follows_links: bool) -> Result<File, FileProblem> {
     match std::fs::metadata(path) {
-        // A device is not opened to find out that it is one.
-        Ok(meta) if follows_links || meta.is_dir() => is_regular(&meta)?,
+        // Opening a device may have effects, so its type is checked before.
+        Ok(meta) if follows_links || meta.is_dir() => check_regular(&meta)?,
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(FileProblem::writing(&error)),
+        Err(error) => return Err(FileProblem::of_writing(&error)),
     }
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
@@ -281,21 +290,22 @@ fn open_append_now(path: &Path, follows_links: bool) -> Result<File, FileProblem
     }
     #[cfg(not(unix))]
     let _ = follows_links;
-    let file = options.open(path).map_err(|error| FileProblem::writing(&error))?;
+    let file = options.open(path).map_err(|error| FileProblem::of_writing(&error))?;
     if follows_links {
-        let meta = file.metadata().map_err(|error| FileProblem::writing(&error))?;
-        is_regular(&meta)?;
+        let meta = file.metadata().map_err(|error| FileProblem::of_writing(&error))?;
+        check_regular(&meta)?;
     }
     Ok(file)
 }
 
-/// Makes a folder for its owner alone, unless it is there.
+/// Creates a folder with mode 0700, and the folders above it, unless they exist.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// [`FileError`] if the system reports an error.
 pub fn create_folder(folder: &Path, role: Role) -> Result<(), FileError> {
-    make_folder(folder).map_err(|error| FileError::new(role, folder, FileProblem::writing(&error)))
+    make_folder(folder)
+        .map_err(|error| FileError::new(role, folder, FileProblem::of_writing(&error)))
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -313,7 +323,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A folder that goes away with the test.
+    /// A folder that is removed at the end of the test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -344,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_written_both_or_none() {
+    fn of_a_pair_both_files_are_written_or_none() {
         let folder = Folder::new();
         let (a, b) = (folder.0.join("a"), folder.0.join("b"));
         write_pair(file(&a, "1"), file(&b, "1"), Role::Identity, false).unwrap();
@@ -354,20 +364,20 @@ mod tests {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert_eq!((read(&a), read(&b)), ("2".to_owned(), "2".to_owned()));
         assert_eq!(folder.names(), ["a", "b"]);
-        // The second one cannot be put in its place at the last moment: the first one is undone.
+        // If the second file cannot replace its target, the first one is undone.
         std::fs::remove_file(&b).unwrap();
-        let (first, second) = (Beside::write(file(&a, "3")), Beside::write(file(&b, "3")));
+        let (first, second) = (TempFile::write(file(&a, "3")), TempFile::write(file(&b, "3")));
         let (first, second) = (first.unwrap(), second.unwrap());
         std::fs::create_dir(&b).unwrap();
-        let old = Beside::keep(&a).unwrap().unwrap();
-        first.into_place(true).unwrap();
-        second.into_place(true).unwrap_err();
-        old.into_place(true).unwrap();
+        let old = TempFile::back_up(&a).unwrap().unwrap();
+        first.persist(true).unwrap();
+        second.persist(true).unwrap_err();
+        old.persist(true).unwrap();
         assert_eq!((read(&a), folder.names()), ("2".to_owned(), vec!["a".to_owned(), "b".into()]));
     }
 
     #[test]
-    fn a_line_is_added_behind_one_without_an_end_and_not_twice() {
+    fn a_line_is_added_once_also_behind_a_line_without_an_end() {
         let folder = Folder::new();
         let path = folder.0.join("deeper/list");
         append_line(&path, Role::KnownServers, "one").unwrap();

@@ -1,5 +1,5 @@
-//! The log on standard error. It never makes anybody wait: a thread writes it, and lines that nobody
-//! reads are left out and counted.
+//! The log on standard error. A thread writes it, so that logging never blocks. If the reader is too
+//! slow, lines are dropped and counted.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -9,26 +9,27 @@ use std::time::Duration;
 use super::reason::one_line;
 use super::stream::Stream;
 
-/// Sessions as a user sees them: who came, how, and how it ended.
+/// The log target for events of sessions that a user wants to see: who connected, how, and how the
+/// session ended.
 pub const SESSION: &str = "vpn::session";
 
-/// How many bytes of lines may wait to be written.
-const ROOM: usize = 256 * 1024;
-/// How long a program that ends waits for its last lines.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The most bytes of lines that wait to be written.
+const CAPACITY: usize = 256 * 1024;
+/// How long a program that ends waits until its last lines are written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// Which messages are logged. The environment variable `RUST_LOG` replaces the level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Warnings and errors.
     Warnings,
-    /// These, and what happens to sessions.
+    /// Warnings, errors, and the events of sessions.
     Sessions,
-    /// What happens.
+    /// All messages of level info and above.
     Info,
-    /// More of it.
+    /// All messages of level debug and above.
     Debug,
-    /// Everything of this program. Other libraries have to be asked for with `RUST_LOG`.
+    /// All messages of this program. `RUST_LOG` can enable those of other libraries.
     Trace,
 }
 
@@ -37,7 +38,7 @@ pub enum Level {
 pub struct Log(Arc<Queue>);
 
 impl Log {
-    /// Starts the log of this process; only the first call counts.
+    /// Starts the log of this process. Only the first call has an effect.
     pub fn start(level: Level) -> Self {
         let filter = match level {
             Level::Warnings => "vpn=warn",
@@ -46,10 +47,10 @@ impl Log {
             Level::Debug => "vpn=debug",
             Level::Trace => "vpn=trace",
         };
-        let queue = Arc::new(Queue::new(ROOM));
+        let queue = Arc::new(Queue::new(CAPACITY));
         let mut builder =
             env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter));
-        // The line editor logs the keys that are typed. No level may show those.
+        // The line editor logs every key press. No level may show them.
         builder.filter_module("rustyline", log::LevelFilter::Off);
         let is_plain = level < Level::Info && std::env::var_os("RUST_LOG").is_none();
         builder.format(move |out, record| {
@@ -65,21 +66,22 @@ impl Log {
             }
         });
         builder.target(env_logger::Target::Pipe(Box::new(Writer(queue.clone()))));
-        // A second log would be a program that calls this one's `main` twice; the first one serves.
+        // An error means that there is a log already. That log stays.
         let _ = builder.try_init();
         Self(queue)
     }
 
-    /// Waits until the lines so far are written, for a second at most.
-    pub fn finish(&self) {
-        self.0.finish(LAST_WORDS);
+    /// Waits until all lines are written, at most one second.
+    pub fn flush(&self) {
+        self.0.flush(FLUSH_TIMEOUT);
     }
 }
 
-/// Lines on their way to standard error.
+/// The lines that wait to be written to standard error.
 #[derive(Debug)]
 struct Queue {
-    room: usize,
+    /// The most bytes that wait.
+    capacity: usize,
     lines: Mutex<Lines>,
     changed: Condvar,
 }
@@ -88,35 +90,37 @@ struct Queue {
 struct Lines {
     waiting: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// How many lines were left out since the last one that was taken.
-    left_out: u64,
+    /// The number of lines dropped since the last line that was added.
+    dropped: u64,
     has_thread: bool,
     is_writing: bool,
 }
 
 impl Queue {
-    fn new(room: usize) -> Self {
-        Self { room, lines: Mutex::default(), changed: Condvar::new() }
+    fn new(capacity: usize) -> Self {
+        Self { capacity, lines: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Takes a line if there is room, and starts the thread with the first one.
+    /// Adds a line, or drops it if the queue is full. The first line starts the thread, which writes to
+    /// what `open` returns.
     fn push(self: &Arc<Self>, line: &[u8], open: impl FnOnce() -> Box<dyn Write + Send>) {
         let mut lines = self.lock();
-        if lines.bytes + line.len() > self.room {
-            lines.left_out += 1;
+        if lines.bytes + line.len() > self.capacity {
+            lines.dropped += 1;
             return;
         }
         if !lines.has_thread {
             let (queue, out) = (self.clone(), open());
             let thread = std::thread::Builder::new().name("log".to_owned());
-            // Without a thread the lines stay where they are, and the room bounds them.
+            // If the thread cannot start, the lines stay in the queue. Its capacity bounds them.
             lines.has_thread = thread.spawn(move || queue.write(out)).is_ok();
         }
-        lines.note_left_out();
+        lines.report_dropped();
         lines.add(line.to_vec());
         self.changed.notify_all();
     }
 
+    /// Writes the lines, forever. This is the thread.
     fn write(&self, mut out: Box<dyn Write + Send>) {
         let mut lines = self.lock();
         loop {
@@ -124,7 +128,7 @@ impl Queue {
                 lines.bytes -= line.len();
                 lines.is_writing = true;
                 drop(lines);
-                // There is no other place to say that the log cannot be written.
+                // There is no other place to report that the log cannot be written.
                 let _ = out.write_all(&line);
                 lines = self.lock();
                 lines.is_writing = false;
@@ -135,17 +139,17 @@ impl Queue {
         }
     }
 
-    fn finish(&self, within: Duration) {
+    fn flush(&self, timeout: Duration) {
         let mut lines = self.lock();
-        lines.note_left_out();
+        lines.report_dropped();
         self.changed.notify_all();
         let is_busy =
             |lines: &mut Lines| lines.has_thread && (lines.is_writing || !lines.waiting.is_empty());
-        let _ = self.changed.wait_timeout_while(lines, within, is_busy);
+        let _ = self.changed.wait_timeout_while(lines, timeout, is_busy);
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        // Nothing that panics happens under this lock.
+        // No code under this lock panics, so a poisoned lock has valid data.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,9 +160,9 @@ impl Lines {
         self.waiting.push_back(line);
     }
 
-    /// Says how many lines are missing here.
-    fn note_left_out(&mut self) {
-        match std::mem::take(&mut self.left_out) {
+    /// Adds a line that says how many lines were dropped.
+    fn report_dropped(&mut self) {
+        match std::mem::take(&mut self.dropped) {
             0 => {}
             count => self.add(
                 format!("vpn: warning: {count} lines of the log were left out: nobody read them\n")
@@ -168,7 +172,7 @@ impl Lines {
     }
 }
 
-/// What env_logger writes its lines to.
+/// The writer that env_logger uses. It gets one line in each call.
 struct Writer(Arc<Queue>);
 
 impl Write for Writer {
@@ -189,7 +193,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
-    /// A reader that shows each line as it comes and is done with it when it is told to.
+    /// A slow reader. It reports each line, and then waits for a permission to go on.
     struct Reader {
         came: Sender<String>,
         allowed: Receiver<()>,
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_reads_are_left_out_and_counted() {
+    fn lines_are_dropped_and_counted_if_the_reader_is_slow() {
         let (came, lines) = channel();
         let (allow, allowed) = channel();
         let queue = Arc::new(Queue::new(100));
@@ -218,13 +222,13 @@ mod tests {
         };
         push("first\n");
         assert_eq!(lines.recv_timeout(DEADLINE).unwrap(), "first\n");
-        // Nobody takes it any further, and there is room for ten lines more.
+        // The reader is blocked, and ten more lines fit into the queue.
         for number in 0..20 {
             push(&format!("line {number:4}\n"));
         }
         assert_eq!(queue.lock().bytes, 100);
-        // A program that ends now does not wait for long.
-        queue.finish(Duration::from_millis(1));
+        // A program that ends now does not wait long.
+        queue.flush(Duration::from_millis(1));
         for _ in 0..12 {
             allow.send(()).unwrap();
         }
@@ -233,7 +237,7 @@ mod tests {
         }
         let note = lines.recv_timeout(DEADLINE).unwrap();
         assert!(note.contains("10 lines of the log were left out"), "{note}");
-        queue.finish(DEADLINE);
+        queue.flush(DEADLINE);
         assert!(queue.lock().waiting.is_empty());
     }
 }

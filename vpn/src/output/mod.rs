@@ -1,11 +1,13 @@
-//! The standard streams and the log: one safe writer for each.
+//! The standard streams and the log.
 //!
-//! Nothing else in the library writes to standard output or standard error (Clippy's `print_stdout`
-//! and `print_stderr` see to that).
+//! No other part of the library writes to standard output or standard error. Clippy's lints
+//! `print_stdout` and `print_stderr` check that.
+//!
+//! The modules use each other in one direction: `log` -> `stream` -> `reason`.
 
 pub mod log;
 mod reason;
 mod stream;
 
-pub use reason::{Reason, one_line, small};
+pub use reason::{Reason, clause, one_line};
 pub use stream::{Stream, StreamError};

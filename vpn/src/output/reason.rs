@@ -1,25 +1,25 @@
-//! The system's errors in words for people.
+//! Messages for errors of the system.
 
 use std::fmt;
 use std::io;
 
 use vpn_proto::Printable;
 
-/// The system's reason, without its error number and with a small first letter: `no such file or
-/// directory`.
+/// The message of a system error, such as `no such file or directory`. It has no error number and
+/// begins in lower case.
 #[derive(Clone, Copy, Debug)]
 pub struct Reason<'a>(pub &'a io::Error);
 
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&small(&self.0.to_string()))
+        f.write_str(&clause(&self.0.to_string()))
     }
 }
 
-/// The words of an error as they stand behind a colon: with a small first letter, unless more
-/// capitals follow, and without the number of a system's error.
-pub fn small(text: &str) -> String {
-    let text = text.find(NUMBER).map_or(text, |at| &text[..at]);
+/// An error message as it stands behind a colon. The first letter is in lower case, unless the word
+/// begins with several capitals. The text ends before the number of a system error.
+pub fn clause(text: &str) -> String {
+    let text = text.find(OS_ERROR).map_or(text, |at| &text[..at]);
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         (Some(first), Some(second)) if !second.is_uppercase() => {
@@ -29,17 +29,17 @@ pub fn small(text: &str) -> String {
     }
 }
 
-/// What the standard library puts behind the system's words.
-const NUMBER: &str = " (os error ";
+/// The text that the standard library puts between the message and the number of a system error.
+const OS_ERROR: &str = " (os error ";
 
-/// A message for people as one line: control characters are escaped, and the numbers of the
-/// system's errors are left out. A last resort for text that came through other libraries.
+/// A message in one line. Control characters are escaped, and the numbers of system errors are left
+/// out. It is for messages that come from other libraries.
 pub fn one_line(text: &str) -> String {
     let mut rest = text;
     let mut clean = String::with_capacity(text.len());
-    while let Some(at) = rest.find(NUMBER) {
+    while let Some(at) = rest.find(OS_ERROR) {
         clean.push_str(&rest[..at]);
-        let behind = &rest[at + NUMBER.len()..];
+        let behind = &rest[at + OS_ERROR.len()..];
         rest = behind.find(')').map_or("", |end| &behind[end + 1..]);
     }
     clean.push_str(rest);
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_have_no_number_and_a_small_first_letter() {
+    fn reasons_have_no_number_and_begin_in_lower_case() {
         let reason = |number| Reason(&io::Error::from_raw_os_error(number)).to_string();
         assert_eq!(reason(98), "address already in use");
         assert_eq!(reason(28), "no space left on device");

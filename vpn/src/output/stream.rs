@@ -1,11 +1,11 @@
-//! The one writer for standard output and standard error.
+//! Standard output and standard error.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use super::reason::Reason;
 
-/// One of the two streams that people read.
+/// A standard stream that a person reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard error.
@@ -15,7 +15,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Where writes go, without a buffer that could keep something back.
+    /// A writer without a buffer. Every write reaches the system at once.
     pub fn writer(self) -> Box<dyn Write + Send> {
         #[cfg(unix)]
         {
@@ -34,11 +34,11 @@ impl Stream {
         }
     }
 
-    /// Writes all of a text.
+    /// Writes a text and flushes the stream.
     ///
     /// # Errors
     ///
-    /// [`StreamError`] names the stream and the reason.
+    /// [`StreamError`] if the stream is closed or cannot be written.
     pub fn write(self, text: &str) -> Result<(), StreamError> {
         let write = |out: &mut dyn Write| {
             out.write_all(text.as_bytes())?;
@@ -51,13 +51,14 @@ impl Stream {
         .map_err(|source| self.failed(source))
     }
 
-    /// Says something to the person at the terminal, as a line `vpn: …` on standard error. If that
-    /// cannot be written nobody can be told.
+    /// Writes a line `vpn: …` to standard error. Errors are ignored, because there is no other place to
+    /// report them.
     pub fn tell(line: impl fmt::Display) {
         let _ = Self::Err.write(&format!("vpn: {line}\n"));
     }
 
-    /// Whether the stream is a terminal that shows colours: `NO_COLOR` and `TERM=dumb` forbid them.
+    /// Whether the stream is a terminal that shows colours. `NO_COLOR` (no-color.org) and `TERM=dumb`
+    /// forbid them.
     pub fn has_colour(self) -> bool {
         let is_terminal = match self {
             Self::Err => io::stderr().is_terminal(),
@@ -68,7 +69,7 @@ impl Stream {
             && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
     }
 
-    /// The error of this stream.
+    /// The error that this stream has failed for the reason `source`.
     pub fn failed(self, source: io::Error) -> StreamError {
         StreamError { stream: self, source }
     }
@@ -83,20 +84,20 @@ impl fmt::Display for Stream {
     }
 }
 
-/// A standard stream cannot be written.
+/// The error for a standard stream that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {stream}: {}", Reason(.source))]
 pub struct StreamError {
-    /// Which one.
+    /// The stream.
     pub stream: Stream,
-    /// Why. It stands in the message.
+    /// The reason. The message has it already.
     pub source: io::Error,
 }
 
 impl StreamError {
-    /// Whether its reader has gone. For lines meant for people that is no failure: nobody is there
-    /// to read them.
-    pub fn has_no_reader(&self) -> bool {
+    /// Whether the reader has closed the stream. For messages to people this is no failure, since nobody
+    /// is there to read them.
+    pub fn is_broken_pipe(&self) -> bool {
         self.source.kind() == io::ErrorKind::BrokenPipe
     }
 }

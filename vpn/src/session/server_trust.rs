@@ -129,7 +129,7 @@ impl ServerTrust {
             }
         }
         self.accepted = Some(key);
-        if let Err(error) = self.known.remember(&self.server, key) {
+        if let Err(error) = self.known.add(&self.server, key) {
             // The session goes on, as with ssh: the user has accepted the key.
             log::warn!("{error}; {} is not remembered", self.server);
         }

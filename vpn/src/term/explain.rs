@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 use super::console::Console;
 use super::keylog::push_hex;
 use vpn_proto::classic::{
-    Advice, Chaining, Dialect, DialectPlan, End, Established, LineEnd, MacRule, Message, Note,
-    PAD_TO, Reply, ReplyForm, Role, Spoken, TAG_DIGITS, What,
+    Advice, Chaining, Dialect, DialectPlan, End, Established, HandshakeMessage, LineEnd, MacRule,
+    Message, MessageKind, Note, PAD_TO, Reply, ReplyForm, Role, TAG_DIGITS,
 };
-use vpn_proto::{Candidate, Choice, Having, Printable, Separator};
+use vpn_proto::{Candidate, Choice, Printable, Separator, SupportedBy};
 
 /// The most bytes that are shown in full, in hexadecimal.
 const HEX_WHOLE: usize = 96;
@@ -174,27 +174,27 @@ impl Narrator {
         }
     }
 
-    fn spoken(&mut self, block: &mut Block, spoken: &Spoken) {
-        let (step, what) = match (spoken.what, spoken.from) {
-            (What::Proposal, _) => ("C1", "proposal: the ciphers that the client has"),
-            (What::LineFeed, _) => ("C1", "a line feed alone: the server may wait for one"),
-            (What::Choice, _) => ("S1", "choice: the cipher to use"),
-            (What::Refusal, _) => ("S", "refusal: the server gives up"),
-            (What::Share, Role::Client) => ("C2", "Diffie-Hellman public value"),
-            (What::Share, Role::Server) => ("S2", "Diffie-Hellman public value"),
+    fn spoken(&mut self, block: &mut Block, spoken: &HandshakeMessage) {
+        let (step, what) = match (spoken.kind, spoken.from) {
+            (MessageKind::Proposal, _) => ("C1", "proposal: the ciphers that the client has"),
+            (MessageKind::LineFeed, _) => ("C1", "a line feed alone: the server may wait for one"),
+            (MessageKind::Choice, _) => ("S1", "choice: the cipher to use"),
+            (MessageKind::Refusal, _) => ("S", "refusal: the server gives up"),
+            (MessageKind::Share, Role::Client) => ("C2", "Diffie-Hellman public value"),
+            (MessageKind::Share, Role::Server) => ("S2", "Diffie-Hellman public value"),
         };
         let length = spoken.bytes.len();
         self.head(block, spoken.from, step, &format!("{what}, {length} bytes in the clear"));
-        if spoken.what == What::Share {
+        if spoken.kind == MessageKind::Share {
             block.item("number", &number(&spoken.bytes));
-        } else if spoken.what != What::LineFeed {
+        } else if spoken.kind != MessageKind::LineFeed {
             block.item("text", &shown(spoken.bytes.trim_ascii_end()));
         }
         block.item("hex", &hex(&spoken.bytes));
         let is_ours = spoken.from == self.role;
-        block.item("its end", end_text(spoken.end, is_ours, spoken.what));
-        match spoken.what {
-            What::Proposal => {
+        block.item("its end", end_text(spoken.end, is_ours, spoken.kind));
+        match spoken.kind {
+            MessageKind::Proposal => {
                 self.once(block, "overheard", "which ciphers the client supports");
                 self.weakness(
                     block,
@@ -202,7 +202,7 @@ impl Narrator {
                      ciphers",
                 );
             }
-            What::Choice => {
+            MessageKind::Choice => {
                 if let Some((_, separator)) = choice_of(&spoken.bytes) {
                     let mark = match separator {
                         Separator::Colon => "':' between name and size, as the assignment's text",
@@ -214,7 +214,7 @@ impl Narrator {
                     block.item("separator", mark);
                 }
             }
-            What::Share => {
+            MessageKind::Share => {
                 self.once(
                     block,
                     "overheard",
@@ -226,7 +226,7 @@ impl Narrator {
                      both sides",
                 );
             }
-            What::LineFeed | What::Refusal => {}
+            MessageKind::LineFeed | MessageKind::Refusal => {}
         }
     }
 
@@ -240,17 +240,19 @@ impl Narrator {
         for candidate in list.iter().take(ROWS) {
             let Candidate { name, bits, has } = candidate;
             let is_chosen = !is_marked
-                && *has == Having::Both
+                && *has == SupportedBy::Both
                 && chosen.is_some_and(|c| c.bits == *bits && list_name_is(c, candidate, list));
             is_marked |= is_chosen;
             let is_longer = chosen.is_some_and(|c| *bits > c.bits);
             let who = match (self.role, has) {
-                (_, Having::Both) if is_chosen => "both have it   <- chosen",
-                (_, Having::Both) => "both have it",
-                (Role::Client, Having::Ours) if is_longer => "longer, so the server has it not",
-                (Role::Client, Having::Ours) => "not longer, so it does not matter",
-                (Role::Server, Having::Ours) => "only this server has it",
-                (_, Having::Theirs) => "only the peer has it",
+                (_, SupportedBy::Both) if is_chosen => "both have it   <- chosen",
+                (_, SupportedBy::Both) => "both have it",
+                (Role::Client, SupportedBy::Ours) if is_longer => {
+                    "longer, so the server has it not"
+                }
+                (Role::Client, SupportedBy::Ours) => "not longer, so it does not matter",
+                (Role::Server, SupportedBy::Ours) => "only this server has it",
+                (_, SupportedBy::Theirs) => "only the peer has it",
             };
             block.item("", &format!("{:<12} {bits:>4}  {who}", shown(name.as_bytes())));
         }
@@ -364,7 +366,7 @@ impl Narrator {
 
 /// Whether this row has the chosen name. If no row has it, the server chose by an alias.
 fn list_name_is(chosen: &Choice, row: &Candidate, list: &[Candidate]) -> bool {
-    let equals = |c: &&Candidate| c.bits == chosen.bits && c.has == Having::Both;
+    let equals = |c: &&Candidate| c.bits == chosen.bits && c.has == SupportedBy::Both;
     row.name == chosen.name || list.iter().filter(equals).all(|c| c.name != chosen.name)
 }
 
@@ -413,12 +415,14 @@ fn dialect_text(dialect: &Dialect) -> String {
     )
 }
 
-fn end_text(end: End, is_ours: bool, what: What) -> &'static str {
+fn end_text(end: End, is_ours: bool, what: MessageKind) -> &'static str {
     match (end, what) {
         (End::Line(LineEnd::CrLf), _) => "CR LF",
         (End::Line(_), _) => "LF",
         (End::Silence, _) => "silence: no line end came",
-        (End::Itself, What::Share) => "by itself: no further digit would stay below the prime",
+        (End::Itself, MessageKind::Share) => {
+            "by itself: no further digit would stay below the prime"
+        }
         (End::Itself, _) if is_ours => "no line end",
         (End::Itself, _) => "by itself: nothing that follows could change it",
     }
@@ -490,7 +494,8 @@ mod tests {
 
     #[test]
     fn an_alias_marks_its_row() {
-        let row = |name: &str| Candidate { name: name.to_owned(), bits: 192, has: Having::Both };
+        let row =
+            |name: &str| Candidate { name: name.to_owned(), bits: 192, has: SupportedBy::Both };
         let list = [row("AES"), row("DES3")];
         let chosen = |name: &str| Choice { name: name.to_owned(), bits: 192 };
         assert!(list_name_is(&chosen("DES3"), &list[1], &list));

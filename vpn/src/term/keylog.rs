@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use crate::files::{FileError, Role, open_append, plain};
+use crate::files::{FileError, Role, io_message, open_append};
 use crate::net::LoggedSecrets;
 use vpn_proto::classic::{Chaining, Established};
 
@@ -44,7 +44,7 @@ impl KeyLog {
     /// because the session is more important.
     pub(crate) fn write(log: Option<&Self>, secrets: &LoggedSecrets<'_>) {
         if let Some(Err(error)) = log.map(|log| log.record_sealed(secrets)) {
-            log::error!("cannot write to the key log: {}", plain(&error));
+            log::error!("cannot write to the key log: {}", io_message(&error));
         }
     }
 

@@ -2,10 +2,10 @@
 
 use super::explain::{Explain, Narrator};
 use super::keylog::KeyLog;
-use crate::files::plain;
+use crate::files::io_message;
 use crate::net::PumpError;
 use vpn_proto::SessionError;
-use vpn_proto::classic::{Advice, DialectPlan, Note, Role, Story, Telling, Trouble};
+use vpn_proto::classic::{Advice, Diagnosis, DialectPlan, Note, Role, Telling, Trouble};
 
 /// `--explain`, `--keylog`, both, or (the default) neither.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ impl Observers {
         if let Some(narrator) = &mut narrator {
             narrator.begin().await;
         }
-        SessionObserver { key_log, narrator, story: Story::new(role, plan) }
+        SessionObserver { key_log, narrator, story: Diagnosis::new(role, plan) }
     }
 }
 
@@ -48,7 +48,7 @@ impl Observers {
 pub(crate) struct SessionObserver {
     key_log: Option<KeyLog>,
     narrator: Option<Narrator>,
-    story: Story,
+    story: Diagnosis,
 }
 
 impl SessionObserver {
@@ -58,7 +58,7 @@ impl SessionObserver {
             && let Err(error) = key_log.record(session)
         {
             // The session is worth more than its line in the log.
-            log::error!("cannot write to the key log: {}", plain(&error));
+            log::error!("cannot write to the key log: {}", io_message(&error));
         }
         let before = self.story.advise_meanwhile().len();
         self.story.hear(&note);

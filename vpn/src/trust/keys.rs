@@ -1,8 +1,7 @@
-//! Ed25519 keys in OpenSSH's format, and their fingerprints.
+//! Ed25519 public keys in OpenSSH's format, their fingerprints, and new keys.
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use rand::CryptoRng;
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
@@ -10,54 +9,69 @@ use ssh_key::public::{Ed25519PublicKey, KeyData};
 use ssh_key::{Fingerprint, HashAlg, LineEnding, PrivateKey};
 use zeroize::Zeroizing;
 
-use super::IdentityError;
-use super::known::word;
-use super::private;
+use super::error::TrustError;
+use super::format::{
+    KEY_TYPE, describe_other, is_key_type, openssh_pem, other_key_type, split_word,
+};
 use crate::files::{self, Role};
 use vpn_proto::Printable;
 use vpn_proto::sealed::Identity;
 
-/// The type of the keys that work here.
-const TYPE: &str = "ssh-ed25519";
-
-/// A public key and its comment, as a line of a file.
+/// An Ed25519 public key and its comment: a line of a `.pub` file (ssh-keygen(1), FILES).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
-    /// The key.
+    /// The 32 bytes of the key (RFC 8032).
     pub bytes: [u8; 32],
-    /// What its owner calls it.
+    /// The comment behind the key. It may have any characters.
     pub comment: String,
 }
 
 impl PublicKey {
-    /// Reads `ssh-ed25519 AAAA… comment`; `None` if it is something else.
+    /// Reads `ssh-ed25519 AAAA… comment`. `None` if the line is something else.
     pub fn parse(line: &str) -> Option<Self> {
         Self::read(line).ok()
     }
 
-    /// Reads `ssh-ed25519 AAAA… comment`, with blanks and tabs as OpenSSH does.
+    /// Reads `ssh-ed25519 AAAA… comment`. Blanks and tabs separate the parts.
     ///
     /// # Errors
     ///
-    /// What the line is instead.
+    /// A message for the user that says what the line is instead.
     pub fn read(line: &str) -> Result<Self, String> {
-        let (kind, rest) = word(line.trim());
-        if kind != TYPE {
-            return Err(match other_kind(kind) {
-                Some(kind) => format!("{kind}; only {TYPE} works here"),
-                None if kind.is_empty() => "the key is missing".to_owned(),
-                None => format!("expected {TYPE} KEY"),
+        let (key_type, rest) = split_word(line.trim());
+        if key_type != KEY_TYPE {
+            return Err(match other_key_type(key_type) {
+                Some(other) => format!("{other}; only {KEY_TYPE} works here"),
+                None if key_type.is_empty() => "the key is missing".to_owned(),
+                None => format!("expected {KEY_TYPE} KEY"),
             });
         }
-        let (data, comment) = word(rest);
+        let (data, comment) = split_word(rest);
         let damaged = || "the key is cut off or damaged; copy the whole line".to_owned();
-        let key = ssh_key::PublicKey::from_openssh(&format!("{kind} {data}"));
+        let key = ssh_key::PublicKey::from_openssh(&format!("{key_type} {data}"));
         let key = key.map_err(|_| damaged())?;
         let bytes = key.key_data().ed25519().ok_or_else(damaged)?.0;
         Ok(Self { bytes, comment: comment.trim().to_owned() })
     }
+
+    /// The public key of a private key in OpenSSH's format. `None` if the bytes are something else. An
+    /// encrypted private key works too, because its public key is not encrypted.
+    fn of_private(bytes: &[u8]) -> Option<Self> {
+        let pem = openssh_pem(bytes).ok()??;
+        let key = PrivateKey::from_openssh(pem.as_bytes()).ok()?;
+        let public = key.public_key();
+        let bytes = public.key_data().ed25519()?.0;
+        Some(Self { bytes, comment: public.comment().to_owned() })
+    }
+
+    /// The fingerprint and the comment, for the terminal. Control characters are escaped.
+    pub fn summary(&self) -> String {
+        let text = format!("{} {}", fingerprint(&self.bytes), Printable(self.comment.as_bytes()));
+        text.trim_end().to_owned()
+    }
 }
 
+/// The line of a `.pub` file, without a line end.
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let data = KeyData::Ed25519(Ed25519PublicKey(self.bytes));
@@ -66,89 +80,23 @@ impl fmt::Display for PublicKey {
     }
 }
 
-/// What another type of key is called, if this names one.
-pub(super) fn other_kind(word: &str) -> Option<&'static str> {
-    let word = word.to_ascii_lowercase();
-    Some(match word.as_str() {
-        w if w.contains("-cert-v0") => "a certificate",
-        w if w.starts_with("sk-") && w.contains('@') => "a key of a security token",
-        w if w.starts_with("ecdsa-") => "an ecdsa key",
-        "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => "an RSA key",
-        "ssh-dss" => "a DSA key",
-        "ssh-ed448" => "an Ed448 key",
-        _ => return None,
-    })
-}
-
-/// `SHA256:` and base64, as OpenSSH shows keys.
+/// The fingerprint of a public key as OpenSSH shows it: `SHA256:` and base64 without padding
+/// (ssh-keygen(1), option -l).
 pub fn fingerprint(key: &[u8; 32]) -> String {
-    let data = KeyData::Ed25519(Ed25519PublicKey(*key));
-    data.fingerprint(HashAlg::Sha256).to_string()
+    sha256(key).to_string()
 }
 
-/// What a user says that a server's key must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
-    /// The hash of the key.
-    Fingerprint([u8; 32]),
-    /// The key itself: with it the client can also answer a gate that is required.
-    Key([u8; 32]),
+/// The SHA-256 hash of a public key in the encoding of RFC 8709 §4.
+pub(super) fn sha256(key: &[u8; 32]) -> Fingerprint {
+    KeyData::Ed25519(Ed25519PublicKey(*key)).fingerprint(HashAlg::Sha256)
 }
 
-impl Pin {
-    /// Reads `SHA256:…`, or the text of a `.pub` file.
-    ///
-    /// # Errors
-    ///
-    /// What to write instead.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        let form = "expected SHA256: and 43 characters, as `vpn fingerprint` shows, or the text of \
-                    the server's .pub file";
-        if let Some(hash) = text.strip_prefix("SHA256:") {
-            let hash = hash.trim_end_matches('=');
-            return match Fingerprint::from_str(&format!("SHA256:{hash}")) {
-                Ok(Fingerprint::Sha256(hash)) => Ok(Self::Fingerprint(hash)),
-                _ if hash.len() != 43 => Err(format!("{} characters; {form}", hash.len())),
-                _ => Err(form.to_owned()),
-            };
-        }
-        let kind = word(text).0;
-        if kind == TYPE || other_kind(kind).is_some() {
-            return PublicKey::read(text).map(|key| Self::Key(key.bytes));
-        }
-        if text.starts_with("MD5:") || text.matches(':').count() == 15 {
-            return Err(format!("an MD5 fingerprint; {form}"));
-        }
-        Err(form.to_owned())
-    }
-
-    /// Whether a key is the one that is meant.
-    pub fn accepts(&self, key: &[u8; 32]) -> bool {
-        match self {
-            Self::Key(known) => known == key,
-            Self::Fingerprint(hash) => {
-                let data = KeyData::Ed25519(Ed25519PublicKey(*key));
-                data.fingerprint(HashAlg::Sha256).as_bytes() == hash
-            }
-        }
-    }
-}
-
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fingerprint(hash) => write!(f, "{}", Fingerprint::Sha256(*hash)),
-            Self::Key(key) => f.write_str(&fingerprint(key)),
-        }
-    }
-}
-
-/// A fresh key: the text of the private file, and the public key.
+/// Makes a new key. Returns the text of the private key file, without a passphrase, and the public
+/// key.
 ///
 /// # Errors
 ///
-/// If it cannot be encoded, which should not happen.
+/// If the key cannot be encoded. That does not happen with valid input.
 pub fn generate(
     comment: &str,
     rng: &mut (impl CryptoRng + ?Sized),
@@ -164,71 +112,58 @@ pub fn generate(
     Ok((key.to_openssh(LineEnding::LF)?, PublicKey { bytes, comment: comment.to_owned() }))
 }
 
-/// Reads the public key of a `.pub` file, or of a private key that needs no passphrase for that.
+/// Reads the public key of a `.pub` file or of a private key file. No passphrase is needed.
 ///
 /// # Errors
 ///
-/// If it is neither, or there are several.
-pub fn read_public_key(path: &Path) -> Result<PublicKey, IdentityError> {
+/// [`TrustError`] if the file cannot be read, has no key, or has several keys.
+pub fn read_public_key(path: &Path) -> Result<PublicKey, TrustError> {
     let mut keys = read_public_keys(path)?;
     match (keys.pop(), keys.len()) {
         (Some(key), 0) => Ok(key),
-        (_, count) => Err(IdentityError::form(path, format_args!("{} keys, not one", count + 1))),
+        (_, count) => Err(TrustError::format(path, format_args!("{} keys, not one", count + 1))),
     }
 }
 
-/// Reads the public keys of a file: of a private key, of `.pub` files, or of a list of clients or
-/// servers; at least one.
+/// Reads all public keys of a file: a private key, `.pub` files, `authorized_clients` or
+/// `known_servers`. Returns at least one key.
 ///
 /// # Errors
 ///
-/// If a line is something else.
-pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, IdentityError> {
+/// [`TrustError`] if the file cannot be read, has no key, or a line is something else.
+pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, TrustError> {
     let contents = files::read(path, Role::PublicKey)?;
-    if let Some(key) = private::public_half(&contents.bytes) {
+    if let Some(key) = PublicKey::of_private(&contents.bytes) {
         return Ok(vec![key]);
     }
-    let text = contents.text().map_err(|error| IdentityError::line(path, error.line, error))?;
+    let text = contents.text().map_err(|error| TrustError::line(path, error.line, error))?;
     let mut keys = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
+    for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // Options, or names of hosts, may stand before it.
         let key = PublicKey::read(key_of(line));
-        keys.push(key.map_err(|problem| match private::what_it_is(&contents.bytes) {
-            Some(what) => IdentityError::form(path, what),
-            None => IdentityError::line(path, number, problem),
-        })?);
+        let other = |_| TrustError::format(path, describe_other(&contents.bytes));
+        keys.push(key.map_err(other)?);
     }
     if keys.is_empty() {
-        return Err(IdentityError::form(path, "there is no key in it"));
+        return Err(TrustError::format(path, "there is no key in it"));
     }
     Ok(keys)
 }
 
-/// The part of a line that begins with a type of key.
+/// The part of a line that begins with the type of a key. Options or host names may stand before it.
 fn key_of(line: &str) -> &str {
     let mut is_quoted = false;
     let mut is_start = true;
     for (at, c) in line.char_indices() {
-        if is_start && !is_quoted {
-            let word = word(&line[at..]).0;
-            if word == TYPE || other_kind(word).is_some() {
-                return &line[at..];
-            }
+        if is_start && !is_quoted && is_key_type(split_word(&line[at..]).0) {
+            return &line[at..];
         }
         is_quoted ^= c == '"';
         is_start = matches!(c, ' ' | '\t');
     }
     line
-}
-
-/// A key and its comment as `vpn fingerprint` and `vpn keygen` show them.
-pub fn described(key: &PublicKey) -> String {
-    let text = format!("{} {}", fingerprint(&key.bytes), Printable(key.comment.as_bytes()));
-    text.trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -239,33 +174,38 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
 
     #[test]
-    fn a_public_key_is_read_however_it_is_spaced() {
+    fn a_public_key_may_have_any_blanks_between_its_parts() {
         let spaced = KEY.replace(' ', " \t ");
         let key = PublicKey::read(&format!("{spaced}\t my  key \r\n")).unwrap();
         assert_eq!((key.bytes[31], key.comment.as_str()), (31, "my  key"));
     }
 
+    fn rewrapped(pem: &str, width: usize, end: &str) -> String {
+        let digits: String = pem.lines().filter(|l| !l.starts_with('-')).collect();
+        let lines: Vec<&str> =
+            digits.as_bytes().chunks(width).map(|c| str::from_utf8(c).unwrap()).collect();
+        let (begin, close) = (pem.lines().next().unwrap(), pem.lines().last().unwrap());
+        format!("{begin}{end}{}{end}{close}{end}", lines.join(end))
+    }
+
     #[test]
-    fn a_pin_is_a_fingerprint_or_the_key_itself() {
-        let key = PublicKey::read(KEY).unwrap().bytes;
-        let shown = fingerprint(&key);
-        for text in [&shown, &format!("{shown}="), &format!(" {shown}\n"), &format!("{KEY} x")] {
-            let pin = Pin::parse(text).unwrap();
-            assert!(pin.accepts(&key) && !pin.accepts(&[7; 32]), "{text}");
-            assert_eq!(pin.to_string(), shown);
-        }
-        for (text, words) in [
-            ("SHA256:abc", "3 characters"),
-            ("SHA256:*********************!*********************", "characters"),
-            ("sha256:x", "expected SHA256:"),
-            ("", "expected SHA256:"),
-            ("ssh-rsa AAAA", "an RSA key"),
-            ("ssh-ed25519 AAAA", "cut off or damaged"),
-            ("16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48", "an MD5 fingerprint"),
+    fn a_private_key_may_be_wrapped_at_any_width() {
+        let (pem, public) = generate("me", &mut rand::rng()).unwrap();
+        for text in [
+            pem.to_string(),
+            rewrapped(&pem, 64, "\n"),
+            rewrapped(&pem, 76, "\r\n"),
+            rewrapped(&pem, 1000, "\n"),
+            format!("\u{feff}\n\n{}\n\n \n", &*pem),
+            rewrapped(&pem, 30, " \n\t"),
+            pem.trim_end().to_owned(),
         ] {
-            let error = Pin::parse(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
+            assert_eq!(PublicKey::of_private(text.as_bytes()), Some(public.clone()), "{text}");
         }
+        let two = format!("{}{}", &*pem, &*pem);
+        assert!(openssh_pem(two.as_bytes()).unwrap_err().contains("2 private keys in one file"));
+        let cut = &pem[..200];
+        assert!(openssh_pem(cut.as_bytes()).unwrap_err().contains("END is missing"));
     }
 
     #[test]

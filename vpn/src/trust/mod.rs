@@ -1,87 +1,44 @@
 //! Keys in files, and the files that say which keys are trusted (PROTOCOL.md §4.8).
+//!
+//! | module | files |
+//! |---|---|
+//! | `private`, `keys` | Ed25519 keys in OpenSSH's format |
+//! | `psk` | pre-shared keys |
+//! | `known` | `known_servers`: the keys of servers that a client has met |
+//! | `authorized` | `authorized_clients`: the keys of clients that a server lets in |
+//!
+//! The modules use each other in one direction: `authorized`, `known`, `pin` and `private` -> `keys` ->
+//! `format` and `error`.
 
 mod authorized;
+mod error;
+mod format;
 mod keys;
 mod known;
 mod name;
+mod pin;
 mod private;
 mod psk;
 
 pub use authorized::{AuthorizedClients, ClientList, Grant, ServiceNames};
-pub use keys::{
-    Pin, PublicKey, described, fingerprint, generate, read_public_key, read_public_keys,
-};
-pub use known::{Known, KnownServers};
-pub use name::{Host, NameError, ServerName, one_port};
+pub use error::TrustError;
+pub use keys::{PublicKey, fingerprint, generate, read_public_key, read_public_keys};
+pub use known::{KnownKey, KnownServers};
+pub use name::{Host, NameError, ServerName, merge_ports};
+pub use pin::Pin;
 pub use private::read_identity;
 pub use psk::read_psk;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::files::{FileError, home, shown};
-use vpn_proto::Printable;
+use crate::files::home;
 
-/// The folder of the user's files: `$XDG_CONFIG_HOME/vpn`, else `~/.config/vpn`.
-pub fn folder() -> Option<PathBuf> {
-    // A relative one means nothing, says the specification.
+/// The folder of the user's files: `$XDG_CONFIG_HOME/vpn`, or `~/.config/vpn` if the variable is not
+/// set. `None` if there is no home folder.
+///
+/// The XDG Base Directory Specification says that a relative path in the variable is ignored.
+pub fn config_folder() -> Option<PathBuf> {
     let set = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
     let base = set.or_else(|| Some(home()?.join(".config")))?;
     Some(base.join("vpn"))
-}
-
-/// Why a file of keys cannot be used. What a file says is escaped in every message.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// The file cannot be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// It is not in the form that it should have.
-    #[error("{}: {}", shown(.path), Printable(.problem.as_bytes()))]
-    Form {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// One line of it is wrong.
-    #[error("{}:{line}: {}", shown(.path), Printable(.problem.as_bytes()))]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong there.
-        problem: String,
-    },
-    /// It has a passphrase, and nobody can be asked for it.
-    #[error("{}: it has a passphrase, and {reason}", shown(.path))]
-    NobodyToAsk {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-}
-
-impl IdentityError {
-    fn form(path: &Path, problem: impl std::fmt::Display) -> Self {
-        Self::Form { path: path.to_owned(), problem: problem.to_string() }
-    }
-
-    fn line(path: &Path, line: usize, problem: impl std::fmt::Display) -> Self {
-        Self::Line { path: path.to_owned(), line, problem: problem.to_string() }
-    }
-
-    /// What the user can do about it, where the message does not say it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::File(error) => error.hint(),
-            Self::NobodyToAsk { path, .. } => Some(format!(
-                "start it at a terminal, or name a key without one; `ssh-keygen -p -f {}` takes it off",
-                shown(path)
-            )),
-            _ => None,
-        }
-    }
 }

@@ -1,8 +1,8 @@
-//! The name of a server: one spelling for everything that compares names.
+//! Names of servers, in one spelling.
 //!
-//! A host can be written in many ways: `EXAMPLE.org.`, `127.0.0.1:4600`, `[::1]`, `::ffff:10.0.0.1`,
-//! `127.1`. Two names that mean the same host are equal here. `known_servers`, `client.toml` and the
-//! rule against downgrades compare nothing else.
+//! The same host can be written in many ways: `EXAMPLE.org.`, `127.0.0.1:4600`, `[::1]`,
+//! `::ffff:10.0.0.1`, `127.1`. Here they become equal values. `known_servers`, `client.toml` and the
+//! rule against downgrades compare only these values (PROTOCOL.md §4.8).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,92 +10,62 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::net::DEFAULT_PORT;
 use vpn_proto::Printable;
 
-/// No name in the DNS is longer.
-const LONGEST: usize = 253;
+/// The greatest length of a DNS name in text (RFC 1035 §2.3.4).
+const MAX_LEN: usize = 253;
 
-/// A host in its one spelling: a name in lower case without a dot at its end, or an address in its
-/// shortest form, without brackets; an IPv6 address may have a zone (`fe80::1%eth0`).
+/// A host name or an IP address.
+///
+/// A name is in lower case and has no dot at its end. An address is in its shortest form (RFC 5952) and
+/// has no brackets. An IPv6 address may have a zone, as in `fe80::1%eth0` (RFC 4007).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host(String);
 
-/// A host and a port.
+/// A host and a TCP port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerName {
     host: Host,
     port: u16,
 }
 
-/// Why a text is no name of a server, in one line with the remedy.
+/// Why a text is not the name of a server. The message is one line and says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NameError(String);
 
 impl Host {
-    /// Reads `host`, `host:port`, `address`, `[address]` or `[address]:port`.
+    /// Reads `host`, `host:port`, `address`, `[address]` or `[address]:port`. Returns the host, and the
+    /// port if the text has one.
     ///
     /// # Errors
     ///
-    /// [`NameError`] says what to write instead.
+    /// [`NameError`] if the text has another form, such as a URL.
     pub fn parse(text: &str) -> Result<(Self, Option<u16>), NameError> {
-        let fail = |words: String| Err(NameError(words));
-        let shown = Printable(text.as_bytes()).to_string();
         let given = text.trim_matches([' ', '\t']);
+        let fail = |message: String| Err(NameError(message));
+        let shown = Printable(text.as_bytes()).to_string();
         if given.is_empty() {
             return fail("the host's name is empty".to_owned());
         }
-        if let Some((scheme, rest)) = given.split_once("://") {
-            let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let rest = rest.rsplit('@').next().unwrap_or_default();
-            let (scheme, rest) = (Printable(scheme.as_bytes()), Printable(rest.as_bytes()));
-            return fail(format!("'{shown}' is a URL; leave out '{scheme}://': {rest}"));
-        }
-        if let Some((user, host)) = given.rsplit_once('@') {
-            let (user, host) = (Printable(user.as_bytes()), Printable(host.as_bytes()));
-            return fail(format!("there are no user names here; leave out '{user}@': {host}"));
-        }
-        if let Some((host, _)) = given.split_once('/') {
-            let host = Printable(host.as_bytes());
-            return fail(format!("'{shown}' has a path; leave it out: {host}"));
-        }
-        let (host, port) = if let Some(rest) = given.strip_prefix('[') {
-            let Some((host, behind)) = rest.split_once(']') else {
-                return fail(format!("'{shown}': the bracket is not closed: [{rest}]"));
-            };
-            if !host.contains(':') {
-                return fail(format!("'{shown}': brackets are for IPv6 addresses, as in [::1]"));
-            }
-            match behind.strip_prefix(':') {
-                None if behind.is_empty() => (host, None),
-                Some(port) => (host, Some(port)),
-                None => return fail(format!("'{shown}': expected [ADDRESS] or [ADDRESS]:PORT")),
-            }
-        } else if given.matches(':').count() == 1 {
-            let (host, port) = given.split_once(':').unwrap_or((given, ""));
-            (host, Some(port))
-        } else {
-            // More than one colon: an IPv6 address.
-            (given, None)
-        };
-        let port = match port {
+        refuse_urls(given, &shown)?;
+        let (host, port) = split_port(given, &shown)?;
+        let port = match port.map(|digits| (digits.parse::<u16>(), digits)) {
             None => None,
-            Some(digits) => match digits.parse::<u16>() {
-                Ok(port) if !digits.starts_with('+') => Some(port),
-                _ => return fail(format!("'{shown}': a port is a number up to 65535")),
-            },
+            Some((Ok(port), digits)) if !digits.starts_with('+') => Some(port),
+            Some(_) => return fail(format!("'{shown}': a port is a number up to 65535")),
         };
         match canonical(host) {
             Ok(host) => Ok((Self(host), port)),
-            Err(words) => fail(format!("'{shown}' is no host: {words}")),
+            Err(reason) => fail(format!("'{shown}' is no host: {reason}")),
         }
     }
 
-    /// The text.
+    /// The host as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text without the zone of an IPv6 address.
-    fn address(&self) -> &str {
+    /// The host without the zone of an IPv6 address.
+    fn without_zone(&self) -> &str {
         self.0.split('%').next().unwrap_or_default()
     }
 }
@@ -107,20 +77,20 @@ impl fmt::Display for Host {
 }
 
 impl ServerName {
-    /// Puts a host and a port together.
+    /// Joins a host and a port.
     pub fn new(host: Host, port: u16) -> Self {
         Self { host, port }
     }
 
-    /// Reads a name as [`Host::parse`] does. The port is the one of the text, or `port`, or else the
-    /// usual one.
+    /// Reads a name as [`Host::parse`] does. The port is the one of the text, or `port`, or the default
+    /// port.
     ///
     /// # Errors
     ///
-    /// Also if the two ports differ.
+    /// [`NameError`] if the text is wrong, or it has a port that differs from `port`.
     pub fn parse(text: &str, port: Option<u16>) -> Result<Self, NameError> {
-        let (host, own) = Host::parse(text)?;
-        let port = one_port(text, own, port)?.unwrap_or(DEFAULT_PORT);
+        let (host, own_port) = Host::parse(text)?;
+        let port = merge_ports(text, own_port, port)?.unwrap_or(DEFAULT_PORT);
         Ok(Self { host, port })
     }
 
@@ -129,25 +99,29 @@ impl ServerName {
         &self.host
     }
 
-    /// The port.
+    /// The TCP port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Whether this may be the same server: zones name interfaces, and one interface has a name and
-    /// a number, so they are left out of account.
+    /// Whether two names may mean the same server. Zones are ignored: a zone is the name or the number
+    /// of a network interface, so the same zone can be written in two ways.
     pub fn may_be(&self, other: &Self) -> bool {
-        self.port == other.port && self.host.address() == other.host.address()
+        self.port == other.port && self.host.without_zone() == other.host.without_zone()
     }
 }
 
-/// The port that both say, or the one that one of them says.
+/// The port that is given in one of two places. `in_text` is the port that stands in `text`.
 ///
 /// # Errors
 ///
-/// If they differ.
-pub fn one_port(text: &str, own: Option<u16>, port: Option<u16>) -> Result<Option<u16>, NameError> {
-    match (own, port) {
+/// [`NameError`] if both places have a port and the ports differ.
+pub fn merge_ports(
+    text: &str,
+    in_text: Option<u16>,
+    port: Option<u16>,
+) -> Result<Option<u16>, NameError> {
+    match (in_text, port) {
         (Some(own), Some(port)) if own != port => Err(NameError(format!(
             "'{}' says port {own}, but port {port} is given too; leave one out",
             Printable(text.as_bytes())
@@ -156,7 +130,7 @@ pub fn one_port(text: &str, own: Option<u16>, port: Option<u16>) -> Result<Optio
     }
 }
 
-/// As a line of `known_servers` has it: the usual port is left out.
+/// The name as a line of `known_servers` has it. The default port is left out.
 impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.port, self.host.0.contains(':')) {
@@ -167,16 +141,58 @@ impl fmt::Display for ServerName {
     }
 }
 
+/// Refuses URLs, user names and paths. `shown` is the text for messages.
+fn refuse_urls(text: &str, shown: &str) -> Result<(), NameError> {
+    let message = if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let rest = rest.rsplit('@').next().unwrap_or_default();
+        let (scheme, rest) = (Printable(scheme.as_bytes()), Printable(rest.as_bytes()));
+        format!("'{shown}' is a URL; leave out '{scheme}://': {rest}")
+    } else if let Some((user, host)) = text.rsplit_once('@') {
+        let (user, host) = (Printable(user.as_bytes()), Printable(host.as_bytes()));
+        format!("there are no user names here; leave out '{user}@': {host}")
+    } else if let Some((host, _)) = text.split_once('/') {
+        format!("'{shown}' has a path; leave it out: {}", Printable(host.as_bytes()))
+    } else {
+        return Ok(());
+    };
+    Err(NameError(message))
+}
+
+/// Splits a text into the host, without brackets, and the digits of the port.
+fn split_port<'a>(text: &'a str, shown: &str) -> Result<(&'a str, Option<&'a str>), NameError> {
+    let Some(rest) = text.strip_prefix('[') else {
+        return Ok(match text.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            // Without a colon it is a name or an IPv4 address, with several an IPv6 address.
+            _ => (text, None),
+        });
+    };
+    let message = match rest.split_once(']') {
+        None => format!("'{shown}': the bracket is not closed: [{rest}]"),
+        Some((host, _)) if !host.contains(':') => {
+            format!("'{shown}': brackets are for IPv6 addresses, as in [::1]")
+        }
+        Some((host, "")) => return Ok((host, None)),
+        Some((host, behind)) => match behind.strip_prefix(':') {
+            Some(port) => return Ok((host, Some(port))),
+            None => format!("'{shown}': expected [ADDRESS] or [ADDRESS]:PORT"),
+        },
+    };
+    Err(NameError(message))
+}
+
+/// The one spelling of a host. The error is the reason why the text is no host.
 fn canonical(host: &str) -> Result<String, String> {
     if host.contains(':') {
-        return address(host);
+        return canonical_ipv6(host);
     }
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     if name.is_empty() || name.split('.').any(str::is_empty) {
         return Err("a part between dots is empty".to_owned());
     }
-    if name.len() > LONGEST {
-        return Err(format!("it is longer than {LONGEST} characters"));
+    if name.len() > MAX_LEN {
+        return Err(format!("it is longer than {MAX_LEN} characters"));
     }
     if !name.is_ascii() {
         return Err("write it with ASCII letters (xn--…)".to_owned());
@@ -190,12 +206,12 @@ fn canonical(host: &str) -> Result<String, String> {
             other => format!("'{other}' cannot stand in it"),
         });
     }
-    // What ends in a number is an address, as resolvers see it.
+    // Resolvers take a name for an IPv4 address if its last part is a number.
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|b| b.is_ascii_digit())
         || last.strip_prefix("0x").is_some_and(|l| l.bytes().all(|b| b.is_ascii_hexdigit()));
     if is_number {
-        return match ipv4(&name) {
+        return match parse_ipv4(&name) {
             Some(address) => Ok(address.to_string()),
             None => Err("it is no IPv4 address".to_owned()),
         };
@@ -203,7 +219,9 @@ fn canonical(host: &str) -> Result<String, String> {
     Ok(name)
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// The one spelling of an IPv6 address. An IPv4-mapped address (RFC 4291 §2.5.5.2) becomes the IPv4
+/// address.
+fn canonical_ipv6(text: &str) -> Result<String, String> {
     let (address, zone) = match text.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
         None => (text, None),
@@ -225,8 +243,9 @@ fn address(text: &str) -> Result<String, String> {
     })
 }
 
-/// An IPv4 address in any form that resolvers read: parts may be left out, octal or hexadecimal.
-fn ipv4(text: &str) -> Option<Ipv4Addr> {
+/// Reads an IPv4 address in every form of inet_aton(3): with one to four parts, each of them decimal,
+/// octal or hexadecimal.
+fn parse_ipv4(text: &str) -> Option<Ipv4Addr> {
     let parts: Vec<&str> = text.split('.').collect();
     if parts.len() > 4 {
         return None;
@@ -246,8 +265,9 @@ fn ipv4(text: &str) -> Option<Ipv4Addr> {
     for (at, part) in first.iter().enumerate() {
         bits |= u32::from(u8::try_from(*part).ok()?) << (24 - 8 * at);
     }
-    let room = 32 - 8 * u32::try_from(first.len()).ok()?;
-    if u64::from(*last) >= 1 << room {
+    // The last part fills the bits that the other parts leave.
+    let bits_left = 32 - 8 * u32::try_from(first.len()).ok()?;
+    if u64::from(*last) >= 1 << bits_left {
         return None;
     }
     Some(Ipv4Addr::from_bits(bits | last))
@@ -295,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused_with_what_to_write() {
+    fn a_wrong_host_is_refused_with_what_to_write() {
         for (text, words) in [
             ("http://example.org/x", "leave out 'http://': example.org"),
             ("ssh://me@example.org", "leave out 'ssh://': example.org"),
@@ -322,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_said_once_or_twice_the_same() {
+    fn a_second_port_must_be_the_same() {
         let parse = |text, port| ServerName::parse(text, port).map(|name| name.port());
         assert_eq!(parse("a:1", None), Ok(1));
         assert_eq!(parse("a", Some(1)), Ok(1));

@@ -1,10 +1,10 @@
-//! SHA-256 (FIPS 180-4) of sixteen messages side by side, one in each 32-bit lane of AVX-512 vectors.
+//! SHA-256 (FIPS 180-4) of sixteen messages at once, one in each 32-bit lane of AVX-512 vectors.
 //!
-//! The SHA unit takes two rounds of one message at a time; with AVX-512 a round of sixteen takes some
-//! 25 instructions, of which a processor begins several in each cycle.
+//! One SHA instruction does two rounds of one message. With AVX-512 one round of sixteen messages
+//! takes about 25 instructions, and the processor starts several of them in each cycle.
 #![expect(
     unsafe_code,
-    reason = "only after a look at the processor may its instructions be called"
+    reason = "vector instructions may be called only after the processor was checked for them"
 )]
 
 use std::arch::x86_64::{
@@ -14,38 +14,40 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::{BLOCK, Block, ROUND_CONSTANTS, State};
+use super::sha256::{BLOCK, Block, ROUND_CONSTANTS, State};
 
-/// Messages side by side.
+/// How many messages are hashed at once.
 pub(super) const WIDTH: usize = 16;
-/// The words of a block.
+/// The number of 32-bit words in a block.
 const WORDS: usize = BLOCK / size_of::<u32>();
-/// The words of a chaining value.
+/// The number of 32-bit words in a state.
 const STATE: usize = 8;
 
-/// Truth tables of three operands, as `vpternlogd` takes them.
+/// Truth tables of three operands, in the form of the instruction `vpternlogd`.
 const CHOOSE: i32 = 0xca;
 const MAJORITY: i32 = 0xe8;
 const PARITY: i32 = 0x96;
 
-/// That this processor has the instructions: there is no value where it does not.
+/// Proof that this processor has the instructions. A value exists only if it has them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
+    /// Checks the processor.
     pub(crate) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         has_all.then_some(Self(()))
     }
 
-    /// Compresses runs into the state of each, as far as the shortest goes.
+    /// Compresses runs of blocks, each into its state, up to the end of the shortest run.
     pub(super) fn compress(self, states: &mut [State; WIDTH], blocks: &[&[Block]; WIDTH]) {
         // SAFETY: `detect` found the instructions that the function is compiled for.
         unsafe { compress(states, blocks) }
     }
 }
 
-/// One round on the eight words of the state, each in the register that its name has by then.
+/// One round (FIPS 180-4 §6.2.2) on the eight words of the state. The caller rotates the names, so
+/// no word moves to another register.
 macro_rules! round {
     ($a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident, $word:expr) => {
         let choice = _mm512_ternarylogic_epi32::<CHOOSE>($e, $f, $g);
@@ -54,7 +56,7 @@ macro_rules! round {
             _mm512_ror_epi32::<11>($e),
             _mm512_ror_epi32::<25>($e),
         );
-        // A round waits for the last one's `e`; nothing else stands in that way.
+        // The next round waits for `e` of this round, so `d` is computed with the fewest steps.
         let early = _mm512_add_epi32($h, $word);
         $d = _mm512_add_epi32(_mm512_add_epi32(_mm512_add_epi32($d, early), choice), sigma);
         let one = _mm512_add_epi32(_mm512_add_epi32(early, choice), sigma);
@@ -68,9 +70,9 @@ macro_rules! round {
     };
 }
 
-/// Sixteen rounds; `$word` gives the word of a round and its constant, added up.
+/// Sixteen rounds. `$word` gives the sum of the word and the constant of a round.
 ///
-/// Written out, since only numbers known to the compiler keep the words in registers.
+/// The rounds are written out: only constant indices keep the words in registers.
 macro_rules! sixteen_rounds {
     ($word:ident: $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident) => {
         round!($a $b $c $d $e $f $g $h, $word!(0));
@@ -92,7 +94,7 @@ macro_rules! sixteen_rounds {
     };
 }
 
-/// Compresses runs into the state of each, as far as the shortest goes.
+/// Compresses runs of blocks, each into its state, up to the end of the shortest run.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn compress(states: &mut [State; WIDTH], blocks: &[&[Block]; WIDTH]) {
     let count = blocks.iter().map(|run| run.len()).min().unwrap_or(0);
@@ -131,8 +133,8 @@ fn compress(states: &mut [State; WIDTH], blocks: &[&[Block]; WIDTH]) {
     scatter([a, b, c, d, e, f, g, h], states);
 }
 
-/// The next word of the message schedule, from the last sixteen of them; those lie in a ring, the
-/// oldest at `at`.
+/// The next word of the message schedule (FIPS 180-4 §6.2.2), from the last sixteen words. They are
+/// in a ring; the oldest is at `at`.
 #[target_feature(enable = "avx512f")]
 fn next_word(ring: &[__m512i; WORDS], at: usize) -> __m512i {
     let [fifteen_ago, seven_ago, two_ago] =
@@ -151,7 +153,7 @@ fn next_word(ring: &[__m512i; WORDS], at: usize) -> __m512i {
     _mm512_add_epi32(old, _mm512_add_epi32(small_zero, small_one))
 }
 
-/// One block of each message: a vector for each word, a lane for each message.
+/// Loads one block of each message: one vector for each word, one lane for each message.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn load(blocks: &[&[Block]; WIDTH], at: usize) -> [__m512i; WORDS] {
     let swap = _mm512_set_epi64(
@@ -166,18 +168,18 @@ fn load(blocks: &[&[Block]; WIDTH], at: usize) -> [__m512i; WORDS] {
     );
     let rows = blocks.map(|run| {
         let block: &Block = &run[at];
-        // SAFETY: a block has 64 bytes, and any address will do.
+        // SAFETY: a block has 64 bytes, and the instruction takes any address.
         let row = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
-        // Its numbers have their most significant byte first.
+        // The words of a block are big-endian.
         _mm512_shuffle_epi8(row, swap)
     });
-    transposed(rows)
+    transpose(rows)
 }
 
-/// Rows of sixteen numbers as columns.
+/// Transposes a matrix of sixteen by sixteen words.
 #[target_feature(enable = "avx512f")]
-fn transposed(mut rows: [__m512i; WIDTH]) -> [__m512i; WORDS] {
-    // Within each quarter of the vectors: four rows by four.
+fn transpose(mut rows: [__m512i; WIDTH]) -> [__m512i; WORDS] {
+    // First within each quarter of the vectors: four rows by four words.
     for four in rows.as_chunks_mut::<4>().0 {
         let [a, b, c, d] = *four;
         let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -209,7 +211,7 @@ fn transposed(mut rows: [__m512i; WIDTH]) -> [__m512i; WORDS] {
     columns
 }
 
-/// The chaining values as a vector for each of their words.
+/// Loads the states: one vector for each of the eight words.
 #[target_feature(enable = "avx512f")]
 fn gather(states: &[State; WIDTH]) -> [__m512i; STATE] {
     let mut columns = [[0; WIDTH]; STATE];
@@ -218,16 +220,16 @@ fn gather(states: &[State; WIDTH]) -> [__m512i; STATE] {
             column[lane] = *word;
         }
     }
-    // SAFETY: a column has 64 bytes, and any address will do.
+    // SAFETY: a column has 64 bytes, and the instruction takes any address.
     columns.map(|column| unsafe { _mm512_loadu_si512(column.as_ptr().cast()) })
 }
 
-/// Back again.
+/// Stores the states again, the reverse of [`gather`].
 #[target_feature(enable = "avx512f")]
 fn scatter(words: [__m512i; STATE], states: &mut [State; WIDTH]) {
     for (at, word) in words.into_iter().enumerate() {
         let mut column = [0; WIDTH];
-        // SAFETY: a column has 64 bytes, and any address will do.
+        // SAFETY: a column has 64 bytes, and the instruction takes any address.
         unsafe { _mm512_storeu_si512(column.as_mut_ptr().cast(), word) }
         for (state, word) in states.iter_mut().zip(column) {
             state[at] = word;

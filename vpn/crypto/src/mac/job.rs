@@ -1,22 +1,36 @@
-//! One message on its way to its tag, cut into runs of blocks.
+//! The HMAC of one message as a list of SHA-256 blocks to compress.
 
-use super::{BLOCK, Block, MacKey, State, TAG};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// The bytes of the sequence number that stands before the text.
+use super::sha256::{BLOCK, Block, State};
+
+/// The size of a tag in bytes.
+pub const TAG: usize = 32;
+
+/// The size of the sequence number before the text, in bytes.
 const SEQUENCE: usize = 8;
-/// The bytes of the text that share the first block with it.
+/// How many bytes of the text share the first block with the sequence number.
 const IN_HEAD: usize = BLOCK - SEQUENCE;
 
-/// Blocks to compress, and the state that they are compressed into.
+/// The two SHA-256 states of an HMAC key (RFC 2104 §4). Wiped on drop.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct HmacStates {
+    /// The state after the block `key ^ 36h...`.
+    pub(super) inner: State,
+    /// The state after the block `key ^ 5ch...`.
+    pub(super) outer: State,
+}
+
+/// The blocks of one message, and the state to compress them into.
 ///
-/// The text is read where it lies. What does not fill a block of it by itself, its first and last
-/// bytes, is put together in blocks aside.
+/// Whole blocks are read from the text without a copy. The first and the last bytes of the text do
+/// not fill a block alone, so they are copied to `edge`.
 pub(super) struct Job<'a> {
     state: State,
     phase: Phase,
-    /// Blocks of the present phase that are done.
+    /// How many blocks of the current phase are done.
     done: usize,
-    /// The first block, then one or two last ones of which `edge_end` tells.
+    /// The first block, then the one or two last blocks. `edge_end` is the end of those in use.
     edge: [Block; 3],
     edge_end: usize,
     middle: &'a [Block],
@@ -32,7 +46,7 @@ enum Phase {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(key: &MacKey, sequence: u64, text: &'a [u8]) -> Self {
+    pub(super) fn new(key: &HmacStates, sequence: u64, text: &'a [u8]) -> Self {
         let mut edge = [[0; BLOCK]; 3];
         let [head, tail @ ..] = &mut edge;
         let sequence = sequence.to_be_bytes();
@@ -43,7 +57,7 @@ impl<'a> Job<'a> {
                 let (middle, rest) = rest.as_chunks();
                 (Phase::Head, middle, rest)
             }
-            // All of it fits into the last blocks.
+            // The text is short: it fits into the last blocks.
             None => (Phase::Tail, &[][..], text),
         };
         let tail = tail.as_flattened_mut();
@@ -62,13 +76,13 @@ impl<'a> Job<'a> {
         self.state
     }
 
-    /// The blocks to compress next; not empty before the tag is there.
+    /// The blocks to compress next. Empty only when the tag is complete.
     pub(super) fn blocks(&self) -> &[Block] {
         &self.run()[self.done..]
     }
 
-    /// Takes the state after so many of [`blocks`](Self::blocks).
-    pub(super) fn advance(&mut self, count: usize, state: State, key: &MacKey) {
+    /// Stores the state after the first `count` of [`blocks`](Self::blocks) were compressed.
+    pub(super) fn advance(&mut self, count: usize, state: State, key: &HmacStates) {
         self.state = state;
         self.done += count;
         while self.done == self.run().len() && self.phase != Phase::Done {
@@ -90,7 +104,7 @@ impl<'a> Job<'a> {
         (self.phase == Phase::Done).then(|| to_bytes(&self.state))
     }
 
-    /// All blocks of the present phase.
+    /// All blocks of the current phase.
     fn run(&self) -> &[Block] {
         match self.phase {
             Phase::Head | Phase::Outer => &self.edge[..1],
@@ -100,8 +114,8 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Goes over to the hash of the hash.
-    fn start_outer(&mut self, key: &MacKey) {
+    /// Starts the outer hash: its input is the inner hash.
+    fn start_outer(&mut self, key: &HmacStates) {
         let block = &mut self.edge[0];
         block.fill(0);
         block[..TAG].copy_from_slice(&to_bytes(&self.state));
@@ -110,8 +124,10 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Ends a hash (FIPS 180-4 §5.1.1) whose last `end` bytes are in `tail`, zeros behind them, and tells
-/// how many blocks that makes. `length` bytes are hashed, besides the block that the key filled.
+/// Adds the padding of SHA-256 (FIPS 180-4 §5.1.1) and returns the number of blocks in `tail`.
+///
+/// The last `end` bytes of the message are in `tail`, followed by zeros. `length` is the size of
+/// the message in bytes, without the block that holds the key.
 fn pad(tail: &mut [u8], end: usize, length: usize) -> usize {
     tail[end] = 0x80;
     let blocks = (end + 1 + 8).div_ceil(BLOCK);

@@ -1,53 +1,47 @@
-//! HMAC-SHA256 (RFC 2104) of several records side by side.
+//! HMAC-SHA256 (RFC 2104, FIPS 198-1) of several records at once.
 //!
-//! The blocks of one message wait for each other, and the unit that computes SHA-256 is idle for
-//! half that time; a second message fills it. Many messages are better off without that unit, each in
-//! a lane of its own of the processor's vectors.
+//! Each block of a message depends on the block before it. So the SHA unit of the processor is idle
+//! half of the time, and a second message fills the gap. For many messages the vector unit is
+//! faster: each message gets one lane of the vectors.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 mod job;
+mod sha256;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod shani;
 
 use std::fmt;
 
 use sha2::block_api::compress256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::kernels::{Mac as Way, MacKernel as Kernel};
-use job::Job;
+use crate::kernels::{Mac, MacKernel};
+use job::{HmacStates, Job};
+use sha256::{BLOCK, INITIAL};
 
-/// The bytes of a tag.
-pub const TAG: usize = 32;
-/// The bytes of a block of SHA-256.
-const BLOCK: usize = 64;
+pub use job::TAG;
 
-/// From how many messages on lanes take less time than pairs: a block of each lane takes 160 ns, a pair
-/// of blocks 40.
+/// With this many messages or more, sixteen lanes are faster than pairs: one block in every lane
+/// takes 160 ns, a pair of blocks 40 ns.
 #[cfg(target_arch = "x86_64")]
-const MORE_THAN_PAIRS: usize = 9;
-/// The same where there is nothing for pairs, and a block takes 150 ns or more.
+const MIN_LANES_OVER_PAIRS: usize = 9;
+/// The same limit on a processor without the SHA instructions, where one block takes 150 ns or
+/// more.
 #[cfg(target_arch = "x86_64")]
-const MORE_THAN_ONE: usize = 2;
+const MIN_LANES_OVER_ONE: usize = 2;
 
-/// The chaining value of SHA-256.
-type State = [u32; 8];
-/// Its input.
-type Block = [u8; BLOCK];
-
-/// A key of HMAC-SHA256, in the form of the two hashes that begin with it.
-#[derive(Zeroize, ZeroizeOnDrop)]
+/// A key of HMAC-SHA256. Wiped on drop.
+///
+/// It is kept as the two SHA-256 states after the key block: the inner one and the outer one.
 pub struct MacKey {
-    inner: State,
-    outer: State,
-    #[zeroize(skip)]
-    kernel: Kernel,
+    states: HmacStates,
+    kernel: MacKernel,
 }
 
 impl MacKey {
-    /// Takes the key up.
-    pub fn new(key: &[u8; TAG], kernel: Kernel) -> Self {
+    /// Prepares a key of 32 bytes for a kernel.
+    pub fn new(key: &[u8; TAG], kernel: MacKernel) -> Self {
         let start = |pad: u8| {
             let mut block = Zeroizing::new([pad; BLOCK]);
             block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
@@ -55,48 +49,49 @@ impl MacKey {
             compress256(&mut state, &[*block]);
             state
         };
-        Self { inner: start(0x36), outer: start(0x5c), kernel }
+        Self { states: HmacStates { inner: start(0x36), outer: start(0x5c) }, kernel }
     }
 
-    /// How it computes.
-    pub fn kernel(&self) -> Kernel {
+    /// The kernel that computes the tags.
+    pub fn kernel(&self) -> MacKernel {
         self.kernel
     }
 
-    /// The tag of a sequence number, in eight bytes, and what follows it.
+    /// The tag of one message: HMAC-SHA256(key, sequence || text), with the sequence number as
+    /// eight bytes, big-endian.
     pub fn tag(&self, sequence: u64, text: &[u8]) -> [u8; TAG] {
-        self.finish(Job::new(self, sequence, text))
+        self.finish(Job::new(&self.states, sequence, text))
     }
 
-    /// The tags of several messages, each as [`tag`](Self::tag) makes it, in `out`'s order.
+    /// The tags of several messages. `out[i]` becomes the [`tag`](Self::tag) of `messages[i]`.
     ///
-    /// Messages and places for tags come in pairs; what is left over on either side is not touched.
+    /// If one of the two slices is longer, the rest of it is ignored.
     pub fn tags(&self, messages: &[(u64, &[u8])], out: &mut [[u8; TAG]]) {
-        let jobs = messages.iter().map(|&(sequence, text)| Job::new(self, sequence, text));
+        let jobs = messages.iter().map(|&(sequence, text)| Job::new(&self.states, sequence, text));
         let jobs = jobs.zip(out);
         match self.kernel.0 {
-            Way::Portable => self.finish_each(jobs),
+            Mac::Portable => self.finish_each(jobs),
             #[cfg(target_arch = "x86_64")]
-            Way::ShaNi(pairs) => self.finish_in_pairs(jobs, pairs),
+            Mac::ShaNi(pairs) => self.finish_in_pairs(jobs, pairs),
             #[cfg(target_arch = "x86_64")]
-            Way::Avx512(lanes, Some(pairs)) => {
-                let few = self.finish_in_lanes(jobs, lanes, MORE_THAN_PAIRS);
+            Mac::Avx512(lanes, Some(pairs)) => {
+                let few = self.finish_in_lanes(jobs, lanes, MIN_LANES_OVER_PAIRS);
                 self.finish_in_pairs(few.into_iter().flatten(), pairs);
             }
             #[cfg(target_arch = "x86_64")]
-            Way::Avx512(lanes, None) => {
-                let few = self.finish_in_lanes(jobs, lanes, MORE_THAN_ONE);
+            Mac::Avx512(lanes, None) => {
+                let few = self.finish_in_lanes(jobs, lanes, MIN_LANES_OVER_ONE);
                 self.finish_each(few.into_iter().flatten());
             }
         }
     }
 
-    /// Does jobs one after the other.
+    /// Finishes jobs one after the other.
     fn finish_each<'a, 'o>(&self, jobs: impl Iterator<Item = (Job<'a>, &'o mut [u8; TAG])>) {
         jobs.for_each(|(job, tag)| *tag = self.finish(job));
     }
 
-    /// Does the rest of a job with nothing beside it.
+    /// Finishes one job alone.
     fn finish(&self, mut job: Job<'_>) -> [u8; TAG] {
         loop {
             if let Some(tag) = job.tag() {
@@ -106,18 +101,18 @@ impl MacKey {
             let blocks = job.blocks();
             let count = blocks.len();
             compress256(&mut state, blocks);
-            job.advance(count, state, self);
+            job.advance(count, state, &self.states);
         }
     }
 
-    /// Does jobs in as many lanes as there are; as one ends, the next takes its place. Gives back what
-    /// is under way when fewer than `enough` of them are busy.
+    /// Finishes jobs in sixteen lanes. When a job ends, the next one takes its lane. Stops when
+    /// fewer than `min_busy` lanes have a job, and returns the unfinished jobs.
     #[cfg(target_arch = "x86_64")]
     fn finish_in_lanes<'a, 'o>(
         &self,
         mut jobs: impl Iterator<Item = (Job<'a>, &'o mut [u8; TAG])>,
         instructions: avx512::Avx512,
-        enough: usize,
+        min_busy: usize,
     ) -> [Option<(Job<'a>, &'o mut [u8; TAG])>; avx512::WIDTH] {
         let mut lanes = std::array::from_fn(|_| jobs.next());
         loop {
@@ -125,10 +120,10 @@ impl MacKey {
             let Some(count) = busy.clone().map(|(job, _)| job.blocks().len()).min() else {
                 return lanes;
             };
-            if busy.count() < enough {
+            if busy.count() < min_busy {
                 return lanes;
             }
-            // Lanes without a job do as the first one does, in vain.
+            // A lane without a job repeats the first job. Its result is not used.
             let Some((spare, _)) = lanes.iter().flatten().next() else { return lanes };
             let lane_jobs =
                 lanes.each_ref().map(|lane| lane.as_ref().map_or(spare, |(job, _)| job));
@@ -137,7 +132,7 @@ impl MacKey {
             instructions.compress(&mut states, &blocks);
             for (lane, state) in lanes.iter_mut().zip(states) {
                 let Some((job, tag)) = lane else { continue };
-                job.advance(count, state, self);
+                job.advance(count, state, &self.states);
                 if let Some(done) = job.tag() {
                     **tag = done;
                     *lane = jobs.next();
@@ -146,7 +141,7 @@ impl MacKey {
         }
     }
 
-    /// Does jobs two at a time; as one ends, the next takes its place.
+    /// Finishes jobs two at a time. When a job ends, the next one takes its place.
     #[cfg(target_arch = "x86_64")]
     fn finish_in_pairs<'a, 'o>(
         &self,
@@ -155,7 +150,7 @@ impl MacKey {
     ) {
         let Some((mut left, mut left_tag)) = jobs.next() else { return };
         while let Some((mut right, right_tag)) = jobs.next() {
-            // Until the one on the right is done; the one on the left may be replaced meanwhile.
+            // This loop ends with the right job. The left job may be replaced on the way.
             let tag = loop {
                 if let Some(tag) = right.tag() {
                     break tag;
@@ -175,8 +170,8 @@ impl MacKey {
                 let mut states = [left.state(), right.state()];
                 let blocks = [&left_blocks[..count], &right_blocks[..count]];
                 instructions.compress_pair(&mut states, blocks);
-                left.advance(count, states[0], self);
-                right.advance(count, states[1], self);
+                left.advance(count, states[0], &self.states);
+                right.advance(count, states[1], &self.states);
             };
             *right_tag = tag;
         }
@@ -184,58 +179,16 @@ impl MacKey {
     }
 }
 
-/// Shows the kernel, never the key.
+/// Shows the kernel, not the key.
 impl fmt::Debug for MacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MacKey").field("kernel", &self.kernel.name()).finish_non_exhaustive()
     }
 }
 
-/// Where SHA-256 starts (FIPS 180-4 §5.3.3): roots of the first eight primes.
-const INITIAL: State = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
-
-/// The constants of the rounds (FIPS 180-4 §4.2.2): the first 32 bits of the fractions of the cube
-/// roots of the first 64 primes.
-#[cfg(target_arch = "x86_64")]
-const ROUND_CONSTANTS: [[[u32; 4]; 4]; 4] = [
-    [
-        [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5],
-        [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
-        [0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3],
-        [0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174],
-    ],
-    [
-        [0xe49b_69c1, 0xefbe_4786, 0x0fc1_9dc6, 0x240c_a1cc],
-        [0x2de9_2c6f, 0x4a74_84aa, 0x5cb0_a9dc, 0x76f9_88da],
-        [0x983e_5152, 0xa831_c66d, 0xb003_27c8, 0xbf59_7fc7],
-        [0xc6e0_0bf3, 0xd5a7_9147, 0x06ca_6351, 0x1429_2967],
-    ],
-    [
-        [0x27b7_0a85, 0x2e1b_2138, 0x4d2c_6dfc, 0x5338_0d13],
-        [0x650a_7354, 0x766a_0abb, 0x81c2_c92e, 0x9272_2c85],
-        [0xa2bf_e8a1, 0xa81a_664b, 0xc24b_8b70, 0xc76c_51a3],
-        [0xd192_e819, 0xd699_0624, 0xf40e_3585, 0x106a_a070],
-    ],
-    [
-        [0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5],
-        [0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3],
-        [0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208],
-        [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
-    ],
-];
-
 #[cfg(test)]
 mod tests {
-    use hmac::{Hmac, KeyInit, Mac};
+    use hmac::{Hmac, KeyInit, Mac as _};
     use proptest::prelude::*;
     use sha2::Sha256;
     use vpn_suite::lacking;
@@ -243,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// As the hmac crate makes it.
+    /// The tag by the hmac crate.
     fn reference(key: &[u8; TAG], sequence: u64, text: &[u8]) -> [u8; TAG] {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
         mac.update(&sequence.to_be_bytes());
@@ -251,8 +204,8 @@ mod tests {
         mac.finalize().into_bytes().into()
     }
 
-    fn kernels() -> impl Iterator<Item = Kernel> {
-        Kernel::all()
+    fn kernels() -> impl Iterator<Item = MacKernel> {
+        MacKernel::all()
     }
 
     #[test]
@@ -264,7 +217,7 @@ mod tests {
         known.push(("sha-ni x2", pairs.clone()));
         known.push(("avx-512 x16", lanes));
         known.push(("sha2", vec![]));
-        let names: Vec<_> = kernels().map(Kernel::name).collect();
+        let names: Vec<_> = kernels().map(MacKernel::name).collect();
         let can_run = known.iter().filter(|(_, lacking)| lacking.is_empty());
         assert_eq!(names, can_run.map(|(name, _)| *name).collect::<Vec<_>>());
         report_kernels("HMAC-SHA256", &known);
@@ -319,7 +272,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_key() {
-        let mac = MacKey::new(&[0x41; TAG], Kernel::PORTABLE);
+        let mac = MacKey::new(&[0x41; TAG], MacKernel::PORTABLE);
         assert_eq!(format!("{mac:?}"), r#"MacKey { kernel: "sha2", .. }"#);
     }
 

@@ -1,7 +1,7 @@
-//! SHA-256 (FIPS 180-4) of two messages side by side, with the processor's own instructions.
+//! SHA-256 (FIPS 180-4) of two messages at once, with the SHA instructions of the processor.
 #![expect(
     unsafe_code,
-    reason = "only after a look at the processor may its instructions be called"
+    reason = "vector instructions may be called only after the processor was checked for them"
 )]
 
 use std::arch::x86_64::{
@@ -10,16 +10,17 @@ use std::arch::x86_64::{
     _mm_shuffle_epi32,
 };
 
-use super::{Block, ROUND_CONSTANTS, State};
+use super::sha256::{Block, ROUND_CONSTANTS, State};
 
-/// Messages side by side.
+/// How many messages are hashed at once.
 const WIDTH: usize = 2;
 
-/// That this processor has the instructions: there is no value where it does not.
+/// Proof that this processor has the instructions. A value exists only if it has them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShaNi(());
 
 impl ShaNi {
+    /// Checks the processor.
     pub(crate) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("sha")
             && is_x86_feature_detected!("ssse3")
@@ -27,14 +28,14 @@ impl ShaNi {
         has_all.then_some(Self(()))
     }
 
-    /// Compresses runs of equal length into the state of each.
+    /// Compresses two runs of blocks, each into its state. Both runs have the same length.
     pub(super) fn compress_pair(self, states: &mut [State; WIDTH], blocks: [&[Block]; WIDTH]) {
         // SAFETY: `detect` found the instructions that the function is compiled for.
         unsafe { compress(states, blocks) }
     }
 }
 
-/// Compresses runs into the state of each, as far as the shortest goes.
+/// Compresses two runs of blocks, each into its state, up to the end of the shorter run.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn compress(states: &mut [State; WIDTH], blocks: [&[Block]; WIDTH]) {
     let mut abef = [zero(); WIDTH];
@@ -55,7 +56,7 @@ fn compress(states: &mut [State; WIDTH], blocks: [&[Block]; WIDTH]) {
         let mut words = [load(pair.0), load(pair.1)];
         let (abef_before, cdgh_before) = (abef, cdgh);
         for (sixteenth, constants) in constants.iter().enumerate() {
-            // Numbers known to the compiler index the ring, so that it stays in registers.
+            // The indices are constants for the compiler, so the ring stays in registers.
             for at in 0..4 {
                 for lane in 0..WIDTH {
                     if sixteenth > 0 {
@@ -80,8 +81,8 @@ fn compress(states: &mut [State; WIDTH], blocks: [&[Block]; WIDTH]) {
     }
 }
 
-/// The next four words of the message schedule, from the last sixteen of them; those lie in a ring,
-/// the oldest at `at`.
+/// The next four words of the message schedule (FIPS 180-4 §6.2.2), from the last sixteen words.
+/// They are in a ring; the oldest four are at `at`.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn next_words(ring: &[__m128i; 4], at: usize) -> __m128i {
     let [sixteen_ago, twelve_ago, eight_ago, four_ago] =
@@ -91,7 +92,7 @@ fn next_words(ring: &[__m128i; 4], at: usize) -> __m128i {
     _mm_sha256msg2_epu32(sum, four_ago)
 }
 
-/// A block as sixteen numbers, most significant byte first.
+/// A block as sixteen big-endian 32-bit words.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn load(block: &Block) -> [__m128i; 4] {
     let swap_bytes = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);

@@ -1,17 +1,17 @@
-//! Arithmetic modulo a prime, as the algorithms for powers need it.
+//! Arithmetic modulo a prime: the operations that the algorithms for powers need.
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, CtAssign, CtEq, MontyForm, MontyMultiplier, Word};
 use num_bigint::BigUint;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Multiplies residues of one prime, which may be secret: what it does and which memory it touches is
-/// the same for all of them.
+/// Multiplies residues of one prime. Residues may be secret: the operations and the memory accesses
+/// do not depend on them.
 pub(super) trait Arithmetic {
-    /// A number modulo the prime, in whatever form is best.
+    /// A number modulo the prime, in the form that the kernel computes with.
     type Residue: Clone + Zeroize;
 
-    /// The residue of a number below the prime that is no secret.
+    /// The residue of a public number below the prime.
     fn residue(&mut self, value: &BigUint) -> Self::Residue;
 
     /// `a = a * b`.
@@ -20,16 +20,16 @@ pub(super) trait Arithmetic {
     /// `a = a * a`.
     fn square(&mut self, a: &mut Self::Residue);
 
-    /// Copies the entry of this index, a secret below the length of the table.
+    /// Copies one entry of a table. The index is secret and less than the length of the table.
     fn choose(&self, chosen: &mut Self::Residue, table: &[Self::Residue], index: Word);
 
-    /// The number, big-endian, as many bytes as the prime has; wipes the residue.
+    /// The number, big-endian, with the length of the prime. Wipes the residue.
     fn finish(&mut self, residue: Self::Residue) -> Zeroizing<Vec<u8>>;
 }
 
 type Multiplier<'a> = <BoxedMontyForm as MontyForm>::Multiplier<'a>;
 
-/// What every machine can do, by crypto-bigint.
+/// The portable arithmetic, by crypto-bigint.
 pub(super) struct Portable<'a> {
     params: &'a BoxedMontyParams,
     multiplier: Multiplier<'a>,
@@ -71,7 +71,17 @@ impl Arithmetic for Portable<'_> {
     }
 }
 
-/// Widens a public number to `bits`, which must be enough for it.
+/// Widens a public number to `bits` bits. It must fit.
 pub(super) fn widened(value: &BigUint, bits: u32) -> BoxedUint {
     BoxedUint::from_be_slice_truncated(&value.to_bytes_be(), bits)
+}
+
+/// Reads `count` bits of a secret number, `step` positions apart, from position `first` upwards.
+/// The first bit is the lowest one of the result. The positions are public.
+pub(super) fn bits(number: &BoxedUint, first: u32, step: u32, count: u32) -> Word {
+    (0..count).fold(0, |bits, at| {
+        let position = first + at * step;
+        let word = number.as_words().get((position / Word::BITS) as usize).copied().unwrap_or(0);
+        bits | ((word >> (position % Word::BITS)) & 1) << at
+    })
 }

@@ -1,34 +1,34 @@
-//! Powers of one base, by a table made once: the comb of Lim and Lee (CRYPTO '94).
+//! Powers of one base with a precomputed table: the comb method of Lim and Lee (CRYPTO '94).
 
 use crypto_bigint::BoxedUint;
 use num_bigint::BigUint;
 use zeroize::Zeroize;
 
-use super::arithmetic::Arithmetic;
-use super::bits;
+use super::arithmetic::{Arithmetic, bits};
 
-/// Into how many rows an exponent is cut; a table entry has one bit of each.
+/// The number of rows of an exponent. The index of a table entry has one bit of each row.
 const ROWS: u32 = 6;
-/// Into how many blocks a row is cut, each with a table of its own.
+/// The number of blocks of a row. Each block has its own table.
 ///
-/// Of what fits into 256 residues, 6 and 4 need the fewest multiplications: 83 for 400 bits.
+/// With at most 256 residues in all tables, 6 rows and 4 blocks need the fewest multiplications: 83
+/// for 400 bits.
 const BLOCKS: u32 = 4;
-/// Entries of one block's table.
+/// The number of entries in the table of one block.
 const ENTRIES: usize = 1 << ROWS;
 
-/// Powers of a base for exponents of up to so many bits.
+/// Tables of one base, for exponents up to a fixed length.
 pub(super) struct Comb<R> {
-    /// The tables of all blocks, one after the other. Bit r of an entry's index stands for the
-    /// base to the power 2^(r * row + block * width).
+    /// The tables of all blocks, one after the other. Bit r of an index stands for the factor
+    /// base^(2^(r * row + block * width)).
     entries: Vec<R>,
-    /// Bits of a block.
+    /// The size of a block in bits.
     width: u32,
-    /// Bits of a row.
+    /// The size of a row in bits.
     row: u32,
 }
 
 impl<R: Clone + Zeroize> Comb<R> {
-    /// Makes the tables, which takes as long as one or two exponentiations.
+    /// Computes the tables. This takes as long as one or two exponentiations.
     pub(super) fn new(
         base: &BigUint,
         bits: u32,
@@ -49,7 +49,7 @@ impl<R: Clone + Zeroize> Comb<R> {
         for block in 0..blocks {
             let start = entries.len();
             entries.push(arithmetic.residue(&BigUint::from(1u8)));
-            // Each row doubles the table: what is there, without and with this row's bit.
+            // Each row doubles the table: the old entries, without and with the bit of this row.
             for corner in corners.iter().skip(block).step_by(blocks) {
                 for index in start..entries.len() {
                     let mut entry: R = entries[index].clone();
@@ -66,9 +66,9 @@ impl<R: Clone + Zeroize> Comb<R> {
         self.row * ROWS
     }
 
-    /// The base to the power of `exponent`, of which the first [`Comb::bits`] bits count.
+    /// The base to the power of `exponent`, which has at most [`Comb::bits`] bits.
     ///
-    /// In constant time: every step reads a whole table, and takes the same two operations.
+    /// Takes constant time: each step reads a whole table and does the same two operations.
     pub(super) fn power(
         &self,
         exponent: &BoxedUint,

@@ -1,12 +1,13 @@
 //! Multiplication modulo a prime with AVX-512 IFMA: eight products of 52 by 52 bits at a time.
 //!
-//! Numbers are in Montgomery form with R = 2^416V, where V is the number of vectors, and at most twice
-//! the prime: as R is more than four times the prime, multiplying keeps them so without a comparison
-//! (Gueron, "Efficient software implementations of modular exponentiation", 2012).
+//! Numbers are in Montgomery form with R = 2^416V, where V is the number of vectors. They are at
+//! most twice the prime. R is more than four times the prime, so a product is again at most twice
+//! the prime, and no comparison is needed (Gueron, "Efficient software implementations of modular
+//! exponentiation", 2012).
 #![expect(
     unsafe_code,
-    reason = "only after a look at the processor may its instructions be called; powers are computed \
-              in a tenth of the time"
+    reason = "vector instructions may be called only after the processor was checked for them; they \
+              compute powers ten times as fast"
 )]
 
 use std::arch::x86_64::{
@@ -26,24 +27,25 @@ use super::arithmetic::Arithmetic;
 #[cfg(miri)]
 use interpreted::{_mm512_madd52hi_epu64, _mm512_madd52lo_epu64};
 
-/// Bits of a limb.
+/// The size of a limb in bits.
 const LIMB: u32 = 52;
 /// The largest limb.
 const MASK: u64 = (1 << LIMB) - 1;
-/// Limbs of a vector.
+/// The number of limbs in a vector.
 const LIMBS: usize = 8;
-/// Bits of a vector.
+/// The size of a vector in bits.
 const VECTOR: usize = LIMBS * LIMB as usize;
-/// Bytes of two limbs.
+/// The size of two limbs in bytes.
 const PAIR: usize = 13;
 
 type Vector = [u64; LIMBS];
 
-/// Proof that this processor has the instructions: no value exists where it does not.
+/// Proof that this processor has the instructions. A value exists only if it has them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512Ifma(());
 
 impl Avx512Ifma {
+    /// Checks the processor.
     pub(crate) fn detect() -> Option<Self> {
         let has_all = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
         has_all.then_some(Self(()))
@@ -55,13 +57,13 @@ pub(super) struct Ifma {
     prime: Box<[Vector]>,
     /// -1 / prime modulo 2^52.
     negative_inverse: u64,
-    /// R^2, to bring numbers into Montgomery form.
+    /// R^2 modulo the prime. It converts numbers to Montgomery form.
     square: Residue,
-    /// Bytes of the prime.
+    /// The size of the prime in bytes.
     bytes: usize,
 }
 
-/// A residue in Montgomery form, in limbs below 2^52, the lowest first. Wiped on drop.
+/// A residue in Montgomery form, as limbs below 2^52, least significant first. Wiped on drop.
 #[derive(Clone)]
 pub(super) struct Residue(Box<[Vector]>);
 
@@ -80,16 +82,16 @@ impl Drop for Residue {
 impl ZeroizeOnDrop for Residue {}
 
 impl Ifma {
-    /// Prepares an odd number of `bits` bits, if there is code for that length.
+    /// Prepares an odd number of `bits` bits. `None` if there is no code for this length.
     pub(super) fn new(_: Avx512Ifma, modulus: &BigUint, bits: u32) -> Option<Self> {
-        // R has to be four times the prime.
+        // R must be more than four times the prime.
         let vectors = (bits as usize + 2).div_ceil(VECTOR);
         let is_odd = modulus.bit(0);
         if !is_odd || !matches!(vectors, 5 | 8 | 10 | 15 | 20) {
             return None;
         }
         let prime = limbs(modulus, vectors);
-        // Each step doubles the number of bits that are right.
+        // Newton iteration: each step doubles the number of correct bits.
         let lowest = prime.as_flattened()[0];
         let inverse = (0..6).fold(1u64, |inverse, _| {
             inverse.wrapping_mul(2u64.wrapping_sub(lowest.wrapping_mul(inverse)))
@@ -103,9 +105,9 @@ impl Ifma {
         })
     }
 
-    /// Something to compute with.
+    /// The arithmetic of this prime, with its buffer.
     pub(super) fn arithmetic(&self) -> IfmaArithmetic<'_> {
-        IfmaArithmetic { by: self, product: Residue(vec![[0; LIMBS]; self.prime.len()].into()) }
+        IfmaArithmetic { prime: self, product: Residue(vec![[0; LIMBS]; self.prime.len()].into()) }
     }
 
     fn multiply(&self, a: &Residue, b: &Residue, product: &mut Residue) {
@@ -126,7 +128,7 @@ impl Ifma {
             product.0.as_mut_array::<V>(),
         );
         let (Some(a), Some(b), Some(prime), Some(product)) = all else {
-            unreachable!("all residues of a prime are as long as it");
+            unreachable!("all residues have the length of the prime");
         };
         // SAFETY: `new` was given the proof that the processor has the instructions.
         unsafe { multiply(a, b, prime, self.negative_inverse, product) }
@@ -139,9 +141,9 @@ impl Ifma {
     }
 }
 
-/// Computes modulo a prime.
+/// Arithmetic modulo a prime, with a buffer for products.
 pub(super) struct IfmaArithmetic<'a> {
-    by: &'a Ifma,
+    prime: &'a Ifma,
     product: Residue,
 }
 
@@ -149,18 +151,18 @@ impl Arithmetic for IfmaArithmetic<'_> {
     type Residue = Residue;
 
     fn residue(&mut self, value: &BigUint) -> Residue {
-        let mut residue = Residue(limbs(value, self.by.prime.len()));
-        self.multiply(&mut residue, &self.by.square);
+        let mut residue = Residue(limbs(value, self.prime.prime.len()));
+        self.multiply(&mut residue, &self.prime.square);
         residue
     }
 
     fn multiply(&mut self, a: &mut Residue, b: &Residue) {
-        self.by.multiply(a, b, &mut self.product);
+        self.prime.multiply(a, b, &mut self.product);
         std::mem::swap(a, &mut self.product);
     }
 
     fn square(&mut self, a: &mut Residue) {
-        self.by.multiply(a, a, &mut self.product);
+        self.prime.multiply(a, a, &mut self.product);
         std::mem::swap(a, &mut self.product);
     }
 
@@ -173,9 +175,9 @@ impl Arithmetic for IfmaArithmetic<'_> {
     }
 
     fn finish(&mut self, mut residue: Residue) -> Zeroizing<Vec<u8>> {
-        let one = Residue(limbs(&BigUint::from(1u8), self.by.prime.len()));
-        // Out of Montgomery form it is below the prime, or the prime itself in place of zero; no power
-        // of anything but zero is zero.
+        let one = Residue(limbs(&BigUint::from(1u8), self.prime.prime.len()));
+        // Outside Montgomery form the number is below the prime, or the prime itself in place of
+        // zero. The power of a number that is not zero is not zero.
         self.multiply(&mut residue, &one);
         let (pairs, _) = residue.0.as_flattened().as_chunks::<2>();
         let mut bytes = Zeroizing::new(Vec::with_capacity(pairs.len() * PAIR));
@@ -183,20 +185,20 @@ impl Arithmetic for IfmaArithmetic<'_> {
             let pair = Zeroizing::new((u128::from(*high) << LIMB | u128::from(*low)).to_le_bytes());
             bytes.extend_from_slice(&pair[..PAIR]);
         }
-        bytes.truncate(self.by.bytes);
+        bytes.truncate(self.prime.bytes);
         bytes.reverse();
         bytes
     }
 }
 
-/// A number that is no secret in limbs, the lowest first; it has to fit.
+/// A public number as limbs, least significant first. It must fit.
 fn limbs(number: &BigUint, vectors: usize) -> Box<[Vector]> {
     let mut limbs = vec![[0; LIMBS]; vectors];
     let (pairs, _) = limbs.as_flattened_mut().as_chunks_mut::<2>();
     for ([low, high], bytes) in pairs.iter_mut().zip(number.to_bytes_le().chunks(PAIR)) {
         let mut pair = [0; PAIR];
         pair[..bytes.len()].copy_from_slice(bytes);
-        // Eight bytes from its start and as many at its end are more than a limb each.
+        // A limb has 52 bits: the first eight bytes hold the low limb, the last eight the high one.
         let [a, b, c, d, e, f, g, h, ..] = pair;
         *low = u64::from_le_bytes([a, b, c, d, e, f, g, h]) & MASK;
         let [.., a, b, c, d, e, f, g, h] = pair;
@@ -205,8 +207,8 @@ fn limbs(number: &BigUint, vectors: usize) -> Box<[Vector]> {
     limbs.into()
 }
 
-/// `product = a * b / R` modulo the prime, in limbs of up to 62 bits: each gets four products of at most
-/// 52 bits for each of the 160 limbs of `b` at most.
+/// `product = a * b / R` modulo the prime, in limbs of up to 62 bits. `b` has at most 160 limbs,
+/// and each of them adds at most four products of 52 bits to a limb of the sum.
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn multiply<const V: usize>(
     a: &[Vector; V],
@@ -223,7 +225,8 @@ fn multiply<const V: usize>(
         for (sum, a) in sums.iter_mut().zip(a) {
             *sum = _mm512_madd52lo_epu64(*sum, load(a), limb);
         }
-        // So many times the prime make the lowest limb zero, and the sum can move down by it.
+        // Adding this multiple of the prime makes the lowest limb zero. Then the sum moves down one
+        // limb.
         let lowest = _mm512_broadcastq_epi64(_mm512_castsi512_si128(sums[0]));
         let times = _mm512_madd52lo_epu64(zero, lowest, negative_inverse);
         for (sum, prime) in sums.iter_mut().zip(prime) {
@@ -245,7 +248,7 @@ fn multiply<const V: usize>(
     }
 }
 
-/// Copies an entry where the mask is all ones, and nothing where it is zero.
+/// Copies an entry if the mask is all ones. Copies nothing if it is zero.
 #[target_feature(enable = "avx512f")]
 fn choose(chosen: &mut [Vector], entry: &[Vector], mask: u8) {
     for (chosen, entry) in chosen.iter_mut().zip(entry) {
@@ -256,17 +259,17 @@ fn choose(chosen: &mut [Vector], entry: &[Vector], mask: u8) {
 
 #[target_feature(enable = "avx512f")]
 fn load(vector: &Vector) -> __m512i {
-    // SAFETY: a vector has 64 bytes, and any address will do.
+    // SAFETY: a vector has 64 bytes, and the instruction takes any address.
     unsafe { _mm512_loadu_si512(vector.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx512f")]
 fn store(vector: &mut Vector, value: __m512i) {
-    // SAFETY: a vector has 64 bytes, and any address will do.
+    // SAFETY: a vector has 64 bytes, and the instruction takes any address.
     unsafe { _mm512_storeu_si512(vector.as_mut_ptr().cast(), value) }
 }
 
-/// The two instructions that Miri lacks, by their description, so that it can run all the rest.
+/// The two instructions that Miri does not have, written after their description.
 #[cfg(miri)]
 mod interpreted {
     use super::{__m512i, LIMB, MASK, load, store};

@@ -1,18 +1,17 @@
-//! Powers of any base, by windows of the exponent.
+//! Powers of any base: the fixed-window method.
 
 use crypto_bigint::BoxedUint;
 use num_bigint::BigUint;
 use zeroize::Zeroize;
 
-use super::arithmetic::Arithmetic;
-use super::bits;
+use super::arithmetic::{Arithmetic, bits};
 
-/// Bits of the exponent that one multiplication takes care of.
+/// The size of a window in bits: the exponent bits of one multiplication.
 const WIDTH: u32 = 5;
 
 /// The base to the power of the lowest `length` bits of a secret exponent.
 ///
-/// In constant time: every step reads the whole table, and takes the same operations.
+/// Takes constant time: each step reads the whole table and does the same operations.
 pub(super) fn power<A: Arithmetic>(
     base: &BigUint,
     exponent: &BoxedUint,

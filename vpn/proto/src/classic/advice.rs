@@ -1,19 +1,20 @@
-//! Why two programs disagree, and which setting of the dialect would bring them together.
+//! Advice after a failure: which setting of the dialect would make two programs work together.
 //!
-//! A [`Story`] hears the notes of a session. When the session fails, it says what to change; where
-//! it could try the change on the bytes it has, it says that it is certain.
+//! A [`Diagnosis`] collects the notes of a session. When the session fails, it advises a setting.
+//! If it could test the setting on received bytes, the advice is certain.
 
 use std::fmt;
 
-use super::super::dh::Group;
-use super::super::error::{HandshakeError, SessionError};
-use super::super::negotiate::{Choice, Separator};
-use super::dialect::{Chaining, Dialect, DialectPlan, LineEnd, MacRule};
-use super::note::{End, Note, Role, Spoken, What};
+use super::dialect::{Chaining, Dialect, DialectPlan, LineEnd, MacRule, ONE_RECV};
+use super::error::{HandshakeError, SessionError};
+use super::negotiate::{Choice, Separator};
+use super::note::{End, HandshakeMessage, MessageKind, Note};
+use crate::dh::Group;
+use crate::role::Role;
 
-/// What one side has seen of a session so far.
+/// The facts that one side has seen in a session.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct Diagnosis {
     role: Role,
     plan: DialectPlan,
     dialect: Dialect,
@@ -22,9 +23,11 @@ pub struct Story {
     has_choice: bool,
     separator: Option<Separator>,
     own_share_sent: bool,
-    /// How many digits the peer's public value has.
+    /// The number of digits in the public value of the peer.
     peer_digits: Option<usize>,
     messages: u64,
+    /// The number of the last message that has a reply.
+    answered: u64,
     longest: usize,
     other_rule: Option<MacRule>,
     other_chaining: Option<Chaining>,
@@ -36,24 +39,24 @@ pub struct Story {
 pub enum Trouble<'a> {
     /// The handshake ended with an error.
     Handshake(&'a HandshakeError),
-    /// The connection broke.
+    /// The connection was lost.
     Lost,
     /// The session ended with an error.
     Session(&'a SessionError),
-    /// The peer stays silent.
+    /// The peer did not answer.
     Silence,
 }
 
-/// A setting of the table `[classic]` that would help.
+/// A setting of the configuration table `[classic]` that would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
-    /// The setting, as it is written in the configuration.
+    /// The setting, in the form of the configuration.
     pub setting: String,
-    /// The preset that has it, if one has.
+    /// A preset with this setting, if there is one.
     pub preset: Option<&'static str>,
-    /// What speaks for it.
+    /// The reason.
     pub why: String,
-    /// It was tried on what the peer sent, and fits.
+    /// Whether the setting was tested on bytes of the peer and was correct.
     pub is_certain: bool,
 }
 
@@ -68,8 +71,8 @@ impl fmt::Display for Advice {
     }
 }
 
-impl Story {
-    /// A session of this side.
+impl Diagnosis {
+    /// Starts with a session of this role.
     pub fn new(role: Role, plan: DialectPlan) -> Self {
         Self {
             role,
@@ -81,6 +84,7 @@ impl Story {
             own_share_sent: false,
             peer_digits: None,
             messages: 0,
+            answered: 0,
             longest: 0,
             other_rule: None,
             other_chaining: None,
@@ -88,10 +92,10 @@ impl Story {
         }
     }
 
-    /// Takes in what happened.
+    /// Adds a note of the session.
     pub fn hear(&mut self, note: &Note) {
         match note {
-            Note::Handshake(spoken) => self.hear_spoken(spoken),
+            Note::Handshake(message) => self.hear_handshake(message),
             Note::Dialect(dialect) => self.dialect = *dialect,
             Note::Message(message) => {
                 self.messages = message.number;
@@ -99,40 +103,40 @@ impl Story {
                 self.other_chaining = self.other_chaining.or(message.garbled_unless);
             }
             Note::OtherRuleFits(rule) => self.other_rule = Some(*rule),
-            Note::Reply(reply) => self.reply_was_wrong |= !reply.is_expected,
+            Note::Reply(reply) => {
+                self.answered = reply.number;
+                self.reply_was_wrong |= !reply.is_expected;
+            }
             Note::Candidates { .. } | Note::Established(_) => {}
         }
     }
 
-    fn hear_spoken(&mut self, spoken: &Spoken) {
-        match spoken.what {
-            What::Proposal => self.proposal_end = Some(spoken.end),
-            What::LineFeed => self.proposal_end = Some(End::Line(LineEnd::Lf)),
-            What::Choice => {
+    fn hear_handshake(&mut self, message: &HandshakeMessage) {
+        match message.kind {
+            MessageKind::Proposal => self.proposal_end = Some(message.end),
+            MessageKind::LineFeed => self.proposal_end = Some(End::Line(LineEnd::Lf)),
+            MessageKind::Choice => {
                 self.has_choice = true;
-                let text = String::from_utf8_lossy(&spoken.bytes);
+                let text = String::from_utf8_lossy(&message.bytes);
                 self.separator = Choice::parse(text.trim_end()).ok().map(|(_, s)| s);
             }
-            What::Share if spoken.from == self.role => self.own_share_sent = true,
-            What::Share => {
-                let digits = spoken.bytes.iter().filter(|b| b.is_ascii_digit()).count();
+            MessageKind::Share if message.from == self.role => self.own_share_sent = true,
+            MessageKind::Share => {
+                let digits = message.bytes.iter().filter(|b| b.is_ascii_digit()).count();
                 self.peer_digits = Some(digits);
             }
-            What::Refusal => {}
+            MessageKind::Refusal => {}
         }
     }
 
-    /// What to change in the session that goes on, if it shows already.
+    /// Advice for a session that has not failed yet.
     pub fn advise_meanwhile(&self) -> Vec<Advice> {
         let mut advice: Vec<Advice> = self.other_chaining.map(chaining).into_iter().collect();
         if self.peer_digits.is_some() {
             advice.extend(self.other_group(self.peer_digits));
         }
         if self.role == Role::Client && self.reply_was_wrong && self.messages > 1 {
-            let mut other = chaining(match self.dialect.chaining {
-                Chaining::Chain => Chaining::Restart,
-                Chaining::Restart => Chaining::Chain,
-            });
+            let mut other = chaining(self.dialect.chaining.other());
             other.why = "the reply is not our text reversed, so the server may not have decrypted \
                          it as we encrypted it"
                 .to_owned();
@@ -142,7 +146,7 @@ impl Story {
         advice
     }
 
-    /// What to change so that this does not happen again; nothing if no setting helps.
+    /// Advice after a failure. Empty if no setting helps.
     pub fn advise(&self, trouble: Trouble<'_>) -> Vec<Advice> {
         match trouble {
             Trouble::Handshake(error) => self.on_handshake_error(error),
@@ -158,7 +162,8 @@ impl Story {
             HandshakeError::KeyShareTooLong { .. } => self.other_group(None),
             HandshakeError::PublicValue(_) => self.other_group(self.peer_digits),
             HandshakeError::Refused { .. } if self.own_share_sent => vec![Advice {
-                // Nothing of the server's shows; the group of the protocol is the likeliest.
+                // The group of the server is not known. Group 18 of the protocol is the most likely
+                // one.
                 setting: match self.dialect.group {
                     Group::Modp8192 => "group = 14 to 17".to_owned(),
                     _ => format!("group = {}", Group::Modp8192.number()),
@@ -183,7 +188,7 @@ impl Story {
         }
     }
 
-    /// The peer closed, broke off or fell silent where it should have spoken.
+    /// The peer did not send the expected message.
     fn on_no_answer(&self) -> Vec<Advice> {
         let mut advice = Vec::new();
         match self.role {
@@ -252,13 +257,13 @@ impl Story {
         })
     }
 
-    /// A group whose numbers look like the peer's: of that many digits, or of more than ours.
+    /// The group whose prime fits the digits of the peer. `None` means more digits than ours.
     fn other_group(&self, digits: Option<usize>) -> Vec<Advice> {
         let ours = self.dialect.group;
         let theirs = match digits {
-            // Numbers fall short of their group's digits by few, never by hundreds.
+            // A public value has only a few digits less than its prime, never hundreds.
             Some(digits) => Group::ALL.into_iter().find(|g| digits <= g.digits()),
-            // How many there are was not waited for; the group of the protocol is the likeliest.
+            // The number was not read to its end. Group 18 of the protocol is the most likely one.
             None => Some(Group::Modp8192),
         };
         let Some(theirs) = theirs.filter(|g| *g != ours) else { return Vec::new() };
@@ -290,25 +295,26 @@ impl Story {
         }
     }
 
-    /// A message was not understood.
+    /// A message could not be read.
     fn on_bad_message(&self) -> Vec<Advice> {
         if let Some(rule) = self.other_rule {
             let why = "the HMAC that was refused is right by that rule".to_owned();
             return vec![mac(rule, why, true)];
         }
         let mut advice = self.advise_meanwhile();
-        // The number of the message that failed: a server counts what it could open.
+        if self.role == Role::Client && self.answered >= self.messages {
+            // The server has read every message. It ended the session for another reason.
+            return advice;
+        }
+        // The number of the message that failed. A server counts only the messages that it could
+        // open.
         let failed = self.messages + u64::from(self.role == Role::Server);
         if failed > 1 && self.role == Role::Client {
-            let other = match self.dialect.mac {
-                MacRule::Cumulative => MacRule::PerMessage,
-                MacRule::PerMessage => MacRule::Cumulative,
-            };
             let why = format!(
                 "the server took message 1 and not message {failed}; up to the first message both \
                  rules are the same"
             );
-            advice.push(mac(other, why, false));
+            advice.push(mac(self.dialect.mac.other(), why, false));
         }
         if self.role == Role::Client && self.longest > ONE_RECV && self.dialect.peer_reads.is_none()
         {
@@ -325,9 +331,6 @@ impl Story {
         advice
     }
 }
-
-/// The longest ciphertext that programs with one `recv(4096)` take.
-const ONE_RECV: usize = 4096 - super::message::TAG_DIGITS;
 
 fn line_end(end: LineEnd, preset: Option<&'static str>, why: String) -> Advice {
     let value = match end {
@@ -363,9 +366,10 @@ fn chaining(rule: Chaining) -> Advice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classic::note::{Message, Reply};
 
-    fn spoken(from: Role, what: What, bytes: &[u8], end: End) -> Note {
-        Note::Handshake(Spoken { from, what, bytes: bytes.to_vec(), end })
+    fn message(from: Role, kind: MessageKind, bytes: &[u8], end: End) -> Note {
+        Note::Handshake(HandshakeMessage { from, kind, bytes: bytes.to_vec(), end })
     }
 
     fn settings(advice: &[Advice]) -> Vec<&str> {
@@ -374,51 +378,108 @@ mod tests {
 
     #[test]
     fn a_client_that_leaves_at_our_choice_wants_another_separator() {
-        let mut story = Story::new(Role::Server, DialectPlan::AUTO);
-        story.hear(&spoken(Role::Client, What::Proposal, b"ProposedCiphers:X:[8]", End::Silence));
-        story.hear(&spoken(Role::Server, What::Choice, b"ChosenCipher:X:8", End::Itself));
+        let mut diagnosis = Diagnosis::new(Role::Server, DialectPlan::AUTO);
+        diagnosis.hear(&message(
+            Role::Client,
+            MessageKind::Proposal,
+            b"ProposedCiphers:X:[8]",
+            End::Silence,
+        ));
+        diagnosis.hear(&message(
+            Role::Server,
+            MessageKind::Choice,
+            b"ChosenCipher:X:8",
+            End::Itself,
+        ));
         let closed = HandshakeError::Closed { awaited: "the key exchange" };
-        let advice = story.advise(Trouble::Handshake(&closed));
+        let advice = diagnosis.advise(Trouble::Handshake(&closed));
         assert_eq!(settings(&advice), ["separator = \",\""]);
         assert_eq!(advice[0].preset, Some("capture"));
-        // A client with line ends that got none wants those first.
+        // A client that sent a line end and got none needs a line end first.
         let lf = End::Line(LineEnd::Lf);
-        story.hear(&spoken(Role::Client, What::Proposal, b"ProposedCiphers:X:[8]\n", lf));
-        let advice = story.advise(Trouble::Silence);
+        diagnosis.hear(&message(
+            Role::Client,
+            MessageKind::Proposal,
+            b"ProposedCiphers:X:[8]\n",
+            lf,
+        ));
+        let advice = diagnosis.advise(Trouble::Silence);
         assert_eq!(settings(&advice), ["line_end = \"lf\"", "separator = \",\""]);
     }
 
     #[test]
     fn a_server_that_does_not_answer_waits_for_a_line() {
         let plan = DialectPlan::fixed(Dialect::SPEC);
-        let mut story = Story::new(Role::Client, plan);
-        story.hear(&spoken(Role::Client, What::Proposal, b"ProposedCiphers:X:[8]", End::Itself));
-        assert_eq!(settings(&story.advise(Trouble::Silence)), ["line_end = \"lf\""]);
-        // Once a line feed was tried, it is not that.
-        let mut story = Story::new(Role::Client, DialectPlan::AUTO);
-        story.hear(&spoken(Role::Client, What::Proposal, b"ProposedCiphers:X:[8]", End::Itself));
-        story.hear(&spoken(Role::Client, What::LineFeed, b"\n", End::Line(LineEnd::Lf)));
-        assert!(story.advise(Trouble::Silence).is_empty());
+        let mut diagnosis = Diagnosis::new(Role::Client, plan);
+        diagnosis.hear(&message(
+            Role::Client,
+            MessageKind::Proposal,
+            b"ProposedCiphers:X:[8]",
+            End::Itself,
+        ));
+        assert_eq!(settings(&diagnosis.advise(Trouble::Silence)), ["line_end = \"lf\""]);
+        // A line feed was sent already, so it would not help.
+        let mut diagnosis = Diagnosis::new(Role::Client, DialectPlan::AUTO);
+        diagnosis.hear(&message(
+            Role::Client,
+            MessageKind::Proposal,
+            b"ProposedCiphers:X:[8]",
+            End::Itself,
+        ));
+        diagnosis.hear(&message(
+            Role::Client,
+            MessageKind::LineFeed,
+            b"\n",
+            End::Line(LineEnd::Lf),
+        ));
+        assert!(diagnosis.advise(Trouble::Silence).is_empty());
     }
 
     #[test]
     fn the_digits_of_a_number_give_its_group_away() {
-        let mut story = Story::new(Role::Server, DialectPlan::AUTO);
+        let mut diagnosis = Diagnosis::new(Role::Server, DialectPlan::AUTO);
         let share = format!("DHMKE:{}", "7".repeat(617));
-        story.hear(&spoken(Role::Client, What::Share, share.as_bytes(), End::Silence));
+        diagnosis.hear(&message(Role::Client, MessageKind::Share, share.as_bytes(), End::Silence));
         let bad = SessionError::BadHmac { pending: 80 };
-        assert_eq!(settings(&story.advise(Trouble::Session(&bad))), ["group = 14"]);
+        assert_eq!(settings(&diagnosis.advise(Trouble::Session(&bad))), ["group = 14"]);
         let long = HandshakeError::KeyShareTooLong { limit: 617 };
         let small = Dialect { group: Group::Modp2048, ..Dialect::SPEC };
-        let story = Story::new(Role::Server, DialectPlan::fixed(small));
-        assert_eq!(settings(&story.advise(Trouble::Handshake(&long))), ["group = 18"]);
+        let diagnosis = Diagnosis::new(Role::Server, DialectPlan::fixed(small));
+        assert_eq!(settings(&diagnosis.advise(Trouble::Handshake(&long))), ["group = 18"]);
+    }
+
+    #[test]
+    fn a_server_that_ends_after_its_replies_gets_no_advice() {
+        let mut diagnosis = Diagnosis::new(Role::Client, DialectPlan::fixed(Dialect::SPEC));
+        let mut send = |number, is_answered| {
+            diagnosis.hear(&Note::Message(Message {
+                number,
+                ciphertext: vec![0; 16],
+                tag: vec![b'0'; 64],
+                rule: None,
+                chaining: Chaining::Chain,
+                text: b"a".to_vec(),
+                garbled_unless: None,
+            }));
+            if is_answered {
+                let (bytes, text) = (b"a".to_vec(), b"a".to_vec());
+                diagnosis.hear(&Note::Reply(Reply { number, bytes, text, is_expected: true }));
+            }
+            settings(&diagnosis.advise(Trouble::Session(&SessionError::Closed)))
+                .into_iter()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert!(send(1, true).is_empty());
+        assert!(send(2, true).is_empty());
+        assert_eq!(send(3, false), ["mac = \"cumulative\""]);
     }
 
     #[test]
     fn an_hmac_that_fits_the_other_rule_is_certain() {
-        let mut story = Story::new(Role::Server, DialectPlan::fixed(Dialect::SPEC));
-        story.hear(&Note::OtherRuleFits(MacRule::Cumulative));
-        let advice = story.advise(Trouble::Session(&SessionError::BadHmac { pending: 80 }));
+        let mut diagnosis = Diagnosis::new(Role::Server, DialectPlan::fixed(Dialect::SPEC));
+        diagnosis.hear(&Note::OtherRuleFits(MacRule::Cumulative));
+        let advice = diagnosis.advise(Trouble::Session(&SessionError::BadHmac { pending: 80 }));
         assert_eq!(
             advice[0].to_string(),
             "[classic] mac = \"cumulative\" would have made it work (or --dialect capture): the \

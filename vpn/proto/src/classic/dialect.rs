@@ -1,37 +1,38 @@
-//! How the programs in the field differ: one value holds every decision (PROTOCOL.md §3.6).
+//! Dialects: how existing programs differ in the classic protocol (PROTOCOL.md §3.6).
 
-use super::super::dh::Group;
-use super::super::negotiate::Separator;
+use super::negotiate::Separator;
+use super::tag::TAG_DIGITS;
+use crate::dh::Group;
 
-/// One way to speak the classic protocol, with every open question answered.
+/// One variant of the classic protocol. It answers every question that the assignment leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// What ends a handshake message.
+    /// The end of a handshake message.
     pub line_end: LineEnd,
-    /// What stands between name and size in `ChosenCipher`.
+    /// The character between name and size in `ChosenCipher`.
     pub separator: Separator,
-    /// What the HMAC of a message covers.
+    /// The part of the ciphertext that the HMAC of a message covers.
     pub mac: MacRule,
-    /// The form of the server's replies.
+    /// The form of the replies of the server.
     pub reply: ReplyForm,
-    /// How the chaining value moves on.
+    /// The CBC chaining from one message to the next.
     pub chaining: Chaining,
-    /// Where zero bytes are taken off a received text.
+    /// Where zero bytes are removed from a received text.
     pub strip: Strip,
     /// The Diffie-Hellman group.
     pub group: Group,
-    /// The longest ciphertext in bytes that the peer is sure to read whole, if that is known.
+    /// The longest ciphertext in bytes that the peer can read, if there is a known limit.
     pub peer_reads: Option<usize>,
 }
 
-/// What ends a handshake message.
+/// The end of a handshake message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEnd {
     /// Carriage return and line feed.
     CrLf,
     /// A line feed.
     Lf,
-    /// Nothing.
+    /// No line end.
     None,
 }
 
@@ -46,19 +47,29 @@ impl LineEnd {
     }
 }
 
-/// What the HMAC of the n-th message covers.
+/// The part of the ciphertext that the HMAC of a message covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacRule {
-    /// All ciphertext of that direction so far.
+    /// All ciphertext of the direction, up to the end of the message.
     Cumulative,
-    /// That message's ciphertext.
+    /// The ciphertext of the message.
     PerMessage,
 }
 
-/// The form of a reply. All of them are in the clear.
+impl MacRule {
+    /// The other rule.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Cumulative => Self::PerMessage,
+            Self::PerMessage => Self::Cumulative,
+        }
+    }
+}
+
+/// The form of a reply. Replies are not encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyForm {
-    /// `Server says: ` and the reversed text, filled with zero bytes to a multiple of 16.
+    /// `Server says: ` and the reversed text, padded with zero bytes to a multiple of 16.
     Filled,
     /// The reversed text.
     Plain,
@@ -66,29 +77,39 @@ pub enum ReplyForm {
     Prefixed,
 }
 
-/// How the CBC chaining value moves on from message to message.
+/// The CBC chaining from one message to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chaining {
-    /// One CBC state per session.
+    /// A message continues with the last block of the message before.
     Chain,
-    /// Every message starts again at the IV.
+    /// Each message starts with the IV.
     Restart,
 }
 
-/// Where zero bytes are taken off a received text.
+impl Chaining {
+    /// The other chaining.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Chain => Self::Restart,
+            Self::Restart => Self::Chain,
+        }
+    }
+}
+
+/// Where zero bytes are removed from a received text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strip {
-    /// At both ends, as the programs of 2020 do.
+    /// At both ends, as in the programs of 2020.
     Both,
-    /// At the end only, as those of 2025 do.
+    /// At the end only, as in the programs of 2025.
     Right,
 }
 
-/// What peers with one `recv(4096)` can take: 4096 less the tag.
-const ONE_READ: usize = 4096 - super::message::TAG_DIGITS;
+/// The longest ciphertext in bytes for a peer that reads a message with one `recv(4096)`.
+pub(super) const ONE_RECV: usize = 4096 - TAG_DIGITS;
 
 impl Dialect {
-    /// The assignment's text.
+    /// As in the text of the assignment.
     pub const SPEC: Self = Self {
         line_end: LineEnd::None,
         separator: Separator::Colon,
@@ -100,54 +121,55 @@ impl Dialect {
         peer_reads: None,
     };
 
-    /// The family of 2020, as a published packet capture shows it.
+    /// As in the programs of 2020, after a published packet capture.
     pub const CAPTURE: Self = Self {
         separator: Separator::Comma,
         mac: MacRule::Cumulative,
         reply: ReplyForm::Filled,
-        peer_reads: Some(ONE_READ),
+        peer_reads: Some(ONE_RECV),
         ..Self::SPEC
     };
 
-    /// The family of 2025.
+    /// As in the programs of 2025.
     pub const LINES: Self = Self {
         line_end: LineEnd::Lf,
         separator: Separator::Comma,
         strip: Strip::Right,
-        peer_reads: Some(ONE_READ),
+        peer_reads: Some(ONE_RECV),
         ..Self::SPEC
     };
 
-    /// The presets with their names.
+    /// All presets with their names.
     pub const PRESETS: [(&'static str, Self); 3] =
         [("spec", Self::SPEC), ("capture", Self::CAPTURE), ("lines", Self::LINES)];
 
-    /// The preset of that name.
+    /// The preset with this name.
     pub fn preset(name: &str) -> Option<Self> {
         Self::PRESETS.iter().find(|(n, _)| *n == name).map(|(_, d)| *d)
     }
 
-    /// The name of the preset that this is, if it is one.
+    /// The name of this dialect, if it is a preset.
     pub fn name(&self) -> Option<&'static str> {
         Self::PRESETS.iter().find(|(_, d)| d == self).map(|(n, _)| *n)
     }
 }
 
-/// A starting point and which of its fields follow what the peer shows.
+/// A dialect, and which of its fields change after what the peer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialectPlan {
-    /// What holds where nothing shows.
+    /// The dialect to start with.
     pub base: Dialect,
-    /// Take over the peer's line end.
+    /// Use the line end of the peer.
     pub follow_line_end: bool,
-    /// Answer with the separator of the family that the line end shows.
+    /// Use the separator that belongs to the line end of the peer.
     pub follow_separator: bool,
-    /// Try both HMAC rules (server), or take the one of the family that shows (client).
+    /// Server: try both HMAC rules. Client: use the rule that belongs to the separator of the
+    /// server.
     pub follow_mac: bool,
 }
 
 impl DialectPlan {
-    /// Follow the peer; `spec` where nothing shows. The default.
+    /// Follow the peer, and start with `spec`. The default.
     pub const AUTO: Self = Self {
         base: Dialect::SPEC,
         follow_line_end: true,
@@ -155,12 +177,12 @@ impl DialectPlan {
         follow_mac: true,
     };
 
-    /// Exactly this dialect.
+    /// This dialect. Nothing that the peer sends changes it.
     pub const fn fixed(base: Dialect) -> Self {
         Self { base, follow_line_end: false, follow_separator: false, follow_mac: false }
     }
 
-    /// The dialect of a session whose peer ends its messages with `seen`.
+    /// The dialect for a peer that ends its messages with `seen`.
     pub(super) fn on_line_end(&self, seen: LineEnd) -> Dialect {
         let mut dialect = self.base;
         if !self.follow_line_end || seen == LineEnd::None {
@@ -175,7 +197,7 @@ impl DialectPlan {
         dialect
     }
 
-    /// The dialect of a session whose server answered with this separator and line end.
+    /// The dialect for a server that chose with this separator and line end.
     pub(super) fn on_choice(&self, separator: Separator, seen: LineEnd) -> Dialect {
         let mut dialect = self.on_line_end(seen);
         dialect.separator = separator;
@@ -221,7 +243,7 @@ mod tests {
         assert_eq!(auto.on_choice(Separator::Colon, LineEnd::None), Dialect::SPEC);
         assert_eq!(auto.on_choice(Separator::Comma, LineEnd::Lf), Dialect::LINES);
         let capture = auto.on_choice(Separator::Comma, LineEnd::None);
-        // The form of replies is read, not spoken, by a client.
+        // A client reads every form of reply, so it does not follow this field.
         assert_eq!(Dialect { reply: ReplyForm::Filled, ..capture }, Dialect::CAPTURE);
     }
 

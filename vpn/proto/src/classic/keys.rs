@@ -1,29 +1,32 @@
-//! From the shared secret to key and IV (PROTOCOL.md §3.4).
+//! The keys of a session: from the shared secret to key and IV (PROTOCOL.md §3.4).
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::super::dh::SharedSecret;
-use super::super::negotiate::SuiteId;
+use crate::dh::SharedSecret;
+use crate::suite::SuiteId;
 
-/// How many characters the shared key has; no key of the classic profile can be longer.
+/// The length of the shared key in characters. No key of the classic profile is longer.
 pub const SHARED_KEY_LEN: usize = 64;
 
 /// The shared key of a session: 64 lower-case hexadecimal digits. Wiped on drop.
 pub struct SharedKey(Zeroizing<[u8; SHARED_KEY_LEN]>);
 
 impl SharedKey {
-    /// SHA-256 over the secret's big-endian bytes, `bit_length / 8 + 1` of them, in hexadecimal.
+    /// SHA-256 (FIPS 180-4) over the last `bit_length / 8 + 1` big-endian bytes of the secret, in
+    /// hexadecimal.
     ///
-    /// The number of bytes hashed depends on the secret's length; that is the protocol's doing and
-    /// tells an observer of our timing less than one bit, once, since exponents are never reused.
+    /// The protocol defines this length, so the time of the hash depends on the length of the
+    /// secret. It shows less than one bit of the secret. Exponents are used once, so it shows it
+    /// only once.
     pub fn derive(secret: &SharedSecret) -> Self {
         let bytes = secret.as_bytes();
         let first = bytes.iter().position(|&b| b != 0).unwrap_or(bytes.len());
         let mut hash = Sha256::new();
-        // One byte more than needed when the top bit of the top byte is set, and for zero.
+        // A zero byte comes first if the top bit of the first byte is set, or if the secret is
+        // zero.
         if bytes.get(first).is_none_or(|top| top & 0x80 != 0) {
             hash.update([0]);
         }
@@ -37,13 +40,13 @@ impl SharedKey {
         Self(hex)
     }
 
-    /// Takes the 64 characters as they are, for tests with published shared keys.
+    /// Takes 64 characters. For tests with published shared keys.
     pub fn from_text(text: [u8; SHARED_KEY_LEN]) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// Cuts key and IV out: the first `size / 8` characters, and as many as a block has from the
-    /// end. `None` if the suite wants a longer key than there are characters.
+    /// The key is the first `size / 8` characters. The IV is the last characters, one block of
+    /// them. `None` if the suite needs a key of more than [`SHARED_KEY_LEN`] bytes.
     pub fn cut(&self, id: SuiteId) -> Option<SessionKeys> {
         let key = self.0.get(..id.size.bytes())?;
         let iv = &self.0[SHARED_KEY_LEN.checked_sub(id.suite.block_size())?..];
@@ -57,12 +60,12 @@ impl fmt::Debug for SharedKey {
     }
 }
 
-/// Key (for the cipher and the HMAC alike) and first chaining value of a session. Wiped on drop.
+/// Key and IV of a session. Cipher and HMAC use the same key. Wiped on drop.
 #[derive(Clone)]
 pub struct SessionKeys {
-    /// The key, as many bytes as the suite's key size says.
+    /// The key, with the key size of the suite.
     pub key: Zeroizing<Vec<u8>>,
-    /// The IV, as long as a block.
+    /// The IV: one block.
     pub iv: Zeroizing<Vec<u8>>,
 }
 
@@ -72,9 +75,9 @@ impl fmt::Debug for SessionKeys {
     }
 }
 
-/// One lower-case hexadecimal digit, without a table indexed by a secret.
+/// One lower-case hexadecimal digit, without a table lookup by a secret index.
 fn hex_digit(nibble: u8) -> u8 {
-    // 39 lies between '9' + 1 and 'a'; the borrow of 9 - n selects it.
+    // 39 is the distance from '9' + 1 to 'a'. It is added if 9 - n is negative.
     nibble + b'0' + ((9u8.wrapping_sub(nibble) >> 7) * 39)
 }
 

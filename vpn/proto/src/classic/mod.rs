@@ -1,28 +1,34 @@
-//! The classic profile: the protocol of the assignment and of the programs that speak it
+//! The classic profile: the protocol of an assignment, and of the programs that implement it
 //! (PROTOCOL.md §3).
+//!
+//! A [`ClientHandshake`] and a [`ServerHandshake`] agree on a cipher and on keys. They become a
+//! [`ClientSession`] and a [`ServerSession`], which exchange texts and replies. A [`Dialect`] holds
+//! the differences between existing programs.
 
 mod advice;
 mod dialect;
-mod exchange;
+pub(crate) mod error;
 mod handshake;
+mod io;
 mod keys;
-mod message;
+mod mac;
+pub(crate) mod negotiate;
 mod note;
+mod opener;
+mod params;
+mod sealer;
 mod session;
+mod tag;
 
-pub use advice::{Advice, Story, Trouble};
+pub use crate::role::Role;
+pub use advice::{Advice, Diagnosis, Trouble};
 pub use dialect::{Chaining, Dialect, DialectPlan, LineEnd, MacRule, ReplyForm, Strip};
-pub use handshake::{
-    ClassicParams, ClientHandshake, Event, HANDSHAKE_LIMIT, Handshake, ServerHandshake, Timing,
-};
+pub use handshake::{ClientHandshake, Handshake, ServerHandshake};
+pub use io::Event;
 pub use keys::{SHARED_KEY_LEN, SessionKeys, SharedKey};
-pub use message::{OpenError, Opener, PAD_TO, Rest, Sealer, TAG_DIGITS};
-pub use note::{End, Established, Message, Note, Reply, Role, Spoken, Telling, What};
+pub use note::{End, Established, HandshakeMessage, Message, MessageKind, Note, Reply, Telling};
+pub use opener::{OpenError, Opener, Remainder};
+pub use params::{ClassicParams, HANDSHAKE_LIMIT, Timing};
+pub use sealer::{PAD_TO, Sealer};
 pub use session::{ClientSession, REPLY_PREFIX, ServerSession};
-
-/// How a proposal is written, for messages.
-pub(super) const PROPOSAL_FORM: &str = "ProposedCiphers:NAME:[BITS,...],...";
-/// How a choice is written, for messages.
-pub(super) const CHOICE_FORM: &str = "ChosenCipher:NAME:BITS";
-/// How a public value is written, for messages.
-pub(super) const SHARE_FORM: &str = "DHMKE:NUMBER";
+pub use tag::TAG_DIGITS;

@@ -1,115 +1,90 @@
-//! What happens in a session, told in notes: for a running commentary and for key logs.
+//! Notes: what happens in a session, for explanations and for key logs.
 //!
-//! Nothing is noted unless [`ClassicParams::telling`](super::ClassicParams::telling) asks for it.
+//! [`ClassicParams::telling`](super::ClassicParams::telling) says which notes a session makes.
 
-use super::super::negotiate::{Candidate, Choice, SuiteId};
 use super::dialect::{Chaining, Dialect, LineEnd, MacRule};
 use super::keys::SessionKeys;
+use super::negotiate::{Candidate, Choice};
+use crate::role::Role;
+use crate::suite::SuiteId;
 
-/// The two ends of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The end that connects and speaks first.
-    Client,
-    /// The end that listens.
-    Server,
-}
-
-impl Role {
-    /// The other end.
-    #[must_use]
-    pub const fn peer(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-
-    /// `client` or `server`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        }
-    }
-}
-
-/// How much of a session is noted.
+/// Which notes a session makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Telling {
-    /// Nothing.
+    /// None.
     #[default]
     Nothing,
-    /// [`Note::Established`] alone.
+    /// Only [`Note::Established`].
     Keys,
-    /// Everything.
+    /// All.
     Everything,
 }
 
-/// Something that happened.
+/// An event of a session.
 #[derive(Clone, Debug)]
 pub enum Note {
-    /// What there was to choose from, as far as this side knows, and what the server chose.
+    /// The server chose. These are the candidates, as far as this side knows them.
     Candidates {
-        /// What there was.
+        /// The candidates.
         list: Vec<Candidate>,
-        /// What it chose, if there was something in common.
+        /// The choice. `None` if the sides have nothing in common.
         chosen: Option<Choice>,
     },
-    /// The dialect of the rest of the session is settled.
+    /// The dialect of the rest of the session is known.
     Dialect(Dialect),
     /// Both sides have the keys.
     Established(Box<Established>),
-    /// A message of the handshake, or a refusal, went over the wire.
-    Handshake(Spoken),
-    /// The client's n-th message went over the wire; on the server, after it was verified.
+    /// A message of the handshake, or a refusal, was sent or received.
+    Handshake(HandshakeMessage),
+    /// A message of the client was sent, or was received and verified.
     Message(Message),
-    /// The HMAC that was refused is right by the other rule.
+    /// A refused HMAC is correct by this other rule.
     OtherRuleFits(MacRule),
-    /// The server's reply to a message went over the wire.
+    /// A reply of the server was sent or received.
     Reply(Reply),
 }
 
 /// A message of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spoken {
-    /// Who sent it.
+pub struct HandshakeMessage {
+    /// The sender.
     pub from: Role,
-    /// What it is.
-    pub what: What,
-    /// All of its bytes, line end included.
+    /// The kind of message.
+    pub kind: MessageKind,
+    /// All bytes of the message, with its line end.
     pub bytes: Vec<u8>,
-    /// Where it ends.
+    /// How the receiver knows its end.
     pub end: End,
 }
 
-/// The messages of the handshake.
+/// The kinds of messages in a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum What {
-    /// The server's choice of a cipher.
+pub enum MessageKind {
+    /// The choice of the server.
     Choice,
-    /// A line feed alone, for servers that wait for the end of a line.
+    /// A single line feed, for servers that wait for the end of a line.
     LineFeed,
-    /// The client's list of ciphers.
+    /// The list of ciphers of the client.
     Proposal,
-    /// Why the server gives up.
+    /// The reason why the server refuses.
     Refusal,
     /// A Diffie-Hellman public value.
     Share,
 }
 
-/// How the end of a message is known.
+/// How the receiver of a message knows its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Nothing could follow.
+    /// By its content: nothing could follow.
     Itself,
-    /// By a line end.
+    /// By this line end.
     Line(LineEnd),
     /// By silence, or by the end of the stream.
     Silence,
 }
 
-/// The keys of a session and what a capture of it knows it by. Wiped on drop.
+/// The keys of a session, and the public values that name it in a packet capture. The keys are
+/// wiped on drop.
 #[derive(Clone, Debug)]
 pub struct Established {
     /// The suite.
@@ -118,40 +93,40 @@ pub struct Established {
     pub dialect: Dialect,
     /// Key and IV.
     pub keys: SessionKeys,
-    /// The client's public value, in decimal as on the wire.
+    /// The public value of the client in decimal, as on the wire.
     pub client_share: String,
-    /// The server's.
+    /// The public value of the server in decimal, as on the wire.
     pub server_share: String,
 }
 
 /// A message of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its number, from 1.
+    /// The number of the message, from 1.
     pub number: u64,
-    /// Whole blocks.
+    /// The ciphertext: whole blocks.
     pub ciphertext: Vec<u8>,
-    /// The HMAC as it is on the wire: 64 hexadecimal digits.
+    /// The tag as on the wire: 64 hexadecimal digits.
     pub tag: Vec<u8>,
-    /// What the HMAC covers, if that is known yet.
+    /// The HMAC rule, if it is known already.
     pub rule: Option<MacRule>,
-    /// Where the chaining value came from.
+    /// The CBC chaining.
     pub chaining: Chaining,
-    /// The text.
+    /// The text, without padding.
     pub text: Vec<u8>,
-    /// The text is no UTF-8, and would be if CBC went on like this.
+    /// The text is not UTF-8, but it would be with this chaining.
     pub garbled_unless: Option<Chaining>,
 }
 
 /// A reply of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The number of the message that it answers.
+    /// The number of the message that this replies to.
     pub number: u64,
-    /// As on the wire.
+    /// The reply as on the wire.
     pub bytes: Vec<u8>,
-    /// Without prefix, filling and line end.
+    /// The text, without prefix, padding and line end.
     pub text: Vec<u8>,
-    /// Whether it is the reversed text.
+    /// Whether the text is the reversed text of the message.
     pub is_expected: bool,
 }

@@ -1,40 +1,40 @@
-//! Alerts (PROTOCOL.md §4.5).
+//! Alerts: `code 2 | detail` (PROTOCOL.md §4.5).
 
 use std::fmt;
 
-/// Why a side says that a session ends, or soon will.
+/// The reason why a side ends a session, or will end it soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alert {
     /// The regular end.
     CloseNotify,
-    /// Authentication failed, for whatever reason.
+    /// Authentication failed. The reason is not sent.
     AccessDenied,
-    /// The peer broke the protocol.
+    /// The peer sent something that the protocol does not allow.
     ProtocolError,
-    /// There is no room.
+    /// The server is busy.
     Busy,
-    /// It took too long.
+    /// The peer was too slow.
     Timeout,
-    /// The server is going to stop, in so many milliseconds.
+    /// The server will stop in this many milliseconds.
     Draining(u32),
-    /// A limit of this side.
+    /// A limit of the sender is reached.
     Policy,
-    /// Another session took its place.
+    /// Another session replaced this one.
     Replaced,
-    /// Not everything was handed over.
+    /// Not all data was delivered.
     Undelivered(Undelivered),
-    /// A code that this version does not know.
+    /// This version does not know the code.
     Unknown(u16),
 }
 
-/// What was not handed over, seen from the side that says so.
+/// The data that was not delivered, from the view of the sender of the alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undelivered {
-    /// What it received: it could not write all of it.
+    /// The sender could not write all data that it received.
     Output,
-    /// What it was to send: it could not read all of it.
+    /// The sender could not read all data that it had to send.
     Input,
-    /// It does not say.
+    /// The alert does not say.
     Unspecified,
 }
 
@@ -51,7 +51,7 @@ impl Undelivered {
         match detail {
             [1] => Self::Output,
             [2] => Self::Input,
-            // What a later version may say more is no reason to misunderstand the rest.
+            // A later version may add details.
             _ => Self::Unspecified,
         }
     }
@@ -115,5 +115,45 @@ impl fmt::Display for Alert {
             Self::Undelivered(_) => f.write_str("undelivered"),
             Self::Unknown(code) => write!(f, "alert {code}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every alert with its code, the detail after the code, and its text.
+    const ALL: [(Alert, u16, &[u8], &str); 12] = [
+        (Alert::CloseNotify, 0, &[], "close_notify"),
+        (Alert::AccessDenied, 1, &[], "access_denied"),
+        (Alert::ProtocolError, 2, &[], "protocol_error"),
+        (Alert::Busy, 3, &[], "busy"),
+        (Alert::Timeout, 4, &[], "timeout"),
+        (Alert::Draining(0x1234), 5, &[0, 0, 0x12, 0x34], "draining in 4660 ms"),
+        (Alert::Policy, 6, &[], "policy"),
+        (Alert::Replaced, 7, &[], "replaced"),
+        (Alert::Undelivered(Undelivered::Output), 8, &[1], "undelivered"),
+        (Alert::Undelivered(Undelivered::Input), 8, &[2], "undelivered"),
+        (Alert::Undelivered(Undelivered::Unspecified), 8, &[], "undelivered"),
+        (Alert::Unknown(999), 999, &[], "alert 999"),
+    ];
+
+    #[test]
+    fn every_alert_is_decoded_as_it_was_encoded() {
+        for (alert, code, detail, text) in ALL {
+            let payload = [&code.to_be_bytes(), detail].concat();
+            assert_eq!((alert.encode(), alert.to_string()), (payload.clone(), text.to_owned()));
+            assert_eq!(Alert::decode(&payload), Some(alert));
+        }
+    }
+
+    #[test]
+    fn wrong_details_of_known_alerts_are_refused() {
+        for payload in [&[][..], &[0], &[0, 0, 0], &[0, 5], &[0, 5, 1, 2, 3], &[0, 7, 9]] {
+            assert_eq!(Alert::decode(payload), None, "{payload:?}");
+        }
+        let later = Alert::Undelivered(Undelivered::Unspecified);
+        assert_eq!(Alert::decode(&[0, 8, 3]), Some(later));
+        assert_eq!(Alert::decode(&[0, 9, 1, 2]), Some(Alert::Unknown(9)));
     }
 }

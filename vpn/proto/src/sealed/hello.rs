@@ -5,63 +5,57 @@ use rand::CryptoRng;
 use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::super::negotiate::{EnabledSuite, SuiteId};
 use super::error::SealedError;
 use super::kex::Kex;
-use super::schedule::{Psk, gate_key};
-use super::wire::{FRAME_HEADER, PREFACE, Reader, frame, put_long, put_short, read_fields};
+use super::psk::Psk;
+use super::schedule::gate_key;
+use super::suites::suite_name;
+use super::wire::{
+    FRAME_HEADER, HANDSHAKE_LIMIT, PREFACE, Reader, frame, put_long, put_short, read_fields,
+    unframed,
+};
+use crate::suite::SuiteId;
 
+/// The most key exchanges in a list.
 const MAX_KEX: usize = 8;
+/// The most suites in a list.
 const MAX_SUITES: usize = 32;
+/// The longest name in bytes.
 const MAX_NAME: usize = 32;
+/// The size of a gate in bytes.
 const GATE: usize = 32;
-/// A random extension of this kind keeps servers used to what they do not know.
+/// The first extension type without a meaning. Servers must ignore unknown extensions, so clients
+/// send one of these (as in RFC 8701).
 const GREASE: u16 = 0x0a0a;
-/// What separates one grease type from the next: 0A0Ah, 1A1Ah, … FAFAh.
+/// The distance between two of these types: 0A0Ah, 1A1Ah, … FAFAh.
 const GREASE_STEP: u16 = 0x1010;
 
-/// The name of a suite with a key size on the wire: `aes-256-cbc`.
-pub fn suite_name(id: SuiteId) -> String {
-    format!("{}-{}-cbc", id.suite.name().to_ascii_lowercase(), id.size.bits())
-}
-
-/// All suites enabled, in the order of preference: longest key first, but 64-bit blocks below all
-/// others; among equals the order of the configuration.
-pub(super) fn ranked(enabled: &[EnabledSuite]) -> Vec<SuiteId> {
-    let mut ids: Vec<SuiteId> = enabled
-        .iter()
-        .flat_map(|e| e.sizes.iter().map(|&size| SuiteId { suite: e.suite, size }))
-        .collect();
-    ids.sort_by_key(|id| (id.suite.block_size() <= 8, std::cmp::Reverse(id.size)));
-    ids
-}
-
-/// A client's first message.
+/// The first message of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientHello {
-    /// The whole message, preface included.
+    /// The complete message, with its preface.
     pub bytes: Vec<u8>,
-    /// Its random value, by which key logs know a session.
+    /// The random value. Key logs name a session by it.
     pub random: [u8; 32],
-    /// Key exchanges by name, in the client's order.
+    /// The names of the key exchanges, in the order of the client.
     pub kex: Vec<String>,
-    /// Suites by name.
+    /// The names of the suites.
     pub suites: Vec<String>,
-    /// Which of the key exchanges the share is for.
+    /// The index of the key exchange of the share.
     pub kex_index: u8,
-    /// The share.
+    /// The key share.
     pub share: Vec<u8>,
-    /// The gate at its end.
+    /// The gate: the last 32 bytes.
     pub gate: [u8; GATE],
 }
 
-/// What keys the gate of a ClientHello.
+/// The key of the gate of a ClientHello.
 #[derive(Clone, Debug)]
 pub(super) enum GateKey<'a> {
     Psk(&'a Psk),
     ServerKey(&'a [u8; 32]),
-    /// First contact: random bytes.
-    Nothing,
+    /// The client knows no key of the server. The gate is random.
+    Unknown,
 }
 
 impl ClientHello {
@@ -96,7 +90,7 @@ impl ClientHello {
         let gate = match gate {
             GateKey::Psk(psk) => gate_tag(psk.as_bytes(), "psk", &bytes),
             GateKey::ServerKey(key) => gate_tag(key.as_slice(), "pub", &bytes),
-            GateKey::Nothing => {
+            GateKey::Unknown => {
                 let mut random = [0; GATE];
                 rng.fill_bytes(&mut random);
                 random
@@ -106,11 +100,11 @@ impl ClientHello {
         Ok(Self { bytes, random, kex, suites, kex_index, share: pair.1.to_vec(), gate })
     }
 
-    /// Reads a whole message, preface included.
+    /// Parses a complete message, with its preface.
     ///
     /// # Errors
     ///
-    /// If it is not to the letter of the specification.
+    /// If the message does not have exactly the form of PROTOCOL.md §4.2.
     pub fn parse(bytes: &[u8]) -> Result<Self, SealedError> {
         let body = body_of(frame::CLIENT_HELLO, bytes)?;
         let (fields, gate) =
@@ -130,9 +124,9 @@ impl ClientHello {
         Ok(Self { bytes, random, kex, suites, kex_index, share, gate: *gate })
     }
 
-    /// Compares the gate with that of our key and of every PSK, all of them, in constant time.
+    /// Compares the gate with the gates of our key and of all PSKs, in constant time.
     ///
-    /// Whether one matches, and the PSK that does, if it is one.
+    /// Returns whether one of them matches, and the index of the PSK that matches.
     pub(super) fn check_gate(
         &self,
         key: Option<&[u8; 32]>,
@@ -161,18 +155,18 @@ fn gate_tag(ikm: &[u8], info: &str, bytes: &[u8]) -> [u8; GATE] {
     mac.finalize().into_bytes().into()
 }
 
-/// A server's first message.
+/// The first message of a server that accepts a ClientHello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerHello {
-    /// The whole message, preface included.
+    /// The complete message, with its preface.
     pub bytes: Vec<u8>,
-    /// Its random value.
+    /// The random value.
     pub random: [u8; 32],
-    /// The index of the key exchange in the client's list.
+    /// The index of the key exchange in the list of the client.
     pub kex_index: u8,
-    /// The index of the suite in the client's list.
+    /// The index of the suite in the list of the client.
     pub suite_index: u8,
-    /// The share.
+    /// The key share.
     pub share: Vec<u8>,
 }
 
@@ -197,29 +191,29 @@ impl ServerHello {
     }
 }
 
-/// Why a server does not answer with a ServerHello.
+/// The first message of a server that refuses a ClientHello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
-    /// No suite or no key exchange in common.
+    /// The two sides have no suite or no key exchange in common.
     NoCommonSuite {
-        /// The server's key exchanges.
+        /// The key exchanges of the server.
         kex: Vec<String>,
-        /// The server's suites.
+        /// The suites of the server.
         suites: Vec<String>,
     },
-    /// The share was for another key exchange than the one the server takes.
+    /// The share is not for the key exchange that the server chose.
     KexRetry {
-        /// The server's key exchanges.
+        /// The key exchanges of the server.
         kex: Vec<String>,
-        /// The server's suites.
+        /// The suites of the server.
         suites: Vec<String>,
     },
-    /// The server has no room.
+    /// The server is busy.
     Busy,
 }
 
 impl Reject {
-    /// The whole message, preface included.
+    /// The complete message, with its preface.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         let (code, lists) = match self {
@@ -254,7 +248,7 @@ impl Reject {
     }
 }
 
-/// What a server's first message is.
+/// The first message of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ServerFirst {
     Hello(ServerHello),
@@ -275,7 +269,7 @@ impl ServerFirst {
     }
 }
 
-/// Preface, header and body; the length counts `more` bytes that will follow.
+/// Preface, header and body. The length field counts `more` bytes that follow the body.
 fn with_preface(kind: u8, body: &[u8], more: usize) -> Vec<u8> {
     let length = u32::try_from(body.len() + more).unwrap_or(u32::MAX).to_be_bytes();
     let mut bytes = PREFACE.to_vec();
@@ -285,14 +279,16 @@ fn with_preface(kind: u8, body: &[u8], more: usize) -> Vec<u8> {
     bytes
 }
 
+/// The body of a message with a preface.
 fn body_of(kind: u8, bytes: &[u8]) -> Result<&[u8], SealedError> {
     let frame = bytes.strip_prefix(&PREFACE).ok_or(SealedError::Malformed("preface"))?;
-    if frame.len() < FRAME_HEADER || bytes.len() > super::wire::HANDSHAKE_LIMIT {
+    if frame.len() < FRAME_HEADER || bytes.len() > HANDSHAKE_LIMIT {
         return Err(SealedError::Malformed("length"));
     }
-    super::wire::unframed(kind, frame)
+    unframed(kind, frame)
 }
 
+/// Appends a list of names.
 fn put_names(to: &mut Vec<u8>, names: &[String]) {
     to.push(u8::try_from(names.len()).unwrap_or(u8::MAX));
     for name in names {
@@ -300,7 +296,7 @@ fn put_names(to: &mut Vec<u8>, names: &[String]) {
     }
 }
 
-/// Reads a list of 1 to `most` names, each of them once.
+/// Parses a list of 1 to `most` different names.
 fn read_names(reader: &mut Reader<'_>, most: usize) -> Result<Vec<String>, SealedError> {
     let count = usize::from(reader.u8()?);
     if !(1..=most).contains(&count) {
@@ -321,4 +317,117 @@ fn read_names(reader: &mut Reader<'_>, most: usize) -> Result<Vec<String>, Seale
         names.push(name);
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::aes256;
+
+    const KEY: [u8; 32] = [0x11; 32];
+
+    fn hello(gate: &GateKey<'_>) -> ClientHello {
+        let pair = (Kex::Ffdhe3072, b"share".as_slice());
+        ClientHello::encode(&Kex::ALL, &[aes256()], pair, gate, &mut rand::rng()).unwrap()
+    }
+
+    fn psk(byte: u8) -> Psk {
+        Psk::new(vec![byte; 32].into()).unwrap()
+    }
+
+    /// A ClientHello with these lists, this index of the key exchange and these extensions.
+    fn written(kex: &[&str], suites: &[&str], index: u8, extensions: &[u8]) -> Vec<u8> {
+        let owned = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+        let mut body = vec![0; 32];
+        put_names(&mut body, &owned(kex));
+        put_names(&mut body, &owned(suites));
+        body.push(index);
+        put_long(&mut body, b"share");
+        put_long(&mut body, extensions);
+        body.extend([0; GATE]);
+        with_preface(frame::CLIENT_HELLO, &body, 0)
+    }
+
+    #[test]
+    fn a_client_hello_is_parsed_as_it_was_written() {
+        let written = hello(&GateKey::Unknown);
+        let parsed = ClientHello::parse(&written.bytes).unwrap();
+        assert_eq!(parsed, written);
+        assert_eq!(parsed.kex, ["x25519-mlkem768", "ffdhe3072", "ffdhe4096", "ffdhe8192"]);
+        assert_eq!(
+            (parsed.suites.as_slice(), parsed.kex_index),
+            (&["aes-256-cbc".to_owned()][..], 1)
+        );
+        assert_eq!(parsed.share, b"share");
+        let other = (Kex::Ffdhe8192, b"share".as_slice());
+        let error =
+            ClientHello::encode(&[Kex::Ffdhe3072], &[], other, &GateKey::Unknown, &mut rand::rng());
+        assert_eq!(error, Err(SealedError::Internal));
+    }
+
+    #[test]
+    fn mistakes_in_a_client_hello_are_refused() {
+        let good = written(&["a"], &["b"], 0, &[]);
+        assert!(ClientHello::parse(&good).is_ok());
+        let many: Vec<String> = (0..33).map(|n| format!("s{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let long = "n".repeat(33);
+        for (bytes, part) in [
+            (written(&["a"], &["b"], 1, &[]), "index of the key exchange"),
+            (written(&[], &["b"], 0, &[]), "count of names"),
+            (written(&many[..9], &["b"], 0, &[]), "count of names"),
+            (written(&["a"], &many, 0, &[]), "count of names"),
+            (written(&["a", "a"], &["b"], 0, &[]), "a name occurs twice"),
+            (written(&["A"], &["b"], 0, &[]), "name"),
+            (written(&[""], &["b"], 0, &[]), "name"),
+            (written(&["a"], &[&long], 0, &[]), "name"),
+            (written(&["a"], &["b"], 0, &[9]), "a field is cut off"),
+            (written(&["a"], &["b"], 0, &[0, 1, 0, 0, 0, 1, 0, 0]), "a field occurs twice"),
+            (good[1..].to_vec(), "preface"),
+            (good[..7].to_vec(), "length"),
+            (good[..good.len() - 1].to_vec(), "frame length"),
+            (with_preface(frame::CLIENT_HELLO, &[0; 31], 0), "no gate"),
+            (with_preface(frame::CLIENT_HELLO, &[0; 5000], 0), "length"),
+        ] {
+            assert_eq!(ClientHello::parse(&bytes), Err(SealedError::Malformed(part)));
+        }
+        let other = SealedError::Unexpected { expected: frame::CLIENT_HELLO, got: frame::REJECT };
+        assert_eq!(ClientHello::parse(&Reject::Busy.encode()), Err(other));
+    }
+
+    #[test]
+    fn a_gate_matches_its_own_key_only() {
+        let check = |gate: &GateKey<'_>, psks: &[Psk]| {
+            let (matches, psk) = hello(gate).check_gate(Some(&KEY), psks);
+            (bool::from(matches), psk)
+        };
+        let psks = [psk(1), psk(2), psk(3)];
+        assert_eq!(check(&GateKey::Unknown, &psks), (false, None));
+        assert_eq!(check(&GateKey::ServerKey(&KEY), &psks), (true, None));
+        assert_eq!(check(&GateKey::ServerKey(&[0x12; 32]), &psks), (false, None));
+        assert_eq!(check(&GateKey::Psk(&psks[1]), &psks), (true, Some(1)));
+        assert_eq!(check(&GateKey::Psk(&psk(4)), &psks), (false, None));
+    }
+
+    #[test]
+    fn answers_of_a_server_are_parsed_as_they_were_written() {
+        let server = ServerHello::encode([7; 32], 1, 2, b"share");
+        assert_eq!(ServerFirst::parse(&server.bytes), Ok(ServerFirst::Hello(server.clone())));
+        let (kex, suites) = (vec!["ffdhe3072".to_owned()], vec!["aes-256-cbc".to_owned()]);
+        for reject in [
+            Reject::NoCommonSuite { kex: kex.clone(), suites: suites.clone() },
+            Reject::KexRetry { kex, suites },
+            Reject::Busy,
+        ] {
+            assert_eq!(ServerFirst::parse(&reject.encode()), Ok(ServerFirst::Reject(reject)));
+        }
+        let reject = |body: &[u8]| ServerFirst::parse(&with_preface(frame::REJECT, body, 0));
+        assert_eq!(reject(&[4]), Err(SealedError::Malformed("code of a Reject")));
+        assert_eq!(reject(&[3, 0]), Err(SealedError::Malformed("trailing bytes")));
+        assert_eq!(reject(&[1, 0]), Err(SealedError::Malformed("count of names")));
+        let mut cut = server.bytes;
+        cut[8] -= 1;
+        cut.pop();
+        assert_eq!(ServerFirst::parse(&cut), Err(SealedError::Malformed("a field is cut off")));
+    }
 }

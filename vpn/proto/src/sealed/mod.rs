@@ -1,19 +1,21 @@
-//! The sealed profile: authenticated, encrypted in both directions, on the same suites
-//! (PROTOCOL.md §4).
+//! The sealed profile: both sides are authenticated, and both directions are encrypted (PROTOCOL.md
+//! §4). It uses the same cipher suites as the classic profile.
 //!
-//! A SIGMA-I key exchange in the shape of TLS 1.3. Each state of the handshake is a type, consumed
-//! by the step to the next; the keys of a state do not exist before it. Whole messages go in and
-//! come out; [`next_length`] cuts them from a stream. Randomness and time are arguments.
+//! The handshake is a SIGMA-I key exchange in the form of TLS 1.3 (RFC 8446). Each state is a type,
+//! and each step consumes its state. So the keys of a state do not exist before it. Complete
+//! messages go in and come out; [`next_length`] cuts them from a stream. Randomness and time are
+//! arguments.
 
 mod alert;
 mod error;
-mod ffdhe;
 mod handshake;
 mod hello;
 mod kex;
+mod psk;
 mod record;
 mod schedule;
 mod session;
+mod suites;
 mod transcript;
 mod wire;
 
@@ -23,10 +25,12 @@ pub use handshake::{
     AuthSent, AwaitServerAuth, ClientConfig, Decision, Gated, HelloSent, Identity, PeerIdentity,
     Ready, Refusal, ServerConfig, ServerFlightSent, ServerVerified,
 };
-pub use hello::{ClientHello, Reject, ServerHello, suite_name};
+pub use hello::{ClientHello, Reject, ServerHello};
 pub use kex::{Kex, KexError, KexKeyPair, KexSecret};
+pub use psk::Psk;
 pub use record::{MAX_PAYLOAD, MAX_RECORD, Opened, RecordKeys, RecordOpener, RecordSealer};
-pub use schedule::{Psk, TrafficSecret};
+pub use schedule::TrafficSecret;
 pub use session::{Event, Limits, Session, wiped};
+pub use suites::suite_name;
 pub use transcript::Transcript;
 pub use wire::{HANDSHAKE_LIMIT, PREFACE, Part, next_length};

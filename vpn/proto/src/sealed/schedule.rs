@@ -1,4 +1,5 @@
-//! The key schedule (PROTOCOL.md §4.4): HKDF-SHA256 in the shape of TLS 1.3 (RFC 8446 §7.1).
+//! The key schedule (PROTOCOL.md §4.4): HKDF-SHA256 (RFC 5869) in the form of TLS 1.3 (RFC 8446
+//! §7.1).
 
 use std::fmt;
 
@@ -7,46 +8,22 @@ use sha2::Sha256;
 use vpn_suite::CipherSuite;
 use zeroize::Zeroizing;
 
-use super::super::negotiate::SuiteId;
 use super::error::SealedError;
-use super::hello::suite_name;
 use super::kex::KexSecret;
+use super::psk::Psk;
 use super::record::RecordKeys;
+use super::suites::suite_name;
+use crate::suite::SuiteId;
 
 /// A secret of the schedule. Wiped on drop.
 pub(super) type Secret = Zeroizing<[u8; 32]>;
 
-/// A key that both sides were given beforehand, at least 32 bytes. Wiped on drop.
-#[derive(Clone)]
-pub struct Psk(Zeroizing<Vec<u8>>);
-
-impl Psk {
-    /// The fewest bytes of a PSK.
-    pub const MIN_BYTES: usize = 32;
-
-    /// Takes raw bytes. `None` if they are too few, or all zero.
-    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
-        let is_usable = bytes.len() >= Self::MIN_BYTES && bytes.iter().any(|b| *b != 0);
-        is_usable.then_some(Self(bytes))
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Psk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Psk(..)")
-    }
-}
-
-/// HKDF-Extract.
+/// HKDF-Extract (RFC 5869 §2.2).
 fn extract(salt: &[u8], ikm: &[u8]) -> Secret {
     Zeroizing::new(Hkdf::<Sha256>::extract(Some(salt), ikm).0.into())
 }
 
-/// `EL` of the specification: HKDF-Expand with a label and a context.
+/// `EL` of PROTOCOL.md §4.4: HKDF-Expand (RFC 5869 §2.3) with a label and a context.
 fn expand_label(secret: &[u8; 32], label: &str, context: &[u8], out: &mut [u8]) {
     const PREFIX: &str = "vpn sealed1 ";
     let length = u16::try_from(out.len()).unwrap_or(u16::MAX).to_be_bytes();
@@ -66,7 +43,8 @@ fn expand_label(secret: &[u8; 32], label: &str, context: &[u8], out: &mut [u8]) 
         .expect("no key is longer than 255 hashes");
 }
 
-fn derived<const N: usize>(secret: &[u8; 32], label: &str, context: &[u8]) -> Zeroizing<[u8; N]> {
+/// [`expand_label`] with an output of `N` bytes.
+fn derive<const N: usize>(secret: &[u8; 32], label: &str, context: &[u8]) -> Zeroizing<[u8; N]> {
     let mut out = Zeroizing::new([0; N]);
     expand_label(secret, label, context, out.as_mut_slice());
     out
@@ -81,7 +59,7 @@ pub(super) fn gate_key(ikm: &[u8], info: &str) -> Secret {
     key
 }
 
-/// What stands between the exchange and the keys of the handshake.
+/// The secrets of a handshake. Wiped on drop.
 pub(super) struct HandshakeSecrets {
     secret: Secret,
     pub(super) client: TrafficSecret,
@@ -91,21 +69,21 @@ pub(super) struct HandshakeSecrets {
 impl HandshakeSecrets {
     pub(super) fn new(psk: Option<&Psk>, exchanged: &KexSecret, th2: &[u8; 32]) -> Self {
         let early = extract(&[0; 32], psk.map_or(&[0; 32], Psk::as_bytes));
-        let salt = derived::<32>(&early, "derived", b"");
+        let salt = derive::<32>(&early, "derived", b"");
         let secret = extract(salt.as_slice(), exchanged.as_bytes());
-        let client = TrafficSecret(derived(&secret, "c hs", th2));
-        let server = TrafficSecret(derived(&secret, "s hs", th2));
+        let client = TrafficSecret(derive(&secret, "c hs", th2));
+        let server = TrafficSecret(derive(&secret, "s hs", th2));
         Self { secret, client, server }
     }
 
-    /// Goes on to the keys of the session.
+    /// Derives the secrets of the session.
     pub(super) fn into_session(self, th4: &[u8; 32]) -> SessionSecrets {
-        let salt = derived::<32>(&self.secret, "derived", b"");
-        SessionSecrets::of(extract(salt.as_slice(), &[0; 32]), th4)
+        let salt = derive::<32>(&self.secret, "derived", b"");
+        SessionSecrets::derive(extract(salt.as_slice(), &[0; 32]), th4)
     }
 }
 
-/// What stands behind the keys of a session, until the next fresh exchange.
+/// The secrets of a session, up to its next key exchange. Wiped on drop.
 pub(super) struct SessionSecrets {
     master: Secret,
     pub(super) client: TrafficSecret,
@@ -115,61 +93,61 @@ pub(super) struct SessionSecrets {
 }
 
 impl SessionSecrets {
-    fn of(master: Secret, transcript: &[u8; 32]) -> Self {
+    fn derive(master: Secret, transcript: &[u8; 32]) -> Self {
         Self {
-            client: TrafficSecret(derived(&master, "c ap", transcript)),
-            server: TrafficSecret(derived(&master, "s ap", transcript)),
-            exporter: derived(&master, "exporter", transcript),
-            id: *derived(&master, "sid", transcript),
+            client: TrafficSecret(derive(&master, "c ap", transcript)),
+            server: TrafficSecret(derive(&master, "s ap", transcript)),
+            exporter: derive(&master, "exporter", transcript),
+            id: *derive(&master, "sid", transcript),
             master,
         }
     }
 
-    /// The secrets after a fresh exchange.
+    /// The secrets after a new key exchange.
     pub(super) fn renewed(&self, exchanged: &KexSecret, transcript: &[u8; 32]) -> Self {
-        let salt = derived::<32>(&self.master, "rekey", transcript);
-        Self::of(extract(salt.as_slice(), exchanged.as_bytes()), transcript)
+        let salt = derive::<32>(&self.master, "rekey", transcript);
+        Self::derive(extract(salt.as_slice(), exchanged.as_bytes()), transcript)
     }
 }
 
-/// The secret of one direction. Wiped on drop.
+/// The traffic secret of one direction and epoch. Wiped on drop.
 #[derive(Clone)]
 pub struct TrafficSecret(Secret);
 
 impl TrafficSecret {
-    /// Takes a secret as it is, for tests with known answers.
+    /// Makes a traffic secret from its bytes. For tests with known answers.
     pub fn danger_from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes, for key logs and tests.
+    /// The bytes, for key logs and for tests.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The keys of the records under it.
+    /// Derives the keys of records.
     ///
     /// # Errors
     ///
-    /// If the suite refuses one as weak.
+    /// If the suite refuses a derived key as weak.
     pub fn record_keys(&self, id: SuiteId) -> Result<RecordKeys, SealedError> {
         let mut key = Zeroizing::new(vec![0; id.size.bytes()]);
         expand_label(&self.0, &format!("key {}", suite_name(id)), b"", &mut key);
         let mut iv_key = Zeroizing::new(vec![0; id.size.bytes()]);
         expand_label(&self.0, "iv", b"", &mut iv_key);
-        let mac = derived(&self.0, "mac", b"");
+        let mac = derive(&self.0, "mac", b"");
         RecordKeys::new(id.suite as &dyn CipherSuite, &key, &iv_key, &mac)
     }
 
-    /// The key of a Finished MAC.
+    /// The key of the Finished MAC.
     pub(super) fn finished_key(&self) -> Secret {
-        derived(&self.0, "fin", b"")
+        derive(&self.0, "fin", b"")
     }
 
-    /// The secret of the next epoch.
+    /// The traffic secret of the next epoch.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self(derived(&self.0, "upd", b""))
+        Self(derive(&self.0, "upd", b""))
     }
 }
 
@@ -188,5 +166,47 @@ impl fmt::Debug for HandshakeSecrets {
 impl fmt::Debug for SessionSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionSecrets(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::aes256;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let secrets = HandshakeSecrets::new(None, &KexSecret::danger_from_bytes(&[1]), &[2; 32]);
+        assert_eq!(format!("{secrets:?}"), "HandshakeSecrets(..)");
+        assert_eq!(format!("{:?}", secrets.client), "TrafficSecret(..)");
+        let keys = secrets.client.record_keys(aes256()).unwrap();
+        assert_eq!(format!("{keys:?}"), "RecordKeys(..)");
+        assert_eq!(format!("{:?}", secrets.into_session(&[3; 32])), "SessionSecrets(..)");
+    }
+
+    #[test]
+    fn all_secrets_differ_and_depend_on_the_psk() {
+        let exchanged = KexSecret::danger_from_bytes(&[1]);
+        let psk = Psk::new(vec![5; 32].into()).unwrap();
+        let plain = HandshakeSecrets::new(None, &exchanged, &[2; 32]);
+        let mixed = HandshakeSecrets::new(Some(&psk), &exchanged, &[2; 32]);
+        let session = plain.into_session(&[3; 32]);
+        let renewed = session.renewed(&exchanged, &[4; 32]);
+        let all = [
+            *mixed.client.as_bytes(),
+            *mixed.server.as_bytes(),
+            *session.client.as_bytes(),
+            *session.server.as_bytes(),
+            *session.exporter,
+            *renewed.client.as_bytes(),
+            *renewed.server.as_bytes(),
+            *session.client.next().as_bytes(),
+            *session.client.finished_key(),
+            *gate_key(&[1; 32], "psk"),
+            *gate_key(&[1; 32], "pub"),
+        ];
+        for (at, secret) in all.iter().enumerate() {
+            assert!(!all[..at].contains(secret));
+        }
     }
 }

@@ -1,115 +1,101 @@
-//! The client's side of the handshake.
+//! The handshake of the client.
 
 use std::time::Instant;
 
 use rand::CryptoRng;
 
-use super::super::super::dh::{DhOutcome, DhTask, ExponentSeed};
-use super::super::super::error::HandshakeError;
-use super::super::super::negotiate::{
+use super::exchange::SHARE_HEAD;
+use super::steps::{State, Steps, impl_handshake};
+use crate::classic::dialect::{Dialect, LineEnd};
+use crate::classic::error::HandshakeError;
+use crate::classic::io::Event;
+use crate::classic::keys::SessionKeys;
+use crate::classic::negotiate::{
     CHOICE_HEAD, Choice, Offer, Separator, accept, candidates, describe,
 };
-use super::super::dialect::LineEnd;
-use super::super::exchange::{Exchange, SHARE_HEAD};
-use super::super::note::{End, Note, Role, What};
-use super::super::session::ClientSession;
-use super::{ClassicParams, Event, HANDSHAKE_LIMIT, Handshake, Io, refused};
+use crate::classic::note::{End, MessageKind, Note};
+use crate::classic::params::{ClassicParams, HANDSHAKE_LIMIT};
+use crate::classic::session::ClientSession;
+use crate::dh::{DhOutcome, DhTask, ExponentSeed};
+use crate::role::Role;
+use crate::suite::SuiteId;
 
-/// The client's side of the handshake.
+/// The handshake of the client. It becomes a [`ClientSession`].
 #[derive(Debug)]
 pub struct ClientHandshake {
-    params: ClassicParams,
-    io: Io,
-    state: ClientState,
-}
-
-#[derive(Debug)]
-enum ClientState {
-    AwaitChoice { own: Option<DhOutcome>, probe: Option<Instant>, quiet: Option<Instant> },
-    Exchange(Box<Exchange>),
-    Done(Option<Box<ClientSession>>),
-    Failed(HandshakeError),
+    state: State<ClientSession>,
+    /// When to send a single line feed, if the server has not sent anything.
+    probe: Option<Instant>,
+    /// When silence ends the choice. `None` before its first byte.
+    quiet: Option<Instant>,
 }
 
 impl ClientHandshake {
-    /// Starts with the proposal; our key pair is computed while the server thinks.
+    /// Starts a handshake with the proposal. The key pair is computed while the server answers.
     pub fn new(params: ClassicParams, rng: &mut (impl CryptoRng + ?Sized), now: Instant) -> Self {
         let seed = ExponentSeed::draw(params.plan.base.group, rng);
         Self::with_seed(params, seed, now)
     }
 
-    /// Starts with a given exponent: for replaying recorded sessions.
+    /// Starts a handshake with a given exponent. For the replay of recorded sessions.
     pub fn with_seed(params: ClassicParams, seed: ExponentSeed, now: Instant) -> Self {
-        let mut io = Io::new(params.telling);
+        let mut state = State::new(params);
+        let (params, io) = (&state.params, &mut state.io);
         let proposal = Offer::from_enabled(&params.enabled).to_wire();
-        io.send(Role::Client, What::Proposal, &proposal, params.plan.base.line_end);
+        io.send(Role::Client, MessageKind::Proposal, &proposal, params.plan.base.line_end);
         io.events.push_back(Event::Compute(DhTask::Generate(seed)));
         let probe = params.plan.follow_line_end.then(|| now + params.timing.probe);
         io.timer = probe;
-        let state = ClientState::AwaitChoice { own: None, probe, quiet: None };
-        Self { params, io, state }
-    }
-
-    fn advance(&mut self, now: Instant) -> Result<(), HandshakeError> {
-        if matches!(self.state, ClientState::AwaitChoice { .. }) {
-            self.read_choice(now, false)?;
-        }
-        // What stood behind the choice in the same piece, if anything did.
-        match &mut self.state {
-            ClientState::AwaitChoice { .. } | ClientState::Done(_) => Ok(()),
-            ClientState::Exchange(exchange) => exchange.read_share(&mut self.io, now, false),
-            ClientState::Failed(error) => Err(error.clone()),
-        }
+        Self { state, probe, quiet: None }
     }
 
     fn read_choice(&mut self, now: Instant, is_over: bool) -> Result<(), HandshakeError> {
-        if let Some(end) = self.share_behind_choice() {
-            let text: Vec<u8> = self.io.input.drain(..end).collect();
+        if let Some(end) = self.share_after_choice() {
+            let text: Vec<u8> = self.state.io.input.drain(..end).collect();
             return self.choose(&text, End::Itself);
         }
-        if let Some((line, end)) = self.io.take_line() {
+        if let Some((line, end)) = self.state.io.take_line() {
             return self.choose(&line, End::Line(end));
         }
-        if self.io.input.len() > HANDSHAKE_LIMIT {
+        let input = &self.state.io.input;
+        if input.len() > HANDSHAKE_LIMIT {
             return Err(HandshakeError::TooLong { limit: HANDSHAKE_LIMIT });
         }
-        let returned = self.io.input.iter().position(|&b| b == b'\r');
-        if let Some(end) = returned.filter(|&end| self.is_whole_choice(&self.io.input[..end])) {
-            // It ended itself before the beginning of a line end that it does not need.
-            let text: Vec<u8> = self.io.input.drain(..end).collect();
+        let carriage_return = input.iter().position(|&b| b == b'\r');
+        if let Some(end) = carriage_return.filter(|&end| self.is_whole_choice(&input[..end])) {
+            // The choice is complete. The rest of its line end may come later.
+            let text: Vec<u8> = self.state.io.input.drain(..end).collect();
             return self.choose(&text, End::Itself);
         }
-        if is_over || self.is_whole_choice(&self.io.input) {
-            let text = std::mem::take(&mut self.io.input);
+        if is_over || self.is_whole_choice(input) {
+            let text = std::mem::take(&mut self.state.io.input);
             return self.choose(&text, if is_over { End::Silence } else { End::Itself });
         }
-        let input = &self.io.input;
         let compared = input.len().min(CHOICE_HEAD.len());
         let is_choice = input[..compared] == CHOICE_HEAD.as_bytes()[..compared];
         let ends_in_digit = input.last().is_some_and(u8::is_ascii_digit);
-        let timing = &self.params.timing;
+        let timing = &self.state.params.timing;
         let wait = if is_choice && !ends_in_digit { timing.stall } else { timing.quiet };
-        if let ClientState::AwaitChoice { quiet, probe, .. } = &mut self.state {
-            // Something was said: there is nothing left to ask for.
-            *probe = None;
-            *quiet = Some(now + wait);
-            self.io.timer = *quiet;
-        }
+        // The server has sent something, so no probe is needed.
+        self.probe = None;
+        self.quiet = Some(now + wait);
+        self.state.io.timer = self.quiet;
         Ok(())
     }
 
-    /// Where a choice that ends itself does so, if the server's public value came in the same piece.
-    fn share_behind_choice(&self) -> Option<usize> {
+    /// The length of a complete choice, if the public value of the server follows it directly.
+    fn share_after_choice(&self) -> Option<usize> {
         let head = SHARE_HEAD.as_bytes();
-        let end = self.io.input.windows(head.len()).position(|w| w == head)?;
-        let text = &self.io.input[..end];
+        let input = &self.state.io.input;
+        let end = input.windows(head.len()).position(|w| w == head)?;
+        let text = &input[..end];
         let is_ended = text.trim_ascii_end().last().is_some_and(u8::is_ascii_digit);
         let is_choice = end <= HANDSHAKE_LIMIT && is_ended;
         (is_choice && self.is_whole_choice(text)).then_some(end)
     }
 
-    /// Whether the choice cannot go on: it names something on offer, no size on offer has more
-    /// digits behind these, and no line end is to be waited for.
+    /// Whether a choice is complete without a line end: it is one of our suites, no size of ours
+    /// has the same digits and more, and no line end is expected.
     fn is_whole_choice(&self, text: &[u8]) -> bool {
         let Ok(text) = str::from_utf8(text) else {
             return false;
@@ -117,162 +103,95 @@ impl ClientHandshake {
         let Ok((choice, separator)) = Choice::parse(text) else {
             return false;
         };
+        let ClassicParams { enabled, plan, .. } = &self.state.params;
         let digits = choice.bits.to_string();
-        let may_go_on = self.params.enabled.iter().flat_map(|e| &e.sizes).any(|size| {
+        let may_go_on = enabled.iter().flat_map(|e| &e.sizes).any(|size| {
             let longer = size.bits().to_string();
             longer.len() > digits.len() && longer.starts_with(&digits)
         });
-        let awaits_line_end = separator == Separator::Comma && self.params.plan.follow_line_end
-            || self.params.plan.base.line_end != LineEnd::None;
-        accept(&self.params.enabled, &choice).is_some() && !may_go_on && !awaits_line_end
+        let awaits_line_end = separator == Separator::Comma && plan.follow_line_end
+            || plan.base.line_end != LineEnd::None;
+        accept(enabled, &choice).is_some() && !may_go_on && !awaits_line_end
     }
 
+    /// Handles a complete choice, or the refusal in its place.
     fn choose(&mut self, text: &[u8], end: End) -> Result<(), HandshakeError> {
-        self.io.timer = None;
+        let State { params, io, .. } = &mut self.state;
+        io.timer = None;
         let is_choice = text.starts_with(CHOICE_HEAD.as_bytes());
-        let what = if is_choice { What::Choice } else { What::Refusal };
-        self.io.tell_received(Role::Server, what, text, end);
+        let kind = if is_choice { MessageKind::Choice } else { MessageKind::Refusal };
+        io.note_received(Role::Server, kind, text, end);
         let parsed = str::from_utf8(text).ok().and_then(|t| Choice::parse(t).ok());
         let Some((choice, separator)) = parsed else {
             return Err(if is_choice {
                 HandshakeError::Choice { got: text.to_vec() }
             } else {
-                refused(text)
+                HandshakeError::refused(text)
             });
         };
-        let Some(id) = accept(&self.params.enabled, &choice) else {
+        let Some(id) = accept(&params.enabled, &choice) else {
             return Err(HandshakeError::NotOffered {
                 choice: choice.to_string(),
-                offered: describe(&self.params.enabled),
+                offered: describe(&params.enabled),
             });
         };
-        self.io.tell(|| {
-            let list = candidates(&self.params.enabled, &Offer::new([choice.to_entry()]));
+        io.note(|| {
+            let list = candidates(&params.enabled, &Offer::new([choice.to_entry()]));
             Note::Candidates { list, chosen: Some(choice.clone()) }
         });
         let line_end = if let End::Line(line_end) = end { line_end } else { LineEnd::None };
-        let dialect = self.params.plan.on_choice(separator, line_end);
-        self.io.tell(|| Note::Dialect(dialect));
-        self.io.events.push_back(Event::Chosen(id));
-        let ClientState::AwaitChoice { own, .. } = &mut self.state else {
-            return Err(HandshakeError::Internal);
-        };
-        let own = own.take();
-        let mut exchange = Exchange::new(Role::Client, id, dialect, self.params.timing);
-        if let Some(own) = own {
-            exchange.take_outcome(own, &mut self.io)?;
-        }
-        self.state = ClientState::Exchange(Box::new(exchange));
-        Ok(())
-    }
-
-    fn take_outcome(&mut self, outcome: DhOutcome) -> Result<(), HandshakeError> {
-        let exchange = match &mut self.state {
-            ClientState::AwaitChoice { own, .. } => {
-                *own = Some(outcome);
-                return Ok(());
-            }
-            ClientState::Exchange(exchange) => exchange,
-            ClientState::Done(_) => return Err(HandshakeError::Internal),
-            ClientState::Failed(error) => return Err(error.clone()),
-        };
-        let Some(keys) = exchange.take_outcome(outcome, &mut self.io)? else {
-            return Ok(());
-        };
-        let (id, dialect) = (exchange.id(), *exchange.dialect());
-        let session = ClientSession::new(id, &keys, dialect, &self.params)?;
-        self.state = ClientState::Done(Some(Box::new(session)));
-        Ok(())
-    }
-
-    fn settle(&mut self, result: Result<(), HandshakeError>) -> Result<(), HandshakeError> {
-        if let Err(error) = &result {
-            self.io.timer = None;
-            self.io.keep_notes_only();
-            self.io.transmit.clear();
-            self.state = ClientState::Failed(error.clone());
-        }
-        result
+        let dialect = params.plan.on_choice(separator, line_end);
+        self.state.start_exchange(Role::Client, id, dialect)
     }
 }
 
-impl Handshake for ClientHandshake {
+impl_handshake!(ClientHandshake, ClientSession);
+
+impl Steps for ClientHandshake {
     type Session = ClientSession;
 
-    fn wants_input(&self) -> bool {
-        match &self.state {
-            ClientState::AwaitChoice { .. } => true,
-            ClientState::Exchange(exchange) => !exchange.has_share(),
-            ClientState::Done(_) | ClientState::Failed(_) => false,
-        }
+    fn state(&self) -> &State<ClientSession> {
+        &self.state
     }
 
-    fn handle_input(&mut self, bytes: &[u8], now: Instant) -> Result<(), HandshakeError> {
-        self.io.input.extend_from_slice(bytes);
-        self.io.timer = None;
-        let result = self.advance(now);
-        self.settle(result)
+    fn state_mut(&mut self) -> &mut State<ClientSession> {
+        &mut self.state
     }
 
-    fn handle_eof(&mut self) -> Result<(), HandshakeError> {
-        let result = match &mut self.state {
-            ClientState::AwaitChoice { .. } if self.io.input.is_empty() => {
-                Err(HandshakeError::Closed { awaited: "the server's choice" })
-            }
-            ClientState::AwaitChoice { .. } => {
-                let text = std::mem::take(&mut self.io.input);
-                self.choose(&text, End::Silence)
-                    .and(Err(HandshakeError::Closed { awaited: "the key exchange" }))
-            }
-            ClientState::Exchange(exchange) => exchange.read_eof(&mut self.io),
-            ClientState::Done(_) => Ok(()),
-            ClientState::Failed(error) => Err(error.clone()),
-        };
-        self.settle(result)
+    fn negotiate(&mut self, now: Instant) -> Result<(), HandshakeError> {
+        self.read_choice(now, false)
     }
 
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), HandshakeError> {
-        if self.io.timer.is_none_or(|due| now < due) {
+    fn negotiate_timeout(&mut self, now: Instant) -> Result<(), HandshakeError> {
+        if self.probe.is_some_and(|due| now >= due) {
+            // Servers of the 2025 family read a line and wait for its end.
+            self.probe = None;
+            self.state.io.send(Role::Client, MessageKind::LineFeed, "", LineEnd::Lf);
             return Ok(());
         }
-        self.io.timer = None;
-        let result = match &mut self.state {
-            ClientState::AwaitChoice { probe, .. } if probe.is_some_and(|due| now >= due) => {
-                // Servers of the 2025 family read a line, and wait for its end.
-                *probe = None;
-                self.io.send(Role::Client, What::LineFeed, "", LineEnd::Lf);
-                Ok(())
-            }
-            ClientState::AwaitChoice { quiet: Some(_), .. } => self.read_choice(now, true),
-            ClientState::AwaitChoice { .. } => Ok(()),
-            ClientState::Exchange(exchange) => exchange.read_share(&mut self.io, now, true),
-            ClientState::Done(_) => Ok(()),
-            ClientState::Failed(error) => Err(error.clone()),
-        };
-        self.settle(result)
+        if self.quiet.is_some() { self.read_choice(now, true) } else { Ok(()) }
     }
 
-    fn handle_outcome(&mut self, outcome: DhOutcome) -> Result<(), HandshakeError> {
-        let result = self.take_outcome(outcome);
-        self.settle(result)
-    }
-
-    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.io.transmit.pop_front()
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        self.io.events.pop_front()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.io.timer
-    }
-
-    fn take_session(&mut self) -> Option<ClientSession> {
-        match &mut self.state {
-            ClientState::Done(session) => session.take().map(|s| *s),
-            _ => None,
+    fn negotiate_eof(&mut self) -> Result<(), HandshakeError> {
+        let text = std::mem::take(&mut self.state.io.input);
+        if text.is_empty() {
+            return Err(HandshakeError::Closed { awaited: "the server's choice" });
         }
+        self.choose(&text, End::Silence)?;
+        Err(HandshakeError::Closed { awaited: "the key exchange" })
+    }
+
+    fn establish(
+        &mut self,
+        id: SuiteId,
+        dialect: Dialect,
+        keys: &SessionKeys,
+    ) -> Result<ClientSession, HandshakeError> {
+        ClientSession::resume(id, keys, dialect, &self.state.params)
+    }
+
+    fn fail(&mut self, _: &HandshakeError) {
+        // A client does not explain itself to the server.
+        self.state.io.transmit.clear();
     }
 }

@@ -1,82 +1,80 @@
-//! ServerAuth and ClientAuth: `kind | public key 32 | signature 64 | mac 32`.
+//! ServerAuth and ClientAuth: `kind 1 | public key 32 | signature 64 | Finished MAC 32`.
 
-use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::super::error::SealedError;
-use super::super::schedule::TrafficSecret;
-use super::super::transcript::Transcript;
-use super::super::wire::{FRAME_HEADER, Reader, frame, framed, unframed};
-use super::{Identity, PeerIdentity};
+use super::identity::{Identity, PeerIdentity};
+use crate::role::Role;
+use crate::sealed::error::SealedError;
+use crate::sealed::schedule::TrafficSecret;
+use crate::sealed::transcript::Transcript;
+use crate::sealed::wire::{FRAME_HEADER, Reader, frame, framed, unframed};
 
+/// No key: the PSK authenticates. Public key and signature are zero.
 const KIND_PSK: u8 = 0;
+/// An Ed25519 key (RFC 8032).
 const KIND_ED25519: u8 = 1;
+/// The size of the body in bytes.
 const BODY: usize = 1 + 32 + 64 + 32;
-/// Where the public key ends in a frame, and where the signature does.
+/// The end of the public key in a frame.
 const TO_KEY: usize = FRAME_HEADER + 1 + 32;
+/// The end of the signature in a frame.
 const TO_SIGNATURE: usize = TO_KEY + 64;
 
-/// Whose proof it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client,
-    Server,
-}
-
-impl Side {
-    fn frame(self) -> u8 {
-        match self {
-            Self::Client => frame::CLIENT_AUTH,
-            Self::Server => frame::SERVER_AUTH,
-        }
-    }
-
-    /// What is signed: as in TLS 1.3 (RFC 8446 §4.4.3).
-    fn signed(self, transcript: &[u8; 32]) -> Vec<u8> {
-        let context: &[u8] = match self {
-            Self::Client => b"vpn sealed1 client auth",
-            Self::Server => b"vpn sealed1 server auth",
-        };
-        [&[0x20; 64], context, &[0], transcript].concat()
+/// The type of the frame of a role.
+fn frame_type(role: Role) -> u8 {
+    match role {
+        Role::Client => frame::CLIENT_AUTH,
+        Role::Server => frame::SERVER_AUTH,
     }
 }
 
-/// The frame that authenticates this side, for a transcript that ends before it.
+/// The text that a role signs, in the form of TLS 1.3 (RFC 8446 §4.4.3).
+fn signed_text(role: Role, transcript: &[u8; 32]) -> Vec<u8> {
+    let context: &[u8] = match role {
+        Role::Client => b"vpn sealed1 client auth",
+        Role::Server => b"vpn sealed1 server auth",
+    };
+    [&[0x20; 64], context, &[0], transcript].concat()
+}
+
+/// Makes the frame that authenticates this side. The transcript ends before it.
 pub(super) fn prove(
-    side: Side,
+    role: Role,
     identity: Option<&Identity>,
     secret: &TrafficSecret,
     transcript: &Transcript,
 ) -> Vec<u8> {
-    let mut frame = framed(side.frame(), &[0; BODY]);
+    let mut frame = framed(frame_type(role), &[0; BODY]);
     if let Some(identity) = identity {
         frame[FRAME_HEADER] = KIND_ED25519;
         frame[FRAME_HEADER + 1..TO_KEY].copy_from_slice(&identity.public_key());
-        let signed = side.signed(&transcript.hash_with(&frame[..TO_KEY]));
-        frame[TO_KEY..TO_SIGNATURE].copy_from_slice(&identity.0.sign(&signed).to_bytes());
+        let signed = signed_text(role, &transcript.hash_with(&frame[..TO_KEY]));
+        frame[TO_KEY..TO_SIGNATURE].copy_from_slice(&identity.sign(&signed));
     }
     let mac = finished(secret, &transcript.hash_with(&frame[..TO_SIGNATURE]));
     frame[TO_SIGNATURE..].copy_from_slice(&mac);
     frame
 }
 
-/// Who a frame authenticates. All of the work is done whatever fails.
+/// Verifies the frame of the peer. It does all checks even if one fails, so the time does not show
+/// which one failed.
 pub(super) fn verify(
-    side: Side,
+    role: Role,
     frame: &[u8],
     secret: &TrafficSecret,
     transcript: &Transcript,
 ) -> Result<PeerIdentity, SealedError> {
-    let body = unframed(side.frame(), frame)?;
+    let body = unframed(frame_type(role), frame)?;
     if body.len() != BODY {
         return Err(SealedError::Malformed("length of an authentication"));
     }
     let mut reader = Reader::new(body);
     let (kind, key) = (reader.u8()?, reader.array::<32>()?);
     let (signature, mac) = (reader.array::<64>()?, reader.array::<32>()?);
-    let signed = side.signed(&transcript.hash_with(&frame[..TO_KEY]));
+    let signed = signed_text(role, &transcript.hash_with(&frame[..TO_KEY]));
     let is_signed = is_signed(&key, &signature, &signed);
     let expected = finished(secret, &transcript.hash_with(&frame[..TO_SIGNATURE]));
     let is_finished = bool::from(expected.ct_eq(&mac));
@@ -94,10 +92,11 @@ pub(super) fn verify(
     Ok(peer)
 }
 
-/// Strictly: no small order, no other encodings, cofactorless (RFC 8032 §5.1.7). For a key that is
-/// no point the same is done with the generator's.
+/// Verifies an Ed25519 signature strictly (RFC 8032 §5.1.7): no points of small order, only
+/// canonical encodings, no cofactor. If the key is not a point, the same work is done with the base
+/// point.
 fn is_signed(key: &[u8; 32], signature: &[u8; 64], text: &[u8]) -> bool {
-    /// The base point of RFC 8032 §5.1, 4/5 in little-endian.
+    /// The base point of RFC 8032 §5.1: y = 4/5, little-endian.
     const GENERATOR: [u8; 32] = {
         let mut bytes = [0x66; 32];
         bytes[0] = 0x58;

@@ -1,55 +1,59 @@
-//! The client's side: HelloSent, AwaitServerAuth, ServerVerified, AuthSent, then a session.
+//! The handshake of the client: [`HelloSent`], [`AwaitServerAuth`], [`ServerVerified`],
+//! [`AuthSent`], then a session.
 
 use std::sync::Arc;
 
 use rand::CryptoRng;
 
-use super::super::super::negotiate::{EnabledSuite, SuiteId};
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::hello::{ClientHello, GateKey, Reject, ServerFirst, ranked, suite_name};
-use super::super::kex::{Kex, KexKeyPair};
-use super::super::record::{RecordOpener, RecordSealer, content};
-use super::super::schedule::{HandshakeSecrets, Psk};
-use super::super::session::{Keys, Limits, Session};
-use super::super::transcript::Transcript;
-use super::super::wire::{Reader, frame, read_fields, unframed};
-use super::auth::{self, Side};
-use super::{ALERT_PAD, HANDSHAKE_PAD, Identity, PeerIdentity, Ready};
+use super::auth;
+use super::identity::{Identity, PeerIdentity};
+use super::ready::Ready;
+use crate::role::Role;
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::hello::{ClientHello, GateKey, Reject, ServerFirst};
+use crate::sealed::kex::{Kex, KexKeyPair};
+use crate::sealed::psk::Psk;
+use crate::sealed::record::{ALERT_PAD, HANDSHAKE_PAD, RecordOpener, RecordSealer, content};
+use crate::sealed::schedule::HandshakeSecrets;
+use crate::sealed::session::{Keys, Limits, Session};
+use crate::sealed::suites::{ranked, suite_name};
+use crate::sealed::transcript::Transcript;
+use crate::suite::{EnabledSuite, SuiteId};
 
-/// What a client needs to know.
+/// The configuration of a client.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// The suites enabled.
+    /// The enabled suites.
     pub enabled: Arc<[EnabledSuite]>,
-    /// The key exchanges enabled, best first.
+    /// The enabled key exchanges, best first.
     pub kex: Vec<Kex>,
-    /// Who we are.
+    /// The identity of this side, if it has one.
     pub identity: Option<Identity>,
-    /// The server's public key, if it is known.
+    /// The public key of the server, if it is known.
     pub server_key: Option<[u8; 32]>,
-    /// The key that both sides were given.
+    /// The PSK, if there is one.
     pub psk: Option<Psk>,
-    /// Limits of the session.
+    /// The limits of the session.
     pub limits: Limits,
 }
 
-/// A ClientHello was sent.
+/// The ClientHello was sent. The client waits for the first message of the server.
 #[derive(Debug)]
 pub struct HelloSent {
     config: Arc<ClientConfig>,
     pair: KexKeyPair,
-    /// What the names of our list mean here.
+    /// The suites of our list, in its order. `None` for a name that is not enabled.
     suites: Vec<Option<SuiteId>>,
     hello: ClientHello,
 }
 
 impl HelloSent {
-    /// Starts with a share for `kex`: the state, and the ClientHello to send.
+    /// Starts a handshake with a share for `kex`. Returns the state and the ClientHello to send.
     ///
     /// # Errors
     ///
-    /// If `kex` is not one of the configuration's.
+    /// If `kex` is not in the configuration.
     pub fn start(
         config: Arc<ClientConfig>,
         kex: Kex,
@@ -60,7 +64,7 @@ impl HelloSent {
         let gate = match (&config.psk, &config.server_key) {
             (Some(psk), _) => GateKey::Psk(psk),
             (None, Some(key)) => GateKey::ServerKey(key),
-            (None, None) => GateKey::Nothing,
+            (None, None) => GateKey::Unknown,
         };
         let share = (kex, pair.share());
         let hello = ClientHello::encode(&config.kex, &suites, share, &gate, rng)?;
@@ -69,11 +73,11 @@ impl HelloSent {
         Ok((Self { config, pair, suites, hello }, bytes))
     }
 
-    /// Takes up a ClientHello that was sent, for replaying recorded sessions.
+    /// Continues after a ClientHello that was sent before. For the replay of recorded sessions.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// If the ClientHello has the wrong form.
     pub fn danger_replay(
         config: Arc<ClientConfig>,
         pair: KexKeyPair,
@@ -81,17 +85,18 @@ impl HelloSent {
     ) -> Result<Self, SealedError> {
         let hello = ClientHello::parse(hello)?;
         let known = ranked(&config.enabled);
-        // In the order of the recorded list, by which the answer counts.
+        // The answer has an index into the recorded list, so its order counts.
         let find = |name: &String| known.iter().copied().find(|id| suite_name(*id) == *name);
         let suites = hello.suites.iter().map(find).collect();
         Ok(Self { config, pair, suites, hello })
     }
 
-    /// Takes the server's first message.
+    /// Handles the first message of the server: a ServerHello or a Reject.
     ///
     /// # Errors
     ///
-    /// [`SealedError::KexRetry`] if another connection with another share may succeed.
+    /// [`SealedError::KexRetry`] if a new connection with a share for another key exchange may
+    /// succeed.
     pub fn on_first(self, bytes: &[u8]) -> Result<AwaitServerAuth, SealedError> {
         let server = match ServerFirst::parse(bytes)? {
             ServerFirst::Hello(server) => server,
@@ -114,6 +119,7 @@ impl HelloSent {
         Ok(AwaitServerAuth { config, id, kex, random, transcript, secrets, opener })
     }
 
+    /// The error for a Reject.
     fn rejected(&self, reject: Reject) -> SealedError {
         match reject {
             Reject::Busy => SealedError::Busy,
@@ -134,7 +140,7 @@ impl HelloSent {
     }
 }
 
-/// The server's share is there; what follows is encrypted.
+/// The ServerHello was received. The client waits for ServerAuth, the first encrypted message.
 #[derive(Debug)]
 pub struct AwaitServerAuth {
     config: Arc<ClientConfig>,
@@ -152,33 +158,33 @@ impl AwaitServerAuth {
         self.id
     }
 
-    /// Our random value and the secrets of the handshake, the client's first, for a key log.
+    /// The client random and the two traffic secrets of the handshake, client first, for a key log.
     pub fn key_log(&self) -> ([u8; 32], [&[u8; 32]; 2]) {
         (self.random, [self.secrets.client.as_bytes(), self.secrets.server.as_bytes()])
     }
 
-    /// Takes the server's record.
+    /// Handles the record of ServerAuth.
     ///
     /// # Errors
     ///
-    /// If the server is not who it says it is, or not the one expected.
+    /// If the server is not authenticated, or is not the expected one.
     pub fn on_record(mut self, record: &[u8]) -> Result<ServerVerified, SealedError> {
         let has_psk = self.config.psk.is_some();
-        // Keys that do not agree are most often a PSK that the server has not.
-        let not_accepted = |error| match error {
+        // If the two sides have different keys, the server most likely does not have the PSK.
+        let psk_error = |error| match error {
             SealedError::BadRecord | SealedError::Authentication(_) if has_psk => {
                 SealedError::PskNotAccepted
             }
             error => error,
         };
-        let opened = self.opener.open(record).map_err(not_accepted)?;
+        let opened = self.opener.open(record).map_err(psk_error)?;
         if opened.content != content::HANDSHAKE {
             let (expected, got) = (content::HANDSHAKE, opened.content);
             return Err(SealedError::Unexpected { expected, got });
         }
         let frame = opened.payload;
-        let server = auth::verify(Side::Server, &frame, &self.secrets.server, &self.transcript);
-        let server = server.map_err(not_accepted)?;
+        let server = auth::verify(Role::Server, &frame, &self.secrets.server, &self.transcript);
+        let server = server.map_err(psk_error)?;
         match (server, &self.config.server_key) {
             (PeerIdentity::Key(key), Some(expected)) if key != *expected => {
                 return Err(SealedError::ServerKey { got: key });
@@ -195,7 +201,7 @@ impl AwaitServerAuth {
     }
 }
 
-/// The server has proved who it is; whether that is who we want is the caller's to say.
+/// The server is authenticated. The caller decides whether to accept this server.
 #[derive(Debug)]
 pub struct ServerVerified {
     config: Arc<ClientConfig>,
@@ -208,19 +214,20 @@ pub struct ServerVerified {
 }
 
 impl ServerVerified {
-    /// Who the server is.
+    /// The identity of the server.
     pub fn server(&self) -> PeerIdentity {
         self.server
     }
 
-    /// Shows who we are: the next state, and the record to send.
+    /// Accepts the server and authenticates this side. Returns the next state and the record to
+    /// send.
     ///
     /// # Errors
     ///
     /// If a suite refuses a derived key.
     pub fn accept(mut self) -> Result<(AuthSent, Vec<u8>), SealedError> {
         let identity = self.config.identity.as_ref();
-        let frame = auth::prove(Side::Client, identity, &self.secrets.client, &self.transcript);
+        let frame = auth::prove(Role::Client, identity, &self.secrets.client, &self.transcript);
         let record = self.sealer.seal(content::HANDSHAKE, &frame, HANDSHAKE_PAD)?;
         self.transcript.add(&frame);
         let transcript = self.transcript.hash();
@@ -230,17 +237,17 @@ impl ServerVerified {
         Ok((AuthSent { keys, opener, limits, transcript }, record))
     }
 
-    /// Turns away: the alert to send.
+    /// Refuses the server. Returns the record of the alert to send.
     ///
     /// # Errors
     ///
-    /// If sealing fails.
+    /// If the suite fails.
     pub fn refuse(mut self, alert: Alert) -> Result<Vec<u8>, SealedError> {
         self.sealer.seal(content::ALERT, &alert.encode(), ALERT_PAD)
     }
 }
 
-/// Our proof was sent; the server's Ready or refusal is to come.
+/// ClientAuth was sent. The client waits for Ready or an alert.
 #[derive(Debug)]
 pub struct AuthSent {
     keys: Keys,
@@ -250,59 +257,26 @@ pub struct AuthSent {
 }
 
 impl AuthSent {
-    /// The secrets of the session for a key log, the client's first.
+    /// The two traffic secrets of the session, client first, for a key log.
     pub fn key_log(&self) -> [&[u8; 32]; 2] {
         [self.keys.secrets.client.as_bytes(), self.keys.secrets.server.as_bytes()]
     }
 
-    /// The hash of the whole handshake.
+    /// The hash of all handshake messages.
     pub fn transcript(&self) -> [u8; 32] {
         self.transcript
     }
 
-    /// Takes the server's record: the session.
+    /// Handles the record of Ready. Returns the session and the content of Ready.
     ///
     /// # Errors
     ///
-    /// [`SealedError::Alert`] if the server turns us away.
+    /// [`SealedError::Alert`] if the server refuses this client.
     pub fn on_record(mut self, record: &[u8]) -> Result<(Session, Ready), SealedError> {
-        let opened = self.opener.open(record)?;
-        match opened.content {
-            content::HANDSHAKE => {}
-            content::ALERT => {
-                let alert = Alert::decode(&opened.payload);
-                return Err(alert.map_or(SealedError::Malformed("alert"), SealedError::Alert));
-            }
-            got => return Err(SealedError::Unexpected { expected: content::HANDSHAKE, got }),
-        }
-        let ready = parse_ready(unframed(frame::READY, &opened.payload)?)?;
-        let session = Session::client(self.keys, self.opener, self.limits, self.transcript)?;
+        let ready = Ready::parse(&self.opener.open(record)?.into_handshake()?)?;
+        let Self { keys, opener, limits, transcript } = self;
+        let sealer = RecordSealer::new(keys.secrets.client.record_keys(keys.id)?);
+        let session = Session::new(Role::Client, keys, sealer, opener, limits, transcript);
         Ok((session, ready))
     }
-}
-
-fn parse_ready(body: &[u8]) -> Result<Ready, SealedError> {
-    let number = |data: &[u8]| {
-        let mut reader = Reader::new(data);
-        let number = reader.u32()?;
-        reader.finish()?;
-        Ok::<_, SealedError>(number)
-    };
-    let mut reader = Reader::new(body);
-    if reader.u8()? != 0 {
-        return Err(SealedError::Malformed("status of Ready"));
-    }
-    let mut ready = Ready::default();
-    for (kind, data) in read_fields(reader.rest())? {
-        match kind {
-            1 => ready.keepalive = Some(number(data)?),
-            2 => ready.largest_message = Some(number(data)?),
-            3 => {
-                let text = str::from_utf8(data).map_err(|_| SealedError::Malformed("services"))?;
-                ready.services = Some(text.to_owned());
-            }
-            _ => {}
-        }
-    }
-    Ok(ready)
 }

@@ -1,55 +1,58 @@
-//! The server's side: Gated, ServerFlightSent, then a session.
+//! The handshake of the server: [`Gated`], [`ServerFlightSent`], then a session.
 
 use std::sync::Arc;
 
 use rand::CryptoRng;
 use subtle::Choice;
 
-use super::super::super::negotiate::{EnabledSuite, SuiteId};
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::hello::{ClientHello, Reject, ServerHello, ranked, suite_name};
-use super::super::kex::{Kex, KexKeyPair, KexSecret};
-use super::super::record::{RecordOpener, RecordSealer, content};
-use super::super::schedule::{HandshakeSecrets, Psk};
-use super::super::session::{Keys, Limits, Session};
-use super::super::transcript::Transcript;
-use super::super::wire::{frame, framed, put_long};
-use super::auth::{self, Side};
-use super::{ALERT_PAD, HANDSHAKE_PAD, Identity, PeerIdentity, Ready};
+use super::auth;
+use super::identity::{Identity, PeerIdentity};
+use super::ready::Ready;
+use crate::role::Role;
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::hello::{ClientHello, Reject, ServerHello};
+use crate::sealed::kex::{Kex, KexKeyPair, KexSecret};
+use crate::sealed::psk::Psk;
+use crate::sealed::record::{ALERT_PAD, HANDSHAKE_PAD, RecordOpener, RecordSealer, content};
+use crate::sealed::schedule::HandshakeSecrets;
+use crate::sealed::session::{Keys, Limits, Session};
+use crate::sealed::suites::{ranked, suite_name};
+use crate::sealed::transcript::Transcript;
+use crate::suite::{EnabledSuite, SuiteId};
 
-/// What a server needs to know.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The suites enabled.
+    /// The enabled suites.
     pub enabled: Arc<[EnabledSuite]>,
-    /// The key exchanges enabled.
+    /// The enabled key exchanges.
     pub kex: Vec<Kex>,
-    /// Who we are; a server without an identity needs PSKs.
+    /// The identity of this side. A server without an identity needs PSKs.
     pub identity: Option<Identity>,
     /// The PSKs.
     pub psks: Vec<Psk>,
-    /// Whether to keep silent unless the gate of a ClientHello matches.
+    /// Whether to answer only a ClientHello with a matching gate.
     pub is_gate_required: bool,
-    /// Limits of the session.
+    /// The limits of the session.
     pub limits: Limits,
 }
 
-/// What a server decides about a client that has proved who it is.
+/// The decision about an authenticated client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Let it in.
+    /// Admit the client.
     Admit(Ready),
-    /// Turn it away, for a reason that goes to our log alone.
+    /// Refuse the client. The reason is for the log only.
     Deny(&'static str),
 }
 
-/// A handshake that ends on the server's side, and what the client hears of it.
+/// A failed handshake of a server, and the answer to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why, for our log.
+    /// The reason, for the log.
     pub error: SealedError,
-    /// What to send before closing; `None` closes in silence.
+    /// The bytes to send before closing. `None` if the server closes without an answer.
     pub answer: Option<Vec<u8>>,
 }
 
@@ -59,7 +62,8 @@ impl From<SealedError> for Refusal {
     }
 }
 
-/// A ClientHello has passed the gate, and there is something in common. Nothing costly was done.
+/// A ClientHello has passed the gate, and suite and key exchange are chosen. No costly computation
+/// was done yet.
 #[derive(Debug)]
 pub struct Gated {
     config: Arc<ServerConfig>,
@@ -72,21 +76,21 @@ pub struct Gated {
 }
 
 impl Gated {
-    /// Takes a whole ClientHello.
+    /// Handles a complete ClientHello.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and what to answer.
+    /// The reason, and the answer to send.
     pub fn on_hello(config: Arc<ServerConfig>, bytes: &[u8]) -> Result<Self, Refusal> {
         Self::on_fresh_hello(config, bytes, |_| true)
     }
 
-    /// As [`Gated::on_hello`], and asks `is_fresh` about a gate value that matches: one that came
-    /// before was recorded by somebody, who is to learn nothing from repeating it.
+    /// Handles a ClientHello as [`Gated::on_hello`] does. If its gate matches, `is_fresh` must say
+    /// whether the gate is new. A repeated gate is from a recorded ClientHello, and gets no answer.
     ///
     /// # Errors
     ///
-    /// As [`Gated::on_hello`]; [`SealedError::Replayed`] for a gate value that is not fresh.
+    /// As [`Gated::on_hello`], and [`SealedError::Replayed`] for a repeated gate.
     pub fn on_fresh_hello(
         config: Arc<ServerConfig>,
         bytes: &[u8],
@@ -98,22 +102,23 @@ impl Gated {
         if bool::from(matches) && !is_fresh(&hello.gate) {
             return Err(SealedError::Replayed.into());
         }
-        // One condition: a compiler would test first whether it matches, also where that is optional.
+        // One condition only: with two, the time could show whether an optional gate matches.
         let is_required = Choice::from(u8::from(config.is_gate_required));
         if bool::from(is_required & !matches) {
             return Err(SealedError::Gate.into());
         }
         if psk.is_none() && config.identity.is_none() {
-            // There is nothing to show to this client.
+            // The server cannot authenticate itself to this client.
             return Err(SealedError::Authentication("no PSK matches").into());
         }
-        // The first of the client's list that we have, whatever its share is for.
+        // The first key exchange of the client that is enabled here. Its share may be for another
+        // one.
         let ours = |name: &String| Kex::from_name(name).filter(|kex| config.kex.contains(kex));
         let first = hello.kex.iter().enumerate().find_map(|(i, name)| Some((i, ours(name)?)));
         let Some((position, kex)) = first else {
             return Err(nothing_in_common(&config, "key exchange", &hello.kex));
         };
-        // The best of ours that the client has.
+        // Our best suite that the client has.
         let suite = ranked(&config.enabled).into_iter().find_map(|id| {
             let name = suite_name(id);
             Some((id, hello.suites.iter().position(|theirs| *theirs == name)?))
@@ -122,7 +127,7 @@ impl Gated {
             return Err(nothing_in_common(&config, "cipher suite", &hello.suites));
         };
         if position != usize::from(hello.kex_index) {
-            let (kex, suites) = lists(&config);
+            let (kex, suites) = own_names(&config);
             let (theirs, offered) = (hello.kex.join(", "), hello.suites.join(", "));
             let error = SealedError::KexRetry { theirs, suites: offered };
             return Err(Refusal { error, answer: Some(Reject::KexRetry { kex, suites }.encode()) });
@@ -132,26 +137,27 @@ impl Gated {
         Ok(Self { config, hello, knows_us, psk, kex, id, suite_index })
     }
 
-    /// Whether the gate matches: the client knows our key, or a PSK.
+    /// Whether the gate matches: the client knows our key or a PSK.
     pub fn knows_us(&self) -> bool {
         self.knows_us
     }
 
-    /// The suite chosen.
+    /// The chosen suite.
     pub fn suite(&self) -> SuiteId {
         self.id
     }
 
-    /// The key exchange chosen.
+    /// The chosen key exchange.
     pub fn kex(&self) -> Kex {
         self.kex
     }
 
-    /// Does the exchange and shows who we are: the next state, and the bytes to send.
+    /// Does the key exchange and authenticates this side. Returns the next state and the bytes to
+    /// send.
     ///
     /// # Errors
     ///
-    /// If the client's share cannot be used; then close in silence.
+    /// If the share of the client cannot be used. Then close without an answer.
     pub fn respond(
         self,
         rng: &mut (impl CryptoRng + ?Sized),
@@ -159,7 +165,8 @@ impl Gated {
         self.respond_with_pair(None, rng)
     }
 
-    /// As [`Gated::respond`], with a key pair made in advance if there is one for [`Gated::kex`].
+    /// Responds as [`Gated::respond`] does, with a key pair for [`Gated::kex`] that was made in
+    /// advance.
     ///
     /// # Errors
     ///
@@ -178,7 +185,7 @@ impl Gated {
         self.danger_respond_with(random, &share, &secret)
     }
 
-    /// As [`Gated::respond`] with given values: for replaying recorded sessions.
+    /// Responds as [`Gated::respond`] does, with given values. For the replay of recorded sessions.
     ///
     /// # Errors
     ///
@@ -196,7 +203,7 @@ impl Gated {
         let psk = self.psk.and_then(|number| self.config.psks.get(number));
         let secrets = HandshakeSecrets::new(psk, secret, &transcript.hash());
         let identity = self.config.identity.as_ref();
-        let frame = auth::prove(Side::Server, identity, &secrets.server, &transcript);
+        let frame = auth::prove(Role::Server, identity, &secrets.server, &transcript);
         let mut sealer = RecordSealer::new(secrets.server.record_keys(self.id)?);
         let opener = RecordOpener::new(secrets.client.record_keys(self.id)?);
         let mut flight = answer.bytes;
@@ -210,21 +217,22 @@ impl Gated {
     }
 }
 
-/// Our key exchanges and suites, as a Reject lists them.
-fn lists(config: &ServerConfig) -> (Vec<String>, Vec<String>) {
+/// The names of our key exchanges and suites, for a Reject.
+fn own_names(config: &ServerConfig) -> (Vec<String>, Vec<String>) {
     let suites = ranked(&config.enabled).into_iter().map(suite_name).collect();
     (config.kex.iter().map(|kex| kex.name().to_owned()).collect(), suites)
 }
 
+/// The refusal of a client that has nothing in common with this side.
 fn nothing_in_common(config: &ServerConfig, what: &'static str, theirs: &[String]) -> Refusal {
-    let (kex, suites) = lists(config);
+    let (kex, suites) = own_names(config);
     let ours = if what == "cipher suite" { &suites } else { &kex };
     let (theirs, ours) = (theirs.join(", "), ours.join(", "));
     let error = SealedError::NothingInCommon { what, theirs, ours };
     Refusal { error, answer: Some(Reject::NoCommonSuite { kex, suites }.encode()) }
 }
 
-/// ServerHello and ServerAuth were sent; the client's proof is to come.
+/// ServerHello and ServerAuth were sent. The server waits for ClientAuth.
 #[derive(Debug)]
 pub struct ServerFlightSent {
     config: Arc<ServerConfig>,
@@ -238,37 +246,24 @@ pub struct ServerFlightSent {
 }
 
 impl ServerFlightSent {
-    /// The client's random value and the secrets of the handshake, the client's first, for a key
-    /// log.
+    /// The client random and the two traffic secrets of the handshake, client first, for a key log.
     pub fn key_log(&self) -> ([u8; 32], [&[u8; 32]; 2]) {
         (self.random, [self.secrets.client.as_bytes(), self.secrets.server.as_bytes()])
     }
 
-    /// Takes the client's record and asks `decide` about the client: the session, who it is with,
-    /// and the record to send.
+    /// Handles the record of ClientAuth. `decide` admits or refuses the client. Returns the
+    /// session, the identity of the client, and the record to send.
     ///
     /// # Errors
     ///
-    /// What failed, and the one alert that every failed authentication is answered with.
+    /// The reason, and the answer to send. The answer is the same for every failed authentication.
     pub fn on_record(
         mut self,
         record: &[u8],
         decide: impl FnOnce(PeerIdentity) -> Decision,
     ) -> Result<(Session, PeerIdentity, Vec<u8>), Refusal> {
-        let opened = self.opener.open(record)?;
-        match opened.content {
-            content::HANDSHAKE => {}
-            content::ALERT => {
-                let alert = Alert::decode(&opened.payload);
-                let error = alert.map_or(SealedError::Malformed("alert"), SealedError::Alert);
-                return Err(error.into());
-            }
-            got => {
-                return Err(SealedError::Unexpected { expected: content::HANDSHAKE, got }.into());
-            }
-        }
-        let frame = opened.payload;
-        let client = auth::verify(Side::Client, &frame, &self.secrets.client, &self.transcript);
+        let frame = self.opener.open(record)?.into_handshake()?;
+        let client = auth::verify(Role::Client, &frame, &self.secrets.client, &self.transcript);
         let verdict = match client {
             Ok(PeerIdentity::PskOnly) if !self.has_psk => Err("it shows no key"),
             Ok(client) => match decide(client) {
@@ -291,27 +286,10 @@ impl ServerFlightSent {
                 return Err(Refusal { error, answer: Some(answer) });
             }
         };
-        let ready = framed(frame::READY, &encode_ready(&ready));
-        let record = sealer.seal(content::HANDSHAKE, &ready, HANDSHAKE_PAD)?;
-        let session = Session::server(keys, sealer, self.config.limits, transcript)?;
+        let record = sealer.seal(content::HANDSHAKE, &ready.encode(), HANDSHAKE_PAD)?;
+        let opener = RecordOpener::new(keys.secrets.client.record_keys(self.id)?);
+        let limits = self.config.limits;
+        let session = Session::new(Role::Server, keys, sealer, opener, limits, transcript);
         Ok((session, client, record))
     }
-}
-
-fn encode_ready(ready: &Ready) -> Vec<u8> {
-    let mut body = vec![0];
-    let mut field = |kind: u16, data: &[u8]| {
-        body.extend_from_slice(&kind.to_be_bytes());
-        put_long(&mut body, data);
-    };
-    if let Some(seconds) = ready.keepalive {
-        field(1, &seconds.to_be_bytes());
-    }
-    if let Some(bytes) = ready.largest_message {
-        field(2, &bytes.to_be_bytes());
-    }
-    if let Some(services) = &ready.services {
-        field(3, services.as_bytes());
-    }
-    body
 }

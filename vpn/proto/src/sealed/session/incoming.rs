@@ -1,40 +1,44 @@
-//! What a session does with the bytes of its peer: whole records are verified side by side, opened
-//! where they lie, and taken in order.
+//! The incoming direction of a session. Records are verified several at once, decrypted in place,
+//! and handled in order.
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::super::super::classic::Role;
-use super::super::alert::Alert;
-use super::super::error::SealedError;
-use super::super::record::{MAX_PAYLOAD, content};
-use super::super::wire::{Part, Reader, next_length};
-use super::exchange::Exchange;
-use super::{BATCH, DATA, Event, MAX_PING, SPARES, Session, State};
+use super::buffer::{append, wiped};
+use super::event::Event;
+use super::state::{BATCH, DATA, MAX_PING, Rekey, Session, State};
+use crate::role::Role;
+use crate::sealed::alert::Alert;
+use crate::sealed::error::SealedError;
+use crate::sealed::record::{MAX_PAYLOAD, content};
+use crate::sealed::wire::{Part, Reader, next_length};
+
+/// The most empty buffers that a session keeps.
+const SPARES: usize = 4;
 
 impl Session {
-    /// Takes bytes of the peer.
+    /// Handles bytes from the peer, in pieces of any size.
     ///
     /// # Errors
     ///
-    /// Why the session is over; every later call returns the same. What came before is still to be
-    /// had from [`Session::poll_event`], and what the peer is to be told from
-    /// [`Session::poll_transmit`].
+    /// If the session failed. All later calls return the same error. Earlier events are still in
+    /// [`Session::poll_event`], and the alert for the peer is in [`Session::poll_transmit`].
     pub fn handle_input(&mut self, bytes: &[u8]) -> Result<(), SealedError> {
         self.input_buffer().extend_from_slice(bytes);
         self.handle_buffer()
     }
 
-    /// Where bytes of the peer can be appended without a copy; call [`Session::handle_buffer`] then.
+    /// A buffer for bytes from the peer. Append to it, then call [`Session::handle_buffer`]. This
+    /// saves a copy.
     pub fn input_buffer(&mut self) -> &mut Vec<u8> {
         if self.taken > 0 {
-            // Less than a record, or what waits for a key exchange.
+            // The rest is part of a record, or records that wait for a key exchange.
             self.input.drain(..self.taken);
             self.taken = 0;
         }
         &mut self.input
     }
 
-    /// Takes what was appended to [`Session::input_buffer`].
+    /// Handles the bytes that were appended to [`Session::input_buffer`].
     ///
     /// # Errors
     ///
@@ -58,8 +62,8 @@ impl Session {
         self.settle(result)
     }
 
-    /// Wipes a buffer of [`Event::Data`] and keeps it for data to come, if it is one of the large ones
-    /// and there are not enough of them.
+    /// Wipes a buffer of [`Event::Data`]. A large buffer is kept for later data, up to four of
+    /// them.
     pub fn recycle(&mut self, buffer: Zeroizing<Vec<u8>>) {
         let buffer = wiped(buffer);
         if buffer.capacity() >= DATA && self.spare.len() < SPARES {
@@ -67,29 +71,28 @@ impl Session {
         }
     }
 
-    /// Whether a batch of the peer's records is here and waits for [`Session::finish_exchange`]: then
-    /// nothing more should be read.
+    /// Whether a batch of records waits for [`Session::finish_exchange`]. Then read no more bytes.
     pub fn has_backlog(&self) -> bool {
-        matches!(self.exchange, Exchange::AwaitSecret { .. })
+        matches!(self.rekey, Rekey::AwaitSecret { .. })
             && self.input.len() - self.taken >= self.batch_length()
     }
 
-    /// How many bytes of the peer are opened side by side at most; more at once are of no use.
+    /// The most bytes that are opened at once. Reading more bytes at once has no use.
     pub fn batch_length(&self) -> usize {
         BATCH * self.sealer.size(MAX_PAYLOAD, 1).0
     }
 
-    /// Takes the end of the peer's stream.
+    /// Handles the end of the stream of the peer.
     ///
     /// # Errors
     ///
-    /// [`SealedError::Cut`] unless the peer said before that it was the end.
+    /// [`SealedError::Cut`] if the peer has not sent close_notify.
     pub fn handle_eof(&mut self) -> Result<(), SealedError> {
         match &self.state {
             State::Closed => Ok(()),
             State::Failed(error) => Err(error.clone()),
-            // What came before the end waits for the secret, maybe the peer's close_notify.
-            State::Running if matches!(self.exchange, Exchange::AwaitSecret { .. }) => {
+            // Records wait for the secret. A close_notify may be among them.
+            State::Running if matches!(self.rekey, Rekey::AwaitSecret { .. }) => {
                 self.has_ended = true;
                 Ok(())
             }
@@ -104,7 +107,7 @@ impl Session {
             while count < BATCH {
                 let length = match self.next_record(&input[end..]) {
                     Ok(Some(length)) => length,
-                    // What came before the error comes first.
+                    // The records before the error are handled first.
                     Err(error) if count == 0 => return Err(error),
                     Ok(None) | Err(_) => break,
                 };
@@ -120,7 +123,7 @@ impl Session {
         Ok(())
     }
 
-    /// The length of the next record if all of it is there and it has the form of one.
+    /// The size of the next record in bytes, if it is complete.
     fn next_record(&self, input: &[u8]) -> Result<Option<usize>, SealedError> {
         let Some(length) = next_length(Part::Record, input)? else { return Ok(None) };
         self.opener.check_form(&input[..length])?;
@@ -128,11 +131,11 @@ impl Session {
     }
 
     fn is_reading(&self) -> bool {
-        !matches!(self.exchange, Exchange::AwaitSecret { .. }) && self.state == State::Running
+        !matches!(self.rekey, Rekey::AwaitSecret { .. }) && self.state == State::Running
     }
 
-    /// Verifies records side by side, then takes them one after the other, up to one that changes
-    /// what the rest means.
+    /// Verifies several records at once, then handles them one after the other. It stops after a
+    /// record that changes the keys.
     fn read_batch(&mut self, input: &mut [u8], lengths: &[usize]) -> Result<(), SealedError> {
         let mut records: [&[u8]; BATCH] = [&[]; BATCH];
         let mut rest = &input[self.taken..];
@@ -144,15 +147,15 @@ impl Session {
         for &length in &lengths[..verified] {
             let record = &mut input[self.taken..self.taken + length];
             let (kind, payload) = self.opener.open_verified(record)?;
-            if self.opener.blocks() > self.limits.blocks(self.sealer.block()) {
+            if self.opener.direction.blocks > self.limits.blocks(self.sealer.block()) {
                 return Err(SealedError::Limit("the data under one key"));
             }
             self.taken += length;
             self.count(length)?;
-            let taken = self.take(kind, payload);
-            // Nobody needs the plaintext here any more.
+            let handled = self.handle_record(kind, payload);
+            // The plaintext is not needed here any more.
             record.zeroize();
-            taken?;
+            handled?;
             if !self.is_reading() || self.peer_epoch != epoch {
                 break;
             }
@@ -160,21 +163,11 @@ impl Session {
         Ok(())
     }
 
-    fn take(&mut self, kind: u8, payload: &[u8]) -> Result<(), SealedError> {
+    fn handle_record(&mut self, kind: u8, payload: &[u8]) -> Result<(), SealedError> {
         match (kind, self.role) {
-            (content::ALERT, _) => self.take_alert(payload),
+            (content::ALERT, _) => self.handle_alert(payload),
             (content::DATA, _) if self.is_accepted && !self.theirs.is_at_end => {
-                match self.events.back_mut() {
-                    // Data that comes in one piece goes on in one.
-                    Some(Event::Data(data)) if data.len() < BATCH * MAX_PAYLOAD => {
-                        append(data, payload, self.piece);
-                    }
-                    _ => {
-                        let mut data = Zeroizing::new(self.spare.pop().unwrap_or_default());
-                        data.extend_from_slice(payload);
-                        self.events.push_back(Event::Data(data));
-                    }
-                }
+                self.handle_data(payload);
                 Ok(())
             }
             (content::EOF, _)
@@ -184,26 +177,9 @@ impl Session {
                 self.events.push_back(Event::Eof);
                 Ok(())
             }
-            (content::OPEN, Role::Server) if !self.theirs.is_open => {
-                let mut reader = Reader::new(payload);
-                let service = str::from_utf8(reader.short()?)
-                    .map_err(|_| SealedError::Malformed("name of a service"))?
-                    .to_owned();
-                let argument = reader.long()?.to_vec();
-                reader.finish()?;
-                self.theirs.is_open = true;
-                self.events.push_back(Event::Open { service, argument });
-                Ok(())
-            }
+            (content::OPEN, Role::Server) if !self.theirs.is_open => self.handle_open(payload),
             (content::OPEN_REPLY, Role::Client) if self.ours.is_open && !self.theirs.is_open => {
-                let (status, text) =
-                    payload.split_first().ok_or(SealedError::Malformed("answer of a service"))?;
-                let text = String::from_utf8(text.to_vec())
-                    .map_err(|_| SealedError::Malformed("answer of a service"))?;
-                self.theirs.is_open = true;
-                self.is_accepted = *status == 0;
-                self.events.push_back(Event::OpenReply { status: *status, text });
-                Ok(())
+                self.handle_open_reply(payload)
             }
             (content::PING, _) if payload.len() <= MAX_PING => {
                 if self.running().is_ok() {
@@ -215,17 +191,53 @@ impl Session {
                 self.events.push_back(Event::Pong(payload.to_vec()));
                 Ok(())
             }
-            (content::KEY_UPDATE, _) => self.take_key_update(payload),
-            (content::HANDSHAKE, _) => self.take_handshake(payload),
+            (content::KEY_UPDATE, _) => self.handle_key_update(payload),
+            (content::HANDSHAKE, _) => self.handle_handshake(payload),
             _ => Err(SealedError::Unexpected { expected: content::DATA, got: kind }),
         }
     }
 
-    fn take_alert(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+    fn handle_data(&mut self, payload: &[u8]) {
+        match self.events.back_mut() {
+            // Data that arrived at once is one event.
+            Some(Event::Data(data)) if data.len() < BATCH * MAX_PAYLOAD => {
+                append(data, payload, self.piece);
+            }
+            _ => {
+                let mut data = Zeroizing::new(self.spare.pop().unwrap_or_default());
+                data.extend_from_slice(payload);
+                self.events.push_back(Event::Data(data));
+            }
+        }
+    }
+
+    fn handle_open(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+        let mut reader = Reader::new(payload);
+        let service = str::from_utf8(reader.short()?)
+            .map_err(|_| SealedError::Malformed("name of a service"))?
+            .to_owned();
+        let argument = reader.long()?.to_vec();
+        reader.finish()?;
+        self.theirs.is_open = true;
+        self.events.push_back(Event::Open { service, argument });
+        Ok(())
+    }
+
+    fn handle_open_reply(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+        let malformed = SealedError::Malformed("answer of a service");
+        let Some((&status, text)) = payload.split_first() else { return Err(malformed) };
+        let text = String::from_utf8(text.to_vec()).map_err(|_| malformed)?;
+        self.theirs.is_open = true;
+        self.is_accepted = status == 0;
+        self.events.push_back(Event::OpenReply { status, text });
+        Ok(())
+    }
+
+    fn handle_alert(&mut self, payload: &[u8]) -> Result<(), SealedError> {
         let alert = Alert::decode(payload).ok_or(SealedError::Malformed("alert"))?;
         match alert {
             Alert::CloseNotify => {
-                // The answer is a promise that only the service can make.
+                // The answer means that all data was delivered. Only the caller knows that.
                 self.events.push_back(match self.sent_close {
                     true => Event::Closed,
                     false => Event::CloseRequested,
@@ -244,9 +256,9 @@ impl Session {
         }
     }
 
-    fn take_key_update(&mut self, payload: &[u8]) -> Result<(), SealedError> {
-        // The client may not change keys by itself while it has an exchange under way.
-        let is_barred = self.role == Role::Server && !matches!(self.exchange, Exchange::Idle);
+    fn handle_key_update(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+        // A client must not change its key during a key exchange.
+        let is_barred = self.role == Role::Server && !matches!(self.rekey, Rekey::Idle);
         let mut reader = Reader::new(payload);
         let epoch = reader.u32()?;
         reader.finish()?;
@@ -255,27 +267,7 @@ impl Session {
         }
         self.peer_epoch = epoch;
         self.peer = self.peer.next();
-        self.opener.rekey(self.peer.record_keys(self.keys.id)?);
+        self.opener.direction.rekey(self.peer.record_keys(self.keys.id)?);
         Ok(())
     }
-}
-
-/// An empty buffer in which nothing is left of what was in it. As a slice that is wiped at the speed of
-/// memory and as far as it was used; as a vector it would be wiped byte by byte with all of its room.
-pub fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
-    let mut bytes = std::mem::take(&mut *buffer);
-    bytes.as_mut_slice().zeroize();
-    bytes.clear();
-    bytes
-}
-
-/// Appends without leaving the bytes behind where a vector that grows was before.
-fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room: usize) {
-    if data.capacity() - data.len() < more.len() {
-        let room = room.max(data.len() + more.len());
-        let mut grown = Zeroizing::new(Vec::with_capacity(room));
-        grown.extend_from_slice(data);
-        *data = grown;
-    }
-    data.extend_from_slice(more);
 }

@@ -1,25 +1,27 @@
-//! The key exchange of the classic profile, the same for both roles but for who speaks first
-//! (PROTOCOL.md §3.3).
+//! The key exchange of the classic profile (PROTOCOL.md §3.3). The client sends first; everything
+//! else is the same for both roles.
 
 use std::time::Instant;
 
 use num_bigint::BigUint;
 
-use super::super::dh::{DhOutcome, DhTask, KeyPair, PublicValue, ends_itself};
-use super::super::error::HandshakeError;
-use super::super::negotiate::SuiteId;
-use super::dialect::{Dialect, LineEnd};
-use super::handshake::{Event, Io, Timing, refused};
-use super::keys::{SessionKeys, SharedKey};
-use super::note::{End, Established, Role, Telling, What};
+use crate::classic::dialect::{Dialect, LineEnd};
+use crate::classic::error::HandshakeError;
+use crate::classic::io::{Event, Io};
+use crate::classic::keys::{SessionKeys, SharedKey};
+use crate::classic::note::{End, Established, MessageKind, Telling};
+use crate::classic::params::{HANDSHAKE_LIMIT, Timing};
+use crate::dh::{DhOutcome, DhTask, KeyPair, PublicValue, is_self_delimiting};
+use crate::role::Role;
+use crate::suite::SuiteId;
 
-/// The word that opens a public value.
+/// The first word of a public value.
 pub(super) const SHARE_HEAD: &str = "DHMKE:";
 
-/// Sends our public value, takes and checks the peer's, and derives the keys.
+/// Sends our public value, receives and checks the value of the peer, and derives the keys.
 ///
-/// Our value goes out before the secret is computed, so that both sides compute at once; the
-/// server's goes out only after the client's was checked.
+/// A side sends its value before it computes the secret. So both sides compute at the same time.
+/// The server sends its value only after it has checked the value of the client.
 #[derive(Debug)]
 pub(super) struct Exchange {
     role: Role,
@@ -29,7 +31,7 @@ pub(super) struct Exchange {
     own: Option<KeyPair>,
     is_sent: bool,
     peer: PeerShare,
-    /// Both public values in decimal, ours first, if somebody is to be told.
+    /// Both public values in decimal, ours first, if a note needs them.
     shares: [String; 2],
 }
 
@@ -38,7 +40,7 @@ enum PeerShare {
     Awaited,
     Checking,
     Checked(PublicValue),
-    /// Used up in the computation of the secret.
+    /// The value is part of the task that computes the secret.
     Agreeing,
 }
 
@@ -64,12 +66,12 @@ impl Exchange {
         &self.dialect
     }
 
-    /// Whether the peer has sent all that it owes to the handshake.
+    /// Whether the public value of the peer is complete. It is the last message of the handshake.
     pub(super) fn has_share(&self) -> bool {
         !matches!(self.peer, PeerShare::Awaited)
     }
 
-    /// Reads the peer's `DHMKE:` as far as it has come.
+    /// Reads the `DHMKE:` message of the peer, as far as it has arrived.
     pub(super) fn read_share(
         &mut self,
         io: &mut Io,
@@ -77,12 +79,12 @@ impl Exchange {
         is_over: bool,
     ) -> Result<(), HandshakeError> {
         if !matches!(self.peer, PeerShare::Awaited) {
-            // Bytes behind the value: a line end that came late, or the first message of a client
-            // that was quicker than our computation. They are the session's; a driver that asks
-            // `wants_input` brings no more of them.
+            // These bytes come after the value: a late line end, or the first message of a client
+            // that was faster than our computation. The session handles them. A caller that asks
+            // `wants_input` leaves such bytes unread.
             return Ok(());
         }
-        self.skip_rest(io);
+        self.skip_late_bytes(io);
         match self.scan(&io.input, is_over)? {
             Scan::Unfinished => {
                 if !io.input.is_empty() {
@@ -91,32 +93,35 @@ impl Exchange {
             }
             Scan::MayBeWhole => io.timer = Some(now + self.timing.quiet),
             Scan::Whole { value, text, used } => {
-                let by_silence = if is_over { End::Silence } else { End::Itself };
-                self.take_share(value, text, used, by_silence, io);
+                let end = if is_over { End::Silence } else { End::Itself };
+                self.take_share(value, text, used, end, io);
             }
         }
         Ok(())
     }
 
-    /// Drops what comes late of the message before: its line end, and the blanks that may stand behind
-    /// the number of a choice, which has ended itself before them.
-    fn skip_rest(&self, io: &mut Io) {
+    /// Drops the late rest of the message before: its line end, and the spaces that may follow the
+    /// number of a choice.
+    fn skip_late_bytes(&self, io: &mut Io) {
         match self.role {
             Role::Client => io.skip_blanks_and_line_end(),
             Role::Server => io.skip_line_end(),
         }
     }
 
+    /// Parses the input up to the end of the number.
     fn scan(&self, input: &[u8], is_over: bool) -> Result<Scan, HandshakeError> {
         let head = SHARE_HEAD.as_bytes();
         let compared = input.len().min(head.len());
         if input[..compared] != head[..compared] {
-            // A server that gives up says so in words; let it finish.
+            // A server that refuses sends a text. The client waits for the end of it.
             return match self.role {
                 Role::Server => Err(HandshakeError::KeyShare { got: input.to_vec() }),
-                Role::Client if is_over || input.contains(&b'\n') => Err(refused(input)),
-                Role::Client if input.len() > super::handshake::HANDSHAKE_LIMIT => {
-                    Err(HandshakeError::TooLong { limit: super::handshake::HANDSHAKE_LIMIT })
+                Role::Client if is_over || input.contains(&b'\n') => {
+                    Err(HandshakeError::refused(input))
+                }
+                Role::Client if input.len() > HANDSHAKE_LIMIT => {
+                    Err(HandshakeError::TooLong { limit: HANDSHAKE_LIMIT })
                 }
                 Role::Client => Ok(Scan::MayBeWhole),
             };
@@ -129,7 +134,7 @@ impl Exchange {
             [] | [b'\r'] => None,
             [b'\n', ..] => Some(1),
             [b'\r', b'\n', ..] => Some(2),
-            // Bytes right behind a number that ended itself belong to what comes next.
+            // The number is complete, so the bytes after it are the next message.
             _ if self.ends_here(digits) => Some(0),
             _ => {
                 return Err(HandshakeError::KeyShare { got: input.to_vec() });
@@ -154,14 +159,16 @@ impl Exchange {
         }
     }
 
+    /// Whether no further digit can belong to this number.
     fn ends_here(&self, digits: &[u8]) -> bool {
         let group = self.dialect.group;
         digits.len() + 1 >= group.digits()
-            && BigUint::parse_bytes(digits, 10).is_some_and(|value| ends_itself(group, &value))
+            && BigUint::parse_bytes(digits, 10)
+                .is_some_and(|value| is_self_delimiting(group, &value))
     }
 
-    /// Takes the outcome of a computation; the keys, once the secret is there.
-    pub(super) fn take_outcome(
+    /// Handles the outcome of a task. Returns the keys when the secret is computed.
+    pub(super) fn handle_outcome(
         &mut self,
         outcome: DhOutcome,
         io: &mut Io,
@@ -177,7 +184,7 @@ impl Exchange {
                     suite: self.id.suite.name(),
                     bits: self.id.size.bits(),
                 })?;
-                io.tell_keys(|| {
+                io.note_keys(|| {
                     let [ours, theirs] = std::mem::take(&mut self.shares);
                     let (client_share, server_share) = match self.role {
                         Role::Client => (ours, theirs),
@@ -192,23 +199,24 @@ impl Exchange {
                 return Err(HandshakeError::Internal);
             }
         }
-        self.go_on(io);
+        self.advance(io);
         Ok(None)
     }
 
-    fn go_on(&mut self, io: &mut Io) {
+    /// Sends our value and starts the computation of the secret, when it is time for it.
+    fn advance(&mut self, io: &mut Io) {
         let is_checked = matches!(self.peer, PeerShare::Checked(_));
         if let Some(own) = &self.own
             && !self.is_sent
             && (self.role == Role::Client || is_checked)
         {
-            // What the client sent until here can only be a late line end: it has no key yet.
+            // The client has no key yet, so it can have sent nothing but a late line end.
             if self.role == Role::Server {
                 io.skip_line_end();
             }
             let number = own.public_text();
             let text = format!("{SHARE_HEAD}{number}");
-            io.send(self.role, What::Share, &text, self.dialect.line_end);
+            io.send(self.role, MessageKind::Share, &text, self.dialect.line_end);
             if io.telling > Telling::Nothing {
                 self.shares[0] = number;
             }
@@ -222,12 +230,12 @@ impl Exchange {
         }
     }
 
-    /// Takes the end of the peer's stream: a public value before it is whole now.
-    pub(super) fn read_eof(&mut self, io: &mut Io) -> Result<(), HandshakeError> {
+    /// Handles the end of the stream of the peer: a public value before it is complete.
+    pub(super) fn handle_eof(&mut self, io: &mut Io) -> Result<(), HandshakeError> {
         if self.has_share() {
             return Ok(());
         }
-        self.skip_rest(io);
+        self.skip_late_bytes(io);
         if !io.input.is_empty()
             && let Scan::Whole { value, text, used } = self.scan(&io.input, true)?
         {
@@ -237,7 +245,7 @@ impl Exchange {
         Err(HandshakeError::Closed { awaited: "the key exchange" })
     }
 
-    /// Takes a number: the first `text` bytes of the input, and a line end up to `used`.
+    /// Takes the message of a number off the input: `text` bytes, then its line end up to `used`.
     fn take_share(&mut self, value: BigUint, text: usize, used: usize, end: End, io: &mut Io) {
         io.timer = None;
         let bytes: Vec<u8> = io.input.drain(..used).collect();
@@ -246,7 +254,7 @@ impl Exchange {
             b"\n" => End::Line(LineEnd::Lf),
             _ => end,
         };
-        io.tell_received(self.role.peer(), What::Share, &bytes[..text], end);
+        io.note_received(self.role.peer(), MessageKind::Share, &bytes[..text], end);
         if io.telling > Telling::Nothing {
             let digits = bytes[..text].iter().filter(|b| b.is_ascii_digit());
             self.shares[1] = digits.copied().map(char::from).collect();
@@ -258,8 +266,9 @@ impl Exchange {
 
 enum Scan {
     Unfinished,
+    /// The number is complete if no further digit arrives.
     MayBeWhole,
-    /// The number, where its text ends, and where its line end does.
+    /// The number, the end of its text, and the end of its line end.
     Whole {
         value: BigUint,
         text: usize,

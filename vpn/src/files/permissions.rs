@@ -1,42 +1,51 @@
-//! Who could have changed a file, as sshd's StrictModes asks.
+//! Checks whether other users could have changed a file, as StrictModes of sshd_config(5) does.
 //!
-//! A file is trusted if it, and every folder above it, belongs to us or to root and only the owner can
-//! write there. Two folders are fine although others can write to them. One has the sticky bit, like
-//! `/tmp`: there nobody can rename or remove what belongs to somebody else. The other is writable for
-//! a group that has no member but the folder's owner, as many systems set up each user.
+//! The file and every folder above it must belong to us or to root. Only the owner may be able to
+//! write to them. There are two exceptions for folders:
+//!
+//! * A folder with the sticky bit, such as `/tmp`. In it, users cannot rename or remove the files of
+//!   others.
+//! * A folder that its group can write to, if the owner is the only member of the group. Many systems
+//!   give each user such a group.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Care, FileProblem};
+use super::problem::FileProblem;
+use super::role::Protection;
 
-/// More links than this are a circle.
-const LINKS: usize = 40;
+/// The most symbolic links that are followed, as in Linux (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+/// The sticky bit of a mode (inode(7)).
 const STICKY: u32 = 0o1000;
 
-/// Checks an open file, found at this path.
-pub(super) fn check(path: &Path, meta: &Metadata, care: Care) -> Result<(), FileProblem> {
-    let distrusted = |what, mode| FileProblem::Distrusted { what, mode, path: path.to_owned() };
-    match care {
-        Care::None => return Ok(()),
-        Care::Secret if meta.mode() & 0o077 != 0 => return Err(distrusted("readable", "600")),
-        Care::Unchanged if meta.mode() & 0o022 != 0 => return Err(distrusted("writable", "644")),
-        Care::Secret | Care::Unchanged => {}
+/// Checks an open file. `path` is its path, and `meta` the metadata of the open file.
+pub(super) fn check(
+    path: &Path,
+    meta: &Metadata,
+    protection: Protection,
+) -> Result<(), FileProblem> {
+    let wrong = |what, mode| FileProblem::Permissions { what, mode, path: path.to_owned() };
+    match protection {
+        Protection::None => return Ok(()),
+        Protection::Secrecy if meta.mode() & 0o077 != 0 => return Err(wrong("readable", "600")),
+        Protection::Integrity if meta.mode() & 0o022 != 0 => return Err(wrong("writable", "644")),
+        Protection::Secrecy | Protection::Integrity => {}
     }
     if !is_ours(meta.uid()) {
         return Err(FileProblem::Owner { owner: meta.uid() });
     }
-    let found = std::fs::canonicalize(path).map_err(|error| FileProblem::of(&error))?;
-    let there = std::fs::metadata(&found).map_err(|error| FileProblem::of(&error))?;
+    let found = std::fs::canonicalize(path).map_err(|error| FileProblem::of_reading(&error))?;
+    let there = std::fs::metadata(&found).map_err(|error| FileProblem::of_reading(&error))?;
     if (there.dev(), there.ino()) != (meta.dev(), meta.ino()) {
         return Err(FileProblem::Replaced);
     }
-    // The folder of the file, and those of the links that lead to it.
+    // Check the folder of the file, and the folders of all links that lead to it.
     let mut seen = HashSet::new();
     let mut at = path.to_owned();
-    for _ in 0..LINKS {
+    for _ in 0..MAX_LINKS {
         let folder = folder_of(&at);
         check_folders(&folder, &mut seen)?;
         match std::fs::read_link(&at) {
@@ -54,14 +63,14 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Checks a folder and all above it.
+/// Checks a folder and all folders above it. `seen` has the folders that are checked already.
 fn check_folders(folder: &Path, seen: &mut HashSet<PathBuf>) -> Result<(), FileProblem> {
-    let folder = std::fs::canonicalize(folder).map_err(|error| FileProblem::of(&error))?;
+    let folder = std::fs::canonicalize(folder).map_err(|error| FileProblem::of_reading(&error))?;
     for folder in folder.ancestors() {
         if !seen.insert(folder.to_owned()) {
             return Ok(());
         }
-        let meta = std::fs::metadata(folder).map_err(|error| FileProblem::of(&error))?;
+        let meta = std::fs::metadata(folder).map_err(|error| FileProblem::of_reading(&error))?;
         let problem = |owner| FileProblem::Folder { folder: folder.to_owned(), owner };
         if !is_ours(meta.uid()) {
             return Err(problem(Some(meta.uid())));
@@ -75,16 +84,18 @@ fn check_folders(folder: &Path, seen: &mut HashSet<PathBuf>) -> Result<(), FileP
     Ok(())
 }
 
+/// Whether this user ID is root's or ours.
 fn is_ours(user: u32) -> bool {
     user == 0 || user == rustix::process::geteuid().as_raw()
 }
 
-/// Whether nobody but this user is in a group, as far as the system's own lists say.
+/// Whether a user is the only member of a group. Only the local files of the system are read.
 fn is_private_group(group: u32, user: u32) -> bool {
     let list = |path| std::fs::read_to_string(path).unwrap_or_default();
     is_private(group, user, &list("/etc/group"), &list("/etc/passwd"))
 }
 
+/// Whether a user is the only member of a group, by the contents of group(5) and passwd(5).
 fn is_private(group: u32, user: u32, groups: &str, users: &str) -> bool {
     let number = |text: Option<&&str>| text.and_then(|text| text.parse::<u32>().ok());
     let mut name = None;
@@ -94,7 +105,7 @@ fn is_private(group: u32, user: u32, groups: &str, users: &str) -> bool {
         if uid == Some(user) {
             name = name.or_else(|| parts.first().copied());
         } else if gid == Some(group) {
-            // The first group of somebody else.
+            // It is the primary group of another user.
             return false;
         }
     }
@@ -118,13 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_of_one_is_its_owners_own() {
+    fn a_group_is_private_if_its_owner_is_the_only_member() {
         let users = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n\
                      bob:x:1001:1001::/home/bob:/bin/sh\neve:x:1002:50::/:/bin/sh\n";
         let groups = "root:x:0:\nann:x:1000:\nbob:x:1001:ann\nstaff:x:50:\nlone:x:60:ann\n";
         let is = |group, user| is_private(group, user, groups, users);
         assert!(is(1000, 1000) && is(60, 1000));
-        // It has another member, or is the first group of somebody else, or nothing is known of it.
+        // There is another member, it is the primary group of another user, or it is not known.
         assert!(!is(1001, 1001) && !is(50, 1000) && !is(61, 1000) && !is(1000, 77));
         assert!(!is_private(1000, 1000, "", ""));
     }

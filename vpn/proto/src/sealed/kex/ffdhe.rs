@@ -1,4 +1,4 @@
-//! The finite-field groups of RFC 7919: ffdhe3072, ffdhe4096 and ffdhe8192, generator 2.
+//! The finite-field groups ffdhe3072, ffdhe4096 and ffdhe8192 of RFC 7919, with generator 2.
 
 use std::sync::OnceLock;
 
@@ -6,9 +6,11 @@ use num_bigint::BigUint;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::kex::{Kex, KexError};
 use vpn_crypto::modexp::{Exponent, Modulus};
 use vpn_crypto::primes;
+
+use super::error::KexError;
+use crate::exponent;
 
 /// A group of RFC 7919.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +21,7 @@ pub(super) enum FfGroup {
 }
 
 impl FfGroup {
-    /// The group of a kex, if it is one of these.
-    pub(super) fn of(kex: Kex) -> Option<Self> {
-        match kex {
-            Kex::Ffdhe3072 => Some(Self::Ffdhe3072),
-            Kex::Ffdhe4096 => Some(Self::Ffdhe4096),
-            Kex::Ffdhe8192 => Some(Self::Ffdhe8192),
-            Kex::X25519MlKem768 => None,
-        }
-    }
-
-    /// The size of the prime in bytes, which is that of a share and of a secret.
+    /// The size of the prime in bytes. A share and a secret have the same size.
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::Ffdhe3072 => 384,
@@ -57,21 +49,17 @@ impl FfGroup {
         TABLE[slot].get_or_init(|| Modulus::new(hex, bits, self.exponent_bits()))
     }
 
-    /// A fresh exponent, big-endian.
+    /// Draws an exponent, big-endian.
     pub(super) fn draw(self, rng: &mut (impl CryptoRng + ?Sized)) -> Zeroizing<Vec<u8>> {
-        let bits = self.exponent_bits() as usize;
-        let mut bytes = Zeroizing::new(vec![0; bits.div_ceil(8)]);
-        rng.fill_bytes(&mut bytes);
-        bytes[0] &= 0xff >> (bytes.len() * 8 - bits);
-        bytes
+        exponent::draw(self.exponent_bits(), rng)
     }
 
-    /// The share of an exponent: the public value, left-padded to the size of the prime.
+    /// The share of an exponent: the public value, big-endian, with the size of the prime.
     pub(super) fn share(self, exponent: &[u8]) -> Vec<u8> {
         self.modulus().power_of_two(&Exponent::from_be_bytes(exponent)).to_vec()
     }
 
-    /// The secret, left-padded likewise.
+    /// Computes the secret, big-endian, with the size of the prime.
     pub(super) fn agree(
         self,
         exponent: &[u8],
@@ -97,7 +85,7 @@ mod tests {
         for group in [FfGroup::Ffdhe3072, FfGroup::Ffdhe4096, FfGroup::Ffdhe8192] {
             let bytes = group.modulus().prime().to_bytes_be();
             assert_eq!(bytes.len(), group.bytes());
-            // All of them begin and end with 64 one bits, and e follows.
+            // All primes begin and end with 64 one bits. The digits of e follow the first ones.
             assert!(bytes.starts_with(&[0xff; 8]) && bytes.ends_with(&[0xff; 8]));
             assert_eq!(bytes[8..12], [0xad, 0xf8, 0x54, 0x58]);
         }

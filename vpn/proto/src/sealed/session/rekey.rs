@@ -1,56 +1,33 @@
-//! Fresh key exchanges within a session (PROTOCOL.md §4.6): the client starts one when it is due, both
-//! sides go on under keys that an earlier secret does not give away.
+//! New key exchanges within a session (PROTOCOL.md §4.6). The client starts one when it is due.
+//! After it both sides use keys that do not follow from earlier secrets.
 
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::super::super::classic::Role;
-use super::super::error::SealedError;
-use super::super::kex::KexSecret;
-use super::super::record::content;
-use super::super::schedule::TrafficSecret;
-use super::super::wire::{Reader, frame, framed, put_long, unframed};
-use super::{Event, HANDSHAKE_PAD, Session, State};
-
-/// How far a fresh exchange has come.
-#[derive(Debug)]
-pub(super) enum Exchange {
-    Idle,
-    /// The client: Init was sent.
-    AwaitReply {
-        init: Vec<u8>,
-    },
-    /// The client: Reply is there, its secret is not.
-    AwaitSecret {
-        transcript: [u8; 32],
-    },
-    /// The server: Init is there, the answer is not.
-    AwaitAnswer {
-        init: Vec<u8>,
-    },
-    /// The server: Reply was sent; the client's secret of the next epoch waits for Done.
-    AwaitDone {
-        client: TrafficSecret,
-    },
-}
+use super::event::Event;
+use super::state::{Rekey, Session, State};
+use crate::role::Role;
+use crate::sealed::error::SealedError;
+use crate::sealed::kex::KexSecret;
+use crate::sealed::record::{HANDSHAKE_PAD, content};
+use crate::sealed::wire::{Reader, frame, framed, put_long, unframed};
 
 impl Session {
-    /// Whether a fresh exchange is due that a client has not started yet: so much went both ways, or
-    /// so much time has passed.
+    /// Whether the client should start a new key exchange: after enough bytes or enough time.
     pub fn is_exchange_due(&self) -> bool {
         self.role == Role::Client
-            && matches!(self.exchange, Exchange::Idle)
+            && matches!(self.rekey, Rekey::Idle)
             && self.running().is_ok()
             && (self.is_exchange_due || self.bytes_since_exchange >= self.limits.bytes_per_exchange)
     }
 
-    /// Whether this side must not change keys by itself because its fresh exchange is under way.
+    /// Whether this side must not change its key because of an unfinished key exchange.
     pub fn is_exchanging(&self) -> bool {
         !self.may_change_key()
     }
 
-    /// Takes notice of the time; the first call after the handshake starts the clock.
+    /// Handles the passing of time. The first call after a key exchange starts the clock.
     ///
     /// # Errors
     ///
@@ -67,7 +44,7 @@ impl Session {
         Ok(())
     }
 
-    /// When [`Session::handle_timeout`] is wanted next.
+    /// The time of the next [`Session::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let is_first = self.role == Role::Client && !self.is_exchange_due;
         let after = match is_first {
@@ -77,38 +54,37 @@ impl Session {
         Some(self.exchanged? + after)
     }
 
-    /// Starts a fresh exchange with this share; only a client does.
+    /// Starts a new key exchange with this share. Only a client does so.
     ///
     /// # Errors
     ///
-    /// If this is not the client, or one is under way.
+    /// If this is the server, or if another key exchange is not finished.
     pub fn begin_exchange(&mut self, share: &[u8]) -> Result<(), SealedError> {
         self.running()?;
-        if self.role == Role::Server || !matches!(self.exchange, Exchange::Idle) {
+        if self.role == Role::Server || !matches!(self.rekey, Rekey::Idle) {
             return Err(SealedError::Internal);
         }
         let mut body = Vec::new();
         put_long(&mut body, share);
         let init = framed(frame::REKEY_INIT, &body);
         self.send_record(content::HANDSHAKE, &init, HANDSHAKE_PAD)?;
-        self.exchange = Exchange::AwaitReply { init };
+        self.rekey = Rekey::AwaitReply { init };
         Ok(())
     }
 
-    /// Answers a fresh exchange: our share, and the secret.
+    /// Answers a new key exchange with the share of this side and the secret.
     ///
     /// # Errors
     ///
-    /// If none is under way.
+    /// If the client has not started one.
     pub fn answer_exchange(&mut self, share: &[u8], secret: &KexSecret) -> Result<(), SealedError> {
         let is_closing = self.sent_close || self.state == State::Closed;
         if is_closing && !matches!(self.state, State::Failed(_)) {
-            // Behind a close_notify, whoever said it, there is nothing left to protect.
+            // After a close_notify of either side no more data follows, so no new keys are needed.
             return Ok(());
         }
         self.running()?;
-        let Exchange::AwaitAnswer { init } = std::mem::replace(&mut self.exchange, Exchange::Idle)
-        else {
+        let Rekey::AwaitAnswer { init } = std::mem::replace(&mut self.rekey, Rekey::Idle) else {
             return Err(SealedError::Internal);
         };
         let mut body = Vec::new();
@@ -118,44 +94,45 @@ impl Session {
         self.renew(rekey_transcript(&self.transcript, &init, &reply), secret);
         self.own = self.keys.secrets.server.clone();
         self.own_epoch += 1;
-        self.sealer.rekey(self.own.record_keys(self.keys.id)?);
-        self.exchange = Exchange::AwaitDone { client: self.keys.secrets.client.clone() };
+        self.sealer.direction.rekey(self.own.record_keys(self.keys.id)?);
+        self.rekey = Rekey::AwaitDone { client: self.keys.secrets.client.clone() };
         Ok(())
     }
 
-    /// Takes the secret of a fresh exchange that the server has answered.
+    /// Continues with the secret of a key exchange that the server has answered.
     ///
     /// # Errors
     ///
-    /// If none is under way; or what the records that waited for it are wrong in.
+    /// If the server has not answered one, or if a record that waited for the secret is wrong.
     pub fn finish_exchange(&mut self, secret: &KexSecret) -> Result<(), SealedError> {
         if let State::Failed(error) = &self.state {
             return Err(error.clone());
         }
-        let exchange = std::mem::replace(&mut self.exchange, Exchange::Idle);
-        let Exchange::AwaitSecret { transcript } = exchange else {
+        let rekey = std::mem::replace(&mut self.rekey, Rekey::Idle);
+        let Rekey::AwaitSecret { transcript } = rekey else {
             return Err(SealedError::Internal);
         };
         self.renew(transcript, secret);
         self.peer = self.keys.secrets.server.clone();
         self.peer_epoch += 1;
-        self.opener.rekey(self.peer.record_keys(self.keys.id)?);
-        // Behind our own close_notify nothing is sent.
+        self.opener.direction.rekey(self.peer.record_keys(self.keys.id)?);
+        // After our close_notify nothing is sent.
         if !self.sent_close {
             let done = framed(frame::REKEY_DONE, &[]);
             self.sealer.seal_into(content::HANDSHAKE, &done, HANDSHAKE_PAD, &mut self.output)?;
             self.own = self.keys.secrets.client.clone();
             self.own_epoch += 1;
-            self.sealer.rekey(self.own.record_keys(self.keys.id)?);
+            self.sealer.direction.rekey(self.own.record_keys(self.keys.id)?);
         }
         self.handle_buffer()?;
         if self.has_ended { self.handle_eof() } else { Ok(()) }
     }
 
+    /// Derives the secrets after a key exchange.
     fn renew(&mut self, transcript: [u8; 32], secret: &KexSecret) {
         let id = self.keys.secrets.id;
         self.keys.secrets = self.keys.secrets.renewed(secret, &transcript);
-        // The name of a session stays.
+        // The name of the session does not change.
         self.keys.secrets.id = id;
         self.transcript = transcript;
         self.bytes_since_exchange = 0;
@@ -163,44 +140,45 @@ impl Session {
         self.is_exchange_due = false;
     }
 
-    /// Whether this side may go on to its next key by itself now.
+    /// Whether this side may change its key now.
     pub(super) fn may_change_key(&self) -> bool {
-        // A server may at any time; its answer to an exchange comes with the key of its time.
-        self.role == Role::Server || matches!(self.exchange, Exchange::Idle)
+        // A server always may. Its Reply is sealed with the key of that moment.
+        self.role == Role::Server || matches!(self.rekey, Rekey::Idle)
     }
 
-    pub(super) fn take_handshake(&mut self, payload: &[u8]) -> Result<(), SealedError> {
+    /// Handles a handshake record of the peer.
+    pub(super) fn handle_handshake(&mut self, payload: &[u8]) -> Result<(), SealedError> {
         let share = |kind: u8| {
             let mut reader = Reader::new(unframed(kind, payload)?);
             let share = reader.long()?.to_vec();
             reader.finish()?;
             Ok::<_, SealedError>(share)
         };
-        match (std::mem::replace(&mut self.exchange, Exchange::Idle), self.role) {
-            (Exchange::Idle, Role::Server) => {
+        match (std::mem::replace(&mut self.rekey, Rekey::Idle), self.role) {
+            (Rekey::Idle, Role::Server) => {
                 let share = share(frame::REKEY_INIT)?;
-                self.exchange = Exchange::AwaitAnswer { init: payload.to_vec() };
+                self.rekey = Rekey::AwaitAnswer { init: payload.to_vec() };
                 self.events.push_back(Event::ExchangeWanted(share));
                 Ok(())
             }
-            (Exchange::AwaitReply { init }, Role::Client) => {
+            (Rekey::AwaitReply { init }, Role::Client) => {
                 let share = share(frame::REKEY_REPLY)?;
                 let transcript = rekey_transcript(&self.transcript, &init, payload);
-                self.exchange = Exchange::AwaitSecret { transcript };
+                self.rekey = Rekey::AwaitSecret { transcript };
                 self.events.push_back(Event::ExchangeAnswered(share));
                 Ok(())
             }
-            (Exchange::AwaitDone { client }, Role::Server) => {
+            (Rekey::AwaitDone { client }, Role::Server) => {
                 if !unframed(frame::REKEY_DONE, payload)?.is_empty() {
                     return Err(SealedError::Malformed("end of an exchange"));
                 }
                 self.peer = client;
                 self.peer_epoch += 1;
-                self.opener.rekey(self.peer.record_keys(self.keys.id)?);
+                self.opener.direction.rekey(self.peer.record_keys(self.keys.id)?);
                 Ok(())
             }
-            (exchange, _) => {
-                self.exchange = exchange;
+            (rekey, _) => {
+                self.rekey = rekey;
                 Err(SealedError::Unexpected {
                     expected: content::DATA,
                     got: payload.first().copied().unwrap_or(content::HANDSHAKE),

@@ -1,0 +1,48 @@
+//! Buffers with secret data.
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// Wipes a buffer and returns it empty, with its memory.
+///
+/// Only the used bytes are wiped, as a slice: this is as fast as the memory. `Zeroizing` would wipe
+/// the whole capacity byte by byte.
+pub fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
+    let mut bytes = std::mem::take(&mut *buffer);
+    bytes.as_mut_slice().zeroize();
+    bytes.clear();
+    bytes
+}
+
+/// Appends bytes. If the vector must grow, the old memory is wiped. `room` is the capacity of the
+/// new memory in bytes, if that is enough.
+pub(super) fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room: usize) {
+    if data.capacity() - data.len() < more.len() {
+        let room = room.max(data.len() + more.len());
+        let mut grown = Zeroizing::new(Vec::with_capacity(room));
+        grown.extend_from_slice(data);
+        *data = grown;
+    }
+    data.extend_from_slice(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wiped_buffer_is_empty_and_keeps_its_memory() {
+        let buffer = wiped(Zeroizing::new(vec![7; 100]));
+        assert!(buffer.is_empty() && buffer.capacity() >= 100);
+    }
+
+    #[test]
+    fn data_that_grows_keeps_its_bytes() {
+        let mut data = Zeroizing::new(b"abc".to_vec());
+        append(&mut data, b"def", 100);
+        assert_eq!((data.as_slice(), data.capacity() >= 100), (b"abcdef".as_slice(), true));
+        append(&mut data, b"g", 100);
+        assert_eq!(data.as_slice(), b"abcdefg");
+        append(&mut data, &[9; 300], 100);
+        assert_eq!((data.len(), data[306]), (307, 9));
+    }
+}
