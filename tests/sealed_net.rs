@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream as AsyncStream};
 use vpn::net::{
-    DhPool, Guard, HandshakeContext, SealedConnection, SealedIoError, SeenGates, Source,
+    AcceptContext, DhPool, HandshakeContext, ReplayCache, SealedConnection, SealedIoError, Source,
     accept_sealed, connect_sealed,
 };
 use vpn_proto::EnabledSuite;
@@ -283,12 +283,12 @@ async fn accepted_by(
     stream: AsyncStream,
     config: Arc<ServerConfig>,
 ) -> SealedConnection {
-    let seen = SeenGates::default();
+    let replays = ReplayCache::default();
     let deadline = Instant::now() + DEADLINE;
     let place = HandshakeContext { pool, source: Source::SELF, deadline };
-    let guard = Guard { seen: &seen, queue: 64, admission: None };
+    let accept = AcceptContext { replays: &replays, queue_limit: 64, admission: None };
     let decide = async || |_: PeerIdentity| Decision::Admit(Ready::default());
-    let accepted = accept_sealed(stream, config, place, guard, async |_| {}, decide, &|_| {});
+    let accepted = accept_sealed(stream, config, place, accept, async |_| {}, decide, &|_| {});
     accepted.await.unwrap().0
 }
 

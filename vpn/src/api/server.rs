@@ -10,7 +10,7 @@ use super::client::built_in;
 use super::error::Error;
 use super::identity::{Identity, Psk};
 use crate::config::{Overrides, Settings};
-use crate::net::{self, DEFAULT_PORT, DhPool, Shutdown, Visitors};
+use crate::net::{self, AdmissionControl, DEFAULT_PORT, DhPool, Shutdown};
 use crate::session::{
     Blame, Clients, Handler, Offer, SealedServer, ServerEnd, ServerError, ServerSession,
     ServiceFuture, ServiceResult, SessionServer,
@@ -177,13 +177,13 @@ impl Server {
             (clients, grant),
             offer,
             limits,
-            DhPool::keeping_spares(limits.dh_workers),
+            DhPool::for_server(limits.dh_workers),
             Console::nowhere(),
             shutdown.clone(),
         );
         let sessions = Arc::new(SessionServer::new(None, Some(sealed), limits.first_byte));
-        let visitors = Visitors::new(limits.sources, self.settings.limits.exempt.clone());
-        let server = net::Server::new(self.listeners, limits.sessions).asking(Some(visitors));
+        let control = AdmissionControl::new(limits.sources, self.settings.limits.exempt.clone());
+        let server = net::Server::new(self.listeners, limits.sessions).controlled_by(Some(control));
         let serving = server.run(shutdown, move |stream, peer, admission| {
             sessions.clone().serve(stream, peer, admission)
         });

@@ -71,7 +71,7 @@ async fn run_both(
     let service = ClassicServer::new(
         settings.classic_params(),
         limits,
-        DhPool::keeping_spares(limits.dh_workers),
+        DhPool::for_server(limits.dh_workers),
         served.clone(),
         shutdown.clone(),
     )

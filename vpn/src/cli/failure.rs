@@ -9,7 +9,7 @@ use vpn_suite::RegistryError;
 
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
-use crate::net::{DialError, ListenError, PumpError, SealedIoError};
+use crate::net::{ClassicIoError, DialError, ListenError, SealedIoError};
 use crate::output::{Reason, Stream, StreamError, clause, one_line};
 use crate::session::{Blame, ClientError, TransferError};
 use crate::trust::TrustError;
@@ -266,7 +266,7 @@ fn hint_for(error: &ClientError) -> Option<String> {
             ErrorKind::ConnectionRefused => format!("is a server listening on {to}?"),
             _ => return None,
         },
-        ClientError::Handshake(PumpError::Handshake(error)) => match error {
+        ClientError::Handshake(ClassicIoError::Handshake(error)) => match error {
             HandshakeError::Closed { awaited } if awaited.contains("choice") => {
                 "many servers close without a word when they support none of the ciphers offered, \
                  or cannot read the proposal; it may speak the sealed profile only: try --sealed, or \
@@ -278,7 +278,7 @@ fn hint_for(error: &ClientError) -> Option<String> {
             }
             _ => return None,
         },
-        ClientError::Handshake(PumpError::TimedOut) => {
+        ClientError::Handshake(ClassicIoError::TimedOut) => {
             "the server may speak another dialect; see --dialect".to_owned()
         }
         _ => return None,
@@ -365,7 +365,7 @@ mod tests {
         };
         let in_common =
             || SealedError::NothingInCommon { what: "key exchange", theirs: text(), ours: text() };
-        let handshake = |error| ClientError::Handshake(PumpError::Handshake(error));
+        let handshake = |error| ClientError::Handshake(ClassicIoError::Handshake(error));
         let alert = |alert| sealed(SealedError::Alert(alert));
         vec![
             (advised, Exit::Rejected),
@@ -377,8 +377,8 @@ mod tests {
             (ClientError::Dial(DialError { to: text(), source: system() }), Exit::Network),
             (ClientError::Io(system()), Exit::Network),
             (ClientError::NoReply(Duration::from_secs(30)), Exit::Network),
-            (ClientError::Handshake(PumpError::Io(system())), Exit::Network),
-            (ClientError::Handshake(PumpError::TimedOut), Exit::Network),
+            (ClientError::Handshake(ClassicIoError::Io(system())), Exit::Network),
+            (ClientError::Handshake(ClassicIoError::TimedOut), Exit::Network),
             (handshake(HandshakeError::Closed { awaited: "its choice" }), Exit::Negotiation),
             (
                 handshake(HandshakeError::NoSuiteInCommon {
@@ -390,7 +390,7 @@ mod tests {
             ),
             (handshake(HandshakeError::Refused { text: vec![b'x'] }), Exit::Negotiation),
             (handshake(HandshakeError::Refused { text: TOO_MANY.to_vec() }), Exit::Busy),
-            (ClientError::Handshake(PumpError::Full), Exit::Busy),
+            (ClientError::Handshake(ClassicIoError::Full), Exit::Busy),
             (SessionError::TextTooLong { len: 2, limit: 1 }.into(), Exit::Usage),
             (SessionError::Closed.into(), Exit::Rejected),
             (SessionError::BadHmac { pending: 1 }.into(), Exit::Rejected),

@@ -14,8 +14,8 @@ use super::{Threads, named_server, print, runtime};
 use crate::config::{Overrides, Settings};
 use crate::net::limits::SEALED_HANDSHAKE;
 use crate::net::{
-    DhPool, DialError, Driver, HandshakeContext, Progress, SealedIoError, Source, Step, connect,
-    connect_sealed, endpoint,
+    DhPool, DialError, Driver, HandshakeContext, HandshakeEvent, Progress, SealedIoError, Source,
+    connect, connect_sealed, endpoint,
 };
 use crate::session::ClientError;
 use crate::trust::{ServerName, fingerprint};
@@ -136,12 +136,12 @@ impl Probe<'_> {
         };
         let stream = self.connect().await?;
         let deadline = Instant::now() + SEALED_HANDSHAKE;
-        let place = HandshakeContext { pool: &self.pool, source: Source::SELF, deadline };
+        let context = HandshakeContext { pool: &self.pool, source: Source::SELF, deadline };
         let check = |step| match step {
-            Step::Chosen(_) => Ok(()),
-            Step::Server(peer) => Err(Stop::Met(peer)),
+            HandshakeEvent::Chosen(_) => Ok(()),
+            HandshakeEvent::ServerAuthenticated(peer) => Err(Stop::Met(peer)),
         };
-        let met = connect_sealed(stream, Arc::new(config), kex, place, check, &|_| {}).await;
+        let met = connect_sealed(stream, Arc::new(config), kex, context, check, &|_| {}).await;
         Ok(met.err().unwrap_or(Stop::Failed(SealedIoError::NoAnswer)))
     }
 

@@ -12,7 +12,7 @@ use super::failure::{Exit, Failure};
 use super::observation::Observation;
 use super::{Threads, console, runtime, sealed};
 use crate::config::Settings;
-use crate::net::{DEFAULT_PORT, DhPool, Server, Shutdown, Visitors, bind, endpoint};
+use crate::net::{AdmissionControl, DEFAULT_PORT, DhPool, Server, Shutdown, bind, endpoint};
 use crate::output::Stream;
 use crate::output::log::SESSION;
 use crate::session::{ClassicServer, SealedServer, ServerEnd, SessionServer};
@@ -58,11 +58,12 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
             let _ = stop.send(true);
         });
         // Limits for each source need the sealed profile: classic clients never authenticate.
-        let visitors = has_sealed
-            .then(|| Visitors::new(settings.limits.net.sources, settings.limits.exempt.clone()));
+        let control = has_sealed.then(|| {
+            AdmissionControl::new(settings.limits.net.sources, settings.limits.exempt.clone())
+        });
         let observers = observation.observers.clone();
         let service = profiles(sealed, &settings, observers, console.clone(), &shutdown);
-        let server = Server::new(listeners, settings.limits.net.sessions).asking(visitors);
+        let server = Server::new(listeners, settings.limits.net.sessions).controlled_by(control);
         serve(server, host, service, console, shutdown).await
     });
     runtime.shutdown_background();
@@ -95,7 +96,7 @@ fn profiles(
     shutdown: &Shutdown,
 ) -> SessionServer {
     let limits = settings.limits.net;
-    let pool = DhPool::keeping_spares(limits.dh_workers);
+    let pool = DhPool::for_server(limits.dh_workers);
     let is_sealed_only = sealed.as_ref().is_some_and(|sealed| sealed.is_sealed_only);
     let key_log = observers.key_log.clone();
     let classic = (!is_sealed_only).then(|| {

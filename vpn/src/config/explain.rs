@@ -163,7 +163,7 @@ pub(super) fn unknown_key(key: &str, known: &[&str], table: &str, is_table: bool
 /// The Levenshtein distance of two words. Upper and lower case are the same.
 fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-    // The key is a stranger's text: a very long one would take too long.
+    // A file may have a very long key. Comparing it would take long.
     if a.len().abs_diff(b.len()) > 16 {
         return usize::MAX;
     }

@@ -1,6 +1,6 @@
 //! Files that users name: one way to read them, one way to write them.
 //!
-//! [`read`] is the only function of the program that reads a file of a user. It reads regular files
+//! [`read()`] is the only function of the program that reads a file of a user. It reads regular files
 //! only, and at most [`Role::max_bytes`] bytes. It opens the file once and checks owner and mode of the
 //! open file. It has a deadline, because a network disk may never answer.
 //!

@@ -13,25 +13,28 @@ use super::limits::CONNECT;
 use super::listen::{endpoint, unbracketed};
 use crate::output::Reason;
 
-/// How long one address may keep us waiting before the next one is tried as well (RFC 8305 §5).
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// How long one attempt may take before the next address is tried too: the Connection Attempt Delay of
+/// RFC 8305 §5.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Connects to the address of `host` that answers first.
+/// Connects to the address of `host` that answers first (Happy Eyeballs, RFC 8305).
 ///
-/// The addresses are tried in the order of RFC 8305: the two families take turns, and each attempt
-/// begins 250 ms after the one before, or as soon as that one has failed.
+/// Addresses of the two families alternate. Each attempt begins 250 ms after the one before, or as soon
+/// as that one has failed, and takes [`CONNECT`] at most. So does the lookup of the name.
+///
+/// Cancel safety: all attempts end if the future is dropped.
 ///
 /// # Errors
 ///
-/// [`DialError`] carries the reason of the address that tells the most.
+/// [`DialError`] with the most informative error of all attempts.
 pub async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
     let failed = |source| DialError { to: endpoint(host, port), source };
     let addresses = timeout(CONNECT, lookup_host((unbracketed(host), port))).await;
     let addresses = match addresses {
-        Ok(Ok(addresses)) => in_turns(addresses),
+        Ok(Ok(addresses)) => interleaved(addresses),
         Ok(Err(error)) => {
             log::debug!("{host}: {error}");
-            return Err(failed(in_our_words(&error)));
+            return Err(failed(resolver_error(&error)));
         }
         Err(_) => return Err(failed(io::Error::other("the name server does not answer"))),
     };
@@ -40,7 +43,7 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
     Ok(stream)
 }
 
-/// Tries addresses one after the other, each for [`CONNECT`] at most, until one connects.
+/// Tries addresses one after the other until one connects.
 async fn race<T, F>(
     mut addresses: VecDeque<SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
@@ -57,7 +60,7 @@ where
             biased;
             Some(attempt) = attempts.join_next() => match attempt {
                 Ok(attempt) => attempt,
-                // An attempt neither panics nor is given up.
+                // Attempts do not panic and are not aborted.
                 Err(_) => continue,
             },
             () = sleep_until(next), if !addresses.is_empty() => {
@@ -68,7 +71,7 @@ where
                         (address, timeout(CONNECT, attempt).await.unwrap_or_else(late))
                     });
                 }
-                next = Instant::now() + NEXT_ADDRESS;
+                next = Instant::now() + ATTEMPT_DELAY;
                 continue;
             }
             else => break,
@@ -80,7 +83,10 @@ where
             }
             Err(error) => {
                 log::debug!("{address}: {}", Reason(&error));
-                if failure.as_ref().is_none_or(|last| weight(&error) >= weight(last)) {
+                if failure
+                    .as_ref()
+                    .is_none_or(|last| informativeness(&error) >= informativeness(last))
+                {
                     failure = Some(error);
                 }
                 next = Instant::now();
@@ -91,8 +97,8 @@ where
     Err(failure.unwrap_or_else(none))
 }
 
-/// How much an error says of the server: a machine without IPv6 says nothing of it.
-fn weight(error: &io::Error) -> u8 {
+/// How much an error tells about the server. That our machine has no IPv6 tells nothing.
+fn informativeness(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::AddrNotAvailable
@@ -102,24 +108,24 @@ fn weight(error: &io::Error) -> u8 {
     }
 }
 
-/// The families in turns, beginning with that of the first address (RFC 8305 §4).
-fn in_turns(addresses: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+/// The addresses with alternating families, beginning with the family of the first one (RFC 8305 §4).
+fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     let addresses: Vec<SocketAddr> = addresses.collect();
     let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == is_v6);
     let mut second = second.into_iter();
-    let mut turns = VecDeque::new();
+    let mut all = VecDeque::new();
     for address in first {
-        turns.push_back(address);
-        turns.extend(second.next());
+        all.push_back(address);
+        all.extend(second.next());
     }
-    turns.extend(second);
-    turns
+    all.extend(second);
+    all
 }
 
-/// Why a name has no address; the resolver's words are for programmers.
-fn in_our_words(error: &io::Error) -> io::Error {
+/// The error of a lookup in plain words. The resolver's own are for programmers.
+fn resolver_error(error: &io::Error) -> io::Error {
     let words = error.to_string();
     if words.contains("emporary failure") {
         io::Error::other("the name server does not answer")
@@ -130,13 +136,13 @@ fn in_our_words(error: &io::Error) -> io::Error {
     }
 }
 
-/// No address of a host can be connected to.
+/// No address of a host accepts a connection.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {to}")]
 pub struct DialError {
-    /// The host and port as asked for.
+    /// The host and port that were asked for.
     pub to: String,
-    /// Why the last address failed.
+    /// The most informative error of all attempts.
     pub source: io::Error,
 }
 
@@ -149,18 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns() {
+    fn families_alternate() {
         let all = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.2:1"]);
         let expected = addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"]);
-        assert_eq!(in_turns(all.into_iter()), expected);
+        assert_eq!(interleaved(all.into_iter()), expected);
         let all = addresses(&["10.0.0.1:1", "10.0.0.2:1", "[::1]:1"]);
         let expected = addresses(&["10.0.0.1:1", "[::1]:1", "10.0.0.2:1"]);
-        assert_eq!(in_turns(all.into_iter()), expected);
-        assert!(in_turns(std::iter::empty()).is_empty());
+        assert_eq!(interleaved(all.into_iter()), expected);
+        assert!(interleaved(std::iter::empty()).is_empty());
     }
 
     #[tokio::test]
-    async fn an_address_that_does_not_answer_holds_up_the_next_for_a_quarter_of_a_second() {
+    async fn an_address_that_does_not_answer_delays_the_next_one_by_a_quarter_of_a_second() {
         let start = Instant::now();
         let connected = race(addresses(&["[::1]:1", "127.0.0.1:1"]), |address| async move {
             if address.is_ipv6() {
@@ -169,12 +175,12 @@ mod tests {
             Ok(address)
         });
         assert_eq!(connected.await.unwrap(), "127.0.0.1:1".parse().unwrap());
-        // Long before the first one would have been given up.
-        assert!(start.elapsed() >= NEXT_ADDRESS && start.elapsed() < CONNECT / 2);
+        // The first attempt has not timed out yet.
+        assert!(start.elapsed() >= ATTEMPT_DELAY && start.elapsed() < CONNECT / 2);
     }
 
     #[tokio::test]
-    async fn an_address_that_refuses_holds_up_nobody_and_the_best_reason_is_told() {
+    async fn an_address_that_refuses_delays_nothing_and_the_most_informative_error_is_returned() {
         let unreachable = io::ErrorKind::NetworkUnreachable;
         let all = addresses(&["127.0.0.1:1", "[::1]:1"]);
         let failed = race(all.clone(), |address| async move {

@@ -1,89 +1,93 @@
 //! Every limit of the network side, with its reason (PROTOCOL.md §3.7, §4.7).
+//!
+//! Sizes are in bytes. A configuration can change those limits that are fields of [`Limits`].
 
 use std::time::Duration;
 
-use super::visitors::Offence;
-
-/// A handshake that takes longer is given up: the slowest peers known need 3 s to compute.
+/// The longest time of a classic handshake. The slowest known peers need 3 s to compute.
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
-/// A handshake of the sealed profile that takes longer is given up.
+/// The longest time of a sealed handshake.
 pub const SEALED_HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a server waits for the first byte, which decides the profile.
 pub const FIRST_BYTE: Duration = Duration::from_secs(5);
-/// A session in which nothing happens for this long is closed.
+/// A session is closed when nothing happens in it for this time.
 pub const IDLE: Duration = Duration::from_secs(15 * 60);
-/// A client waits this long for a reply; servers with a residue test need up to 3 s at the start.
+/// How long a client waits for a reply. Servers with a residue test need up to 3 s at the start.
 pub const REPLY: Duration = Duration::from_secs(30);
-/// A client tries one address of a name for this long before it goes on to the next.
+/// How long a client tries one address of a name before it gives that address up.
 pub const CONNECT: Duration = Duration::from_secs(10);
-/// Sessions served at once, handshakes included; a further client is told so and closed.
+/// Sessions at once, handshakes included. A further client gets a busy message and is closed.
 pub const SESSIONS: usize = 1024;
-/// The longest ciphertext of a message in bytes.
+/// The longest ciphertext of a classic message.
 pub const MESSAGE: usize = 64 * 1024;
-/// How long sessions may go on with what they are doing once the server was told to stop.
+/// How long sessions may continue after the server was told to stop.
 pub const SHUTDOWN: Duration = Duration::from_secs(5);
-/// Bytes taken from a socket in one read.
+/// The size of one read from a socket during a handshake or a classic session.
 pub const READ: usize = 16 * 1024;
-/// How long the last words of a refusal may take to be sent.
-pub const FAREWELL: Duration = Duration::from_secs(2);
-/// Unused key pairs kept for each group: a burst of so many handshakes is spared making them.
+/// How long the last message of a connection (a refusal, an alert) may take to be sent, and how long
+/// a close waits for the peer to close too.
+pub const CLOSE: Duration = Duration::from_secs(2);
+/// Unused key pairs that are kept for each group. A burst of this many handshakes needs no new ones.
 pub const SPARE_PAIRS: usize = 16;
 
-/// Computations of sealed handshakes that may wait for their turn; who has to go hears `busy`.
+/// How many computations of sealed handshakes may wait. A client that finds no place is told
+/// `busy`.
 pub const QUEUE: usize = 64;
-/// Computations of classic handshakes that may wait for their turn: what is done in half the time
-/// that a handshake may take.
+/// How many computations of classic handshakes may wait. This many are done in half of the time that
+/// a handshake may take.
 pub const CLASSIC_QUEUE: usize = 512;
-/// After so much sealed computing while classic work waits, it is classic work's turn: three times
-/// what one classic computation takes.
+/// The next computation is a classic one when sealed computations have taken this much time while
+/// classic ones waited. One classic computation takes a third of it.
 pub const CLASSIC_TURN: Duration = Duration::from_millis(75);
-/// Once the first of a line has waited for so long, the last one goes first.
-pub const STANDING: Duration = Duration::from_millis(500);
-/// For how long it counts that a source has had computing time: after this time a third is left of it.
-pub const USE: Duration = Duration::from_secs(20);
-/// Where a handshake has to make room, one that has just come further counts as so much younger.
-pub const HEARD: Duration = Duration::from_millis(250);
+/// A queue whose oldest entry has waited for this time is overloaded. Its newest entry is served
+/// first then, so that some are served in time.
+pub const OVERLOAD: Duration = Duration::from_millis(500);
+/// The time in which the computing time that a source has used decays to about a third.
+pub const USAGE_DECAY: Duration = Duration::from_secs(20);
+/// A handshake that has just made progress counts as this much younger when one has to be evicted.
+pub const PROGRESS_CREDIT: Duration = Duration::from_millis(250);
 /// The same for a client that knows our key or a PSK.
-pub const KNOWN: Duration = Duration::from_secs(10);
-/// Handshakes of one source (an IPv4 address, an IPv6 /64) under way at once, beyond which it counts as
-/// too busy.
+pub const KNOWN_CLIENT_CREDIT: Duration = Duration::from_secs(10);
+/// A source (an IPv4 address, an IPv6 /64) with this many handshakes under way counts as too busy.
 pub const HALF_OPEN: usize = 8;
-/// New connections of one source in a minute, beyond which it counts as too busy.
+/// A source that opens more connections than this in a minute counts as too busy.
 pub const NEW_PER_MINUTE: u32 = 20;
-/// For how long a source counts as too busy after a failed authentication.
+/// How long a source counts as too busy after a failed authentication.
 pub const PENALTY_AUTHENTICATION: Duration = Duration::from_secs(5);
-/// The same after a connection that went without authenticating.
+/// The same after a connection that ended before it authenticated.
 pub const PENALTY_NONE: Duration = Duration::from_secs(1);
-/// The same after a breach of the protocol.
+/// The same after a violation of the protocol.
 pub const PENALTY_PROTOCOL: Duration = Duration::from_secs(30);
-/// Penalties of a source add up to no more than this.
+/// The penalties of a source add up to this at most.
 pub const PENALTY_CAP: Duration = Duration::from_secs(600);
-/// Penalties below this are remembered and not enforced: a probe, or a user who takes his time over
-/// a new key, costs a second or two and has to be able to come again at once.
+/// Penalties below this are remembered and not enforced. `vpn probe`, or a user who takes time to
+/// check a new key, costs a second or two and has to be able to come back at once.
 pub const PENALTY_MIN: Duration = Duration::from_secs(5);
-/// From so many handshakes under way on, each new one takes the place of another. Where all sources have
-/// equally many, that happens by chance: with this many percent there, rising to all at the last
-/// number (as sshd's MaxStartups); so there are never more than that.
+/// When connections are dropped early, as with sshd's MaxStartups: start, percent, full.
+///
+/// From `start` handshakes under way, a new one replaces another one. If all sources have equally
+/// many, it does so with a chance of `percent`, which rises to 100 at `full`. So there are never more
+/// than `full`.
 pub const EARLY_DROP: (usize, u32, usize) = (64, 30, 256);
-/// Sources that are remembered, some 200 bytes each.
+/// Sources that are remembered. Each takes some 200 bytes.
 pub const SOURCES: usize = 65_536;
-/// Accepted gate values that are remembered, some 100 bytes each.
+/// Accepted gate values that are remembered. Each takes some 100 bytes.
 pub const GATES: usize = 16_384;
-/// The time that [`NEW_PER_MINUTE`] is about.
+/// The time that [`NEW_PER_MINUTE`] is counted over.
 pub const MINUTE: Duration = Duration::from_secs(60);
-/// Memory for long messages of sealed sessions, of all of them together, in bytes.
+/// Memory for long messages of all sealed sessions together.
 pub const MESSAGE_MEMORY: usize = 64 * 1024 * 1024;
-/// A long message that is not there in this time ends its session: others wait for its memory.
+/// A session ends if a long message is not complete in this time. Others wait for its memory.
 pub const MESSAGE_TIME: Duration = Duration::from_secs(60);
-/// The longest message of a sealed session in bytes (PROTOCOL.md §4.9).
+/// The longest message of a sealed session (PROTOCOL.md §4.9).
 pub const SEALED_MESSAGE: usize = 1 << 20;
-/// How much a session of messages reads at once; it holds a few times that.
+/// The most that a session of the message service reads at once. It holds a few times this much.
 pub const MESSAGE_READ: usize = 32 * 1024;
-/// Sessions at once of a client's key that `authorized_clients` does not limit otherwise.
+/// Sessions at once of one client key, unless its line in `authorized_clients` says otherwise.
 pub const SESSIONS_OF_A_KEY: usize = 128;
-/// After how long without a record of its own a client of the sealed profile sends a ping.
+/// A sealed client sends a ping when it has sent no record for this time.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
-/// A peer that was to send pings and was not heard of for this many times that long is gone.
+/// A peer that has to send pings is gone when nothing came from it for this many ping intervals.
 pub const KEEPALIVES_MISSED: u32 = 3;
 
 /// The limits that a configuration can change.
@@ -99,7 +103,7 @@ pub struct Limits {
     pub message: usize,
     /// How many Diffie-Hellman computations run at once.
     ///
-    /// One core is left free, so that a flood of handshakes cannot stop established sessions.
+    /// One core stays free by default, so that a flood of handshakes cannot stop established sessions.
     pub dh_workers: usize,
     /// See [`QUEUE`].
     pub queue: usize,
@@ -111,8 +115,8 @@ pub struct Limits {
     pub keepalive: Duration,
     /// See [`MESSAGE_MEMORY`].
     pub message_memory: usize,
-    /// When a client makes fresh keys, if earlier than the sealed profile wants: after so many bytes both
-    /// ways, and after so much time.
+    /// When a client makes fresh keys: after this many bytes in both directions together, and after
+    /// this time. `None` leaves it to the sealed profile, whose own limits always hold (PROTOCOL.md §4.5).
     pub rekey: (Option<u64>, Option<Duration>),
     /// What each source may do.
     pub sources: SourceLimits,
@@ -138,7 +142,7 @@ impl Default for Limits {
     }
 }
 
-/// What one source, and all of them together, may do before they are authenticated, on servers
+/// What one source, and all sources together, may do before they authenticate. It holds on servers
 /// that speak the sealed profile (PROTOCOL.md §4.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceLimits {
@@ -161,7 +165,7 @@ pub struct SourceLimits {
 }
 
 impl SourceLimits {
-    /// What holds unless the configuration says otherwise.
+    /// The limits without a configuration.
     pub const DEFAULT: Self = Self {
         half_open: HALF_OPEN,
         new_per_minute: NEW_PER_MINUTE,
@@ -173,26 +177,17 @@ impl SourceLimits {
         early_drop: EARLY_DROP,
     };
 
-    /// What an offence costs.
-    pub fn penalty(&self, offence: Offence) -> Duration {
-        match offence {
-            Offence::Authentication => self.penalty_authentication,
-            Offence::None => self.penalty_none,
-            Offence::Protocol => self.penalty_protocol,
-        }
-    }
-
-    /// The chance in percent that a new connection takes the place of one of equals when so many
-    /// handshakes are under way.
+    /// The chance, in percent, that a new connection replaces another one while `half_open` handshakes
+    /// are under way and all sources have equally many. See [`EARLY_DROP`].
     pub fn drop_chance(&self, half_open: usize) -> u32 {
-        let (start, rate, full) = self.early_drop;
+        let (start, percent, full) = self.early_drop;
         if half_open < start {
             0
         } else if half_open >= full {
             100
         } else {
-            let share = (half_open - start) * (100 - rate as usize) / (full - start);
-            rate + u32::try_from(share).unwrap_or(100)
+            let share = (half_open - start) * (100 - percent as usize) / (full - start);
+            percent + u32::try_from(share).unwrap_or(100)
         }
     }
 }

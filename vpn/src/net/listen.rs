@@ -6,24 +6,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// The port of the protocol.
+/// The default TCP port of the protocol.
 pub const DEFAULT_PORT: u16 = 4600;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Binds every address that `host` means, or all interfaces, IPv4 and IPv6, if there is none.
+/// Listens on every address of `host`. Without a host it listens on all interfaces, IPv4 and IPv6.
 ///
-/// With port 0 the system chooses one; all addresses get the same.
+/// With port 0 the system chooses a port, the same for all addresses. Needs a tokio runtime. A host name
+/// is looked up, which may block the thread.
 ///
 /// # Errors
 ///
-/// [`ListenError`] names the address.
+/// [`ListenError`] if one of the addresses cannot be listened on. Addresses that this machine does not
+/// have are an error only if it has none of them.
 pub fn bind(host: Option<&str>, port: u16) -> Result<Vec<TcpListener>, ListenError> {
     let Some(host) = host else {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        // A machine without IPv6 still has IPv4.
-        let listener = listen(any).or_else(|error| match is_not_here(&error) {
+        // A machine without IPv6 uses IPv4.
+        let listener = listen(any).or_else(|error| match is_unavailable(&error) {
             true => listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
             false => Err(error),
         });
@@ -44,8 +46,8 @@ pub fn bind(host: Option<&str>, port: u16) -> Result<Vec<TcpListener>, ListenErr
         }
         match listen(address) {
             Ok(listener) => listeners.push(listener),
-            // `localhost` on a machine without IPv6 is the other address.
-            Err(error) if is_not_here(&error) => missing = Some(error),
+            // On a machine without IPv6, `localhost` has the IPv4 address only.
+            Err(error) if is_unavailable(&error) => missing = Some(error),
             Err(error) => return Err(failed(error)),
         }
     }
@@ -55,8 +57,8 @@ pub fn bind(host: Option<&str>, port: u16) -> Result<Vec<TcpListener>, ListenErr
     Ok(listeners)
 }
 
-/// Whether this machine does not have the address, or none of its family.
-fn is_not_here(error: &io::Error) -> bool {
+/// Whether this machine does not have the address, or has no address of its family.
+fn is_unavailable(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) {
         return true;
@@ -64,7 +66,7 @@ fn is_not_here(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
 }
 
-/// `host:port`, with brackets around an IPv6 address.
+/// Writes `host:port`, with brackets around an IPv6 address (RFC 3986 §3.2.2).
 pub fn endpoint(host: &str, port: u16) -> String {
     match unbracketed(host).parse::<IpAddr>() {
         Ok(address) => SocketAddr::new(address, port).to_string(),
@@ -72,7 +74,7 @@ pub fn endpoint(host: &str, port: u16) -> String {
     }
 }
 
-/// An address as users write it, with or without the brackets of a URL.
+/// A host without the brackets that an IPv6 address may have.
 pub(super) fn unbracketed(host: &str) -> &str {
     host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
 }
@@ -82,7 +84,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    // A server that is started again need not wait for connections of its last life.
+    // A server that is started again does not have to wait for old connections in TIME_WAIT.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -91,13 +93,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// An address cannot be listened on.
+/// The server cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {at}")]
 pub struct ListenError {
-    /// The address as asked for.
+    /// The host and port that were asked for.
     pub at: String,
-    /// Why.
+    /// The reason.
     pub source: io::Error,
 }
 

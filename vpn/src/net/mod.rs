@@ -1,32 +1,40 @@
 //! Sockets: listening, dialling, and moving bytes between a socket and the protocol core.
+//!
+//! * [`bind`] and [`Server`] accept connections. [`AdmissionControl`] limits those that have not
+//!   authenticated.
+//! * [`connect`] dials.
+//! * [`Driver`] performs a classic handshake. [`connect_sealed`] and [`accept_sealed`] perform a sealed
+//!   one and return a [`SealedConnection`].
+//! * [`DhPool`] computes their key exchanges.
+//! * [`limits`] has every limit and its reason.
 
 mod admission;
-mod connection;
-mod crowd;
+mod classic_handshake;
 mod dial;
 pub mod limits;
 mod listen;
+mod lru;
 mod pool;
-mod pump;
-mod queue;
-mod recent;
-mod sealed;
-mod seen;
+mod replay;
+mod sealed_connection;
+mod sealed_error;
+mod sealed_handshake;
+mod sealed_rekey;
 mod server;
+mod socket;
 mod source;
-mod spare;
-mod visitors;
 
-pub use admission::Admission;
-pub use connection::{Moved, SealedConnection};
+pub use admission::{Admission, AdmissionControl, Offence};
+pub use classic_handshake::{ClassicIoError, Driver, Progress};
 pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use pool::{DhPool, PoolError};
-pub use pump::{Driver, Input, Progress, PumpError, farewell, read_some, send};
-pub use sealed::{
-    Guard, HandshakeContext, LoggedSecrets, SealedIoError, Step, accept_sealed, connect_sealed,
+pub use replay::ReplayCache;
+pub use sealed_connection::{IoEvent, SealedConnection};
+pub use sealed_error::SealedIoError;
+pub use sealed_handshake::{
+    AcceptContext, HandshakeContext, HandshakeEvent, LoggedSecrets, accept_sealed, connect_sealed,
 };
-pub use seen::SeenGates;
 pub use server::{BUSY, Server, Shutdown};
+pub use socket::{Input, lingering_close, read_some, send};
 pub use source::{Network, Source};
-pub use visitors::{Offence, Turned, Visitors};

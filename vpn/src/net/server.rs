@@ -1,78 +1,85 @@
-//! Accepts connections, as many as the limits allow, until told to stop.
+//! Accepts connections until it is told to stop.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::admission::Admission;
-use super::limits::{FAREWELL, SHUTDOWN};
-use super::pump::{farewell, send};
-use super::visitors::{Turned, Visitors};
+use super::admission::{Admission, AdmissionControl, Eviction, Refused};
+use super::limits::{CLOSE, SHUTDOWN};
+use super::socket::{lingering_close, send};
 use vpn_proto::Profile;
 use vpn_proto::sealed::Reject;
 
-/// What a client of the classic profile hears when there are too many.
+/// What a client of the classic profile is told when there is no room (PROTOCOL.md §3.7).
 pub const BUSY: &[u8] = b"Too many sessions, try again later";
-/// How many clients are told so at once; beyond that they are closed without a word.
+/// How many clients are told so at once. Others are closed without a message.
 const BUSY_AT_ONCE: usize = 64;
-/// How long to wait for a descriptor when the system has none left for a connection.
+/// How long to wait when the system has no descriptor for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells sessions to come to an end.
+/// A signal that tells sessions to stop. Clones get the same signal.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
 impl Shutdown {
-    /// A signal, and the switch that sets it off.
+    /// A signal, and the sender that triggers it with `true`.
     pub fn new() -> (watch::Sender<bool>, Self) {
-        let (switch, signal) = watch::channel(false);
-        (switch, Self(signal))
+        let (sender, signal) = watch::channel(false);
+        (sender, Self(signal))
     }
 
-    /// Returns once it is time to stop.
+    /// Waits for the signal. Returns at once if it was triggered before.
+    ///
+    /// Cancel safety: nothing is lost if the future is dropped.
     pub async fn wait(&mut self) {
-        // A dropped switch means that whoever could have stopped us is gone: stop.
+        // An error means that the sender is gone, so that nobody could stop us later: stop now.
         let _ = self.0.wait_for(|&stop| stop).await;
     }
 }
 
-/// A set of listening sockets and the limit of sessions.
+/// A server: its listening sockets and its limits.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<TcpListener>,
     sessions: usize,
-    visitors: Visitors,
+    control: AdmissionControl,
 }
 
 impl Server {
-    /// Serves on these sockets, at most `sessions` at once.
+    /// A server on these sockets with at most `sessions` sessions at once.
     pub fn new(listeners: Vec<TcpListener>, sessions: usize) -> Self {
-        Self { listeners, sessions, visitors: Visitors::unlimited() }
+        Self { listeners, sessions, control: AdmissionControl::unlimited() }
     }
 
-    /// Also asks these whether a connection is taken; one that is not is closed without a word.
+    /// Sets the admission control of the server. A connection that it refuses because of its source is
+    /// closed without a message. `None` changes nothing.
     #[must_use]
-    pub fn asking(mut self, visitors: Option<Visitors>) -> Self {
-        self.visitors = visitors.unwrap_or(self.visitors);
+    pub fn controlled_by(mut self, control: Option<AdmissionControl>) -> Self {
+        self.control = control.unwrap_or(self.control);
         self
     }
 
-    /// The port that it listens on; 0 if there is none.
+    /// The port of the first socket. 0 if there is none.
     pub fn port(&self) -> u16 {
         self.listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port())
     }
 
-    /// Hands every connection to `serve` until the signal comes; then lets what runs finish, for
-    /// a few seconds at most.
+    /// Calls `serve` for every connection until the signal comes. Then it waits for the sessions to
+    /// end, for [`SHUTDOWN`] at most.
     ///
-    /// When there is no room, a connection that has not proved itself makes some, of the source with
-    /// the most of them; those whose [`Admission`] was told that they are established stay.
+    /// `serve` gets the socket, the address of the peer, and the admission of the connection. When there
+    /// is no room for another connection, one that has not authenticated is evicted: its future is
+    /// dropped. [`Admission::establish`] protects a connection from that.
+    ///
+    /// Cancel safety: if the future is dropped, all sessions are cut off.
     pub async fn run<F, Fut>(self, mut shutdown: Shutdown, serve: F)
     where
         F: Fn(TcpStream, SocketAddr, Admission) -> Fut + Send + Sync + 'static,
@@ -90,52 +97,24 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                    // Without it small messages would wait for acknowledgements.
+                    // With Nagle's algorithm small messages would wait for acknowledgements.
                     if let Err(error) = stream.set_nodelay(true) {
                         log::debug!("{peer}: {error}");
                     }
                     let slot = slots.clone().try_acquire_owned().ok();
-                    let (admission, eviction) = match self.visitors.enter(peer.ip(), slot.is_some())
-                    {
-                        Ok(entered) => entered,
-                        Err(Turned::Full) => {
-                            log::warn!("{peer}: refused, {} sessions are the limit", self.sessions);
-                            if let Ok(turn) = refusals.clone().try_acquire_owned() {
-                                let has_sealed = self.visitors.is_limited();
-                                tasks.spawn(async move {
-                                    refuse(stream, has_sealed).await;
-                                    drop(turn);
-                                });
-                            }
-                            continue;
+                    match self.control.enter(peer.ip(), slot.is_some()) {
+                        Ok((admission, eviction)) => {
+                            // Boxed: a task that awaits it unboxed has room for it twice.
+                            let session = Box::pin(serve(stream, peer, admission));
+                            tasks.spawn(session_task(session, peer, slot, slots.clone(), eviction));
                         }
-                        Err(turned) => {
-                            log::info!("{peer}: closed, {turned}");
-                            continue;
-                        }
-                    };
-                    // Boxed: a task that awaits it would have room for it twice.
-                    let served = Box::pin(serve(stream, peer, admission));
-                    let slots = slots.clone();
-                    tasks.spawn(async move {
-                        // Whoever was told to go leaves its slot in a moment.
-                        let slot = match slot {
-                            Some(slot) => Ok(slot),
-                            None => slots.acquire_owned().await,
-                        };
-                        tokio::select! {
-                            () = served => {}
-                            Ok(why) = eviction => {
-                                log::warn!("{peer}: {why}");
-                            }
-                        }
-                        drop(slot);
-                    });
+                        Err(refused) => self.refuse(stream, peer, refused, &refusals, &mut tasks),
+                    }
                 }
                 Err(error) => {
                     log::warn!("cannot accept a connection: {error}");
-                    // Connections that do nothing must not keep descriptors from all others.
-                    self.visitors.make_room();
+                    // An idle connection must not keep a descriptor from others.
+                    self.control.make_room();
                     let _ = timeout(EXHAUSTED_PAUSE, tasks.join_next()).await;
                 }
             }
@@ -147,29 +126,77 @@ impl Server {
         }
         tasks.shutdown().await;
     }
-}
 
-/// Says that there is no room, in the words of the client's profile.
-async fn refuse(mut stream: TcpStream, has_sealed: bool) {
-    let mut first = [0];
-    let is_sealed = has_sealed
-        && matches!(timeout(FAREWELL, stream.peek(&mut first)).await, Ok(Ok(1)))
-        && Profile::of_first_byte(first[0]) == Some(Profile::Sealed);
-    let sealed = is_sealed.then(|| Reject::Busy.encode());
-    if send(&mut stream, sealed.as_deref().unwrap_or(BUSY), FAREWELL).await.is_ok() {
-        farewell(stream).await;
+    /// Closes a connection that is refused. It gets a message only if the server is full.
+    fn refuse(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        refused: Refused,
+        refusals: &Arc<Semaphore>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        if refused != Refused::Full {
+            log::info!("{peer}: closed, {refused}");
+            return;
+        }
+        log::warn!("{peer}: refused, {} sessions are the limit", self.sessions);
+        if let Ok(permit) = refusals.clone().try_acquire_owned() {
+            let has_sealed = self.control.is_limited();
+            tasks.spawn(async move {
+                send_busy(stream, has_sealed).await;
+                drop(permit);
+            });
+        }
     }
 }
 
-/// Accepts from whichever listener has a connection first.
+/// The task of a session, which ends when the session ends or is evicted. It holds a slot, or waits for
+/// one that an evicted connection frees in a moment.
+#[allow(clippy::manual_async_fn, reason = "the future of an async fn stores its arguments twice")]
+fn session_task(
+    session: Pin<Box<impl Future<Output = ()> + Send>>,
+    peer: SocketAddr,
+    slot: Option<OwnedSemaphorePermit>,
+    slots: Arc<Semaphore>,
+    eviction: Eviction,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        let slot = match slot {
+            Some(slot) => Ok(slot),
+            None => slots.acquire_owned().await,
+        };
+        tokio::select! {
+            () = session => {}
+            Ok(reason) = eviction => {
+                log::warn!("{peer}: {reason}");
+            }
+        }
+        drop(slot);
+    }
+}
+
+/// Tells a client in its own profile that there is no room, and closes the connection.
+async fn send_busy(mut stream: TcpStream, has_sealed: bool) {
+    let mut first = [0];
+    let is_sealed = has_sealed
+        && matches!(timeout(CLOSE, stream.peek(&mut first)).await, Ok(Ok(1)))
+        && Profile::of_first_byte(first[0]) == Some(Profile::Sealed);
+    let sealed = is_sealed.then(|| Reject::Busy.encode());
+    if send(&mut stream, sealed.as_deref().unwrap_or(BUSY), CLOSE).await.is_ok() {
+        lingering_close(stream).await;
+    }
+}
+
+/// Accepts a connection from the first listener that has one.
 async fn accept_any(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     std::future::poll_fn(|context| {
         for listener in listeners {
-            if let std::task::Poll::Ready(accepted) = listener.poll_accept(context) {
-                return std::task::Poll::Ready(accepted);
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready(accepted);
             }
         }
-        std::task::Poll::Pending
+        Poll::Pending
     })
     .await
 }

@@ -1,13 +1,14 @@
-//! Where connections come from, as far as fairness between clients goes.
+//! Where connections come from, for fairness between clients (PROTOCOL.md §4.7).
 
 use std::net::IpAddr;
 
-/// The smallest network that is one party's for sure: an IPv4 address, or an IPv6 /64.
+/// The source of a connection: an IPv4 address, or an IPv6 /64. It is the smallest network that belongs
+/// to one party for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source(u128);
 
 impl Source {
-    /// The source of a connection from this address.
+    /// The source of a connection from this address. An IPv4 address inside an IPv6 one counts as IPv4.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self(u128::from(v4.to_bits()) | 1 << 64),
@@ -15,31 +16,32 @@ impl Source {
         }
     }
 
-    /// This process itself: what a client computes competes with nobody.
+    /// This process itself. It is for clients, whose computations compete with nobody.
     pub const SELF: Self = Self(1 << 65);
 }
 
-/// How many bits of a source its blocks leave out, widest block first: an IPv4 address counts as one
-/// of a /16 and of a /24, an IPv6 /64 as one of a /48 and of a /56.
+/// How many bits of a source each of its prefixes leaves out, widest prefix first. An IPv4 address is in
+/// a /16 and a /24, an IPv6 /64 is in a /48 and a /56.
 const CUT: [u8; 3] = [16, 8, 0];
 
-/// A source or a network of sources that may all be one party's.
+/// The prefix of a source, or of a network of sources that may all belong to one party. The fields are
+/// the bits that are left, and how many are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Block(u128, u8);
+pub(super) struct Prefix(u128, u8);
 
 impl Source {
-    /// The blocks that a source is in, widest first; the last is the source itself.
-    pub(super) fn blocks(self) -> [Block; CUT.len()] {
-        CUT.map(|cut| Block(self.0 >> cut, cut))
+    /// The prefixes that the source is in, widest first. The last one is the source itself.
+    pub(super) fn prefixes(self) -> [Prefix; CUT.len()] {
+        CUT.map(|cut| Prefix(self.0 >> cut, cut))
     }
 
-    /// The narrowest of them.
-    pub(super) fn block(self) -> Block {
-        Block(self.0, 0)
+    /// The narrowest prefix: the source itself.
+    pub(super) fn prefix(self) -> Prefix {
+        Prefix(self.0, 0)
     }
 }
 
-/// An address, or all that share its first bits.
+/// A range of addresses in CIDR notation (RFC 4632, RFC 4291 §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -47,21 +49,22 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads `ADDRESS` or `ADDRESS/BITS`.
+    /// Parses `ADDRESS` or `ADDRESS/BITS`. `None` if the text is neither, or has more bits than the
+    /// address.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse().ok()?)),
             None => (text, None),
         };
         let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { address, bits })
+        let max = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(max);
+        (bits <= max).then_some(Self { address, bits })
     }
 
-    /// Whether an address is one of them; IPv4 addresses inside IPv6 ones count as what they are.
+    /// Whether an address is in the network. An IPv4 address inside an IPv6 one counts as IPv4.
     pub fn contains(self, other: IpAddr) -> bool {
-        let shift = |most: u32| most - self.bits;
+        let shift = |max: u32| max - self.bits;
         match (self.address, other.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 (a.to_bits() ^ b.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0
@@ -90,9 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_may_be_one_partys_share_a_block() {
+    fn addresses_that_may_belong_to_one_party_share_a_prefix() {
         let shared = |one: &str, other: &str| {
-            let [one, other] = [one, other].map(|text| Source::of(text.parse().unwrap()).blocks());
+            let [one, other] =
+                [one, other].map(|text| Source::of(text.parse().unwrap()).prefixes());
             one.iter().zip(other).filter(|(one, other)| **one == *other).count()
         };
         assert_eq!(shared("2001:db8:1:100::1", "2001:db8:1:100::2"), 3);

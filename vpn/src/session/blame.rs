@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 
 use super::error::ClientError;
 use super::transfer::TransferError;
-use crate::net::{BUSY, PumpError, SealedIoError};
+use crate::net::{BUSY, ClassicIoError, SealedIoError};
 use vpn_proto::sealed::{Alert, SealedError};
 use vpn_proto::{HandshakeError, SessionError};
 
@@ -59,15 +59,15 @@ fn of_client(error: &ClientError) -> Blame {
         ClientError::Interrupted => Blame::Interrupted,
         ClientError::Untrusted(_) => Blame::ServerKey,
         ClientError::Dial(_) | ClientError::Io(_) | ClientError::NoReply(_) => Blame::Network,
-        ClientError::Handshake(PumpError::Full) => Blame::Busy,
+        ClientError::Handshake(ClassicIoError::Full) => Blame::Busy,
         // The classic profile has no code for it, so a server of ours says it with this text.
-        ClientError::Handshake(PumpError::Handshake(HandshakeError::Refused { text }))
+        ClientError::Handshake(ClassicIoError::Handshake(HandshakeError::Refused { text }))
             if text.starts_with(BUSY) =>
         {
             Blame::Busy
         }
-        ClientError::Handshake(PumpError::Handshake(_)) => Blame::Negotiation,
-        ClientError::Handshake(PumpError::Io(_) | PumpError::TimedOut) => Blame::Network,
+        ClientError::Handshake(ClassicIoError::Handshake(_)) => Blame::Negotiation,
+        ClientError::Handshake(ClassicIoError::Io(_) | ClassicIoError::TimedOut) => Blame::Network,
         ClientError::Session(SessionError::TextTooLong { .. }) => Blame::Usage,
         ClientError::Session(_) => Blame::Peer,
         ClientError::Busy(_) => Blame::Busy,

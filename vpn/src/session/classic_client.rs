@@ -9,7 +9,7 @@ use super::error::ClientError;
 use super::output::{ClientOptions, Output};
 use crate::net::limits::{Limits, REPLY};
 use crate::net::{
-    DhPool, Driver, Input, Progress, Source, connect, endpoint, farewell, read_some, send,
+    DhPool, Driver, Input, Progress, Source, connect, endpoint, lingering_close, read_some, send,
 };
 use crate::output::Reason;
 use crate::term::{Console, NextText, QUIT, SessionObserver, Texts};
@@ -81,7 +81,7 @@ pub async fn run_classic_client(
         _ => None,
     };
     result.map_err(|error| error.advised(advice))?;
-    farewell(stream).await;
+    lingering_close(stream).await;
     Ok(())
 }
 

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::reversal::reversed;
-use crate::net::limits::{FAREWELL, Limits, REPLY};
+use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
-    Admission, BUSY, DhPool, Driver, Input, Progress, PumpError, Shutdown, Source, farewell,
-    read_some, send,
+    Admission, BUSY, ClassicIoError, DhPool, Driver, Input, Progress, Shutdown, Source,
+    lingering_close, read_some, send,
 };
 use crate::output::Reason;
 use crate::output::log::SESSION;
@@ -101,16 +101,16 @@ impl ClassicServer {
             Ok(session) => session,
             Err(error) => {
                 let advice = observer.fail_handshake(&error).await;
-                if matches!(error, PumpError::Full) {
+                if matches!(error, ClassicIoError::Full) {
                     admission.excuse();
                     // If this cannot be sent, the client still sees the close.
-                    let _ = send(&mut stream, BUSY, FAREWELL).await;
+                    let _ = send(&mut stream, BUSY, CLOSE).await;
                 }
-                farewell(stream).await;
+                lingering_close(stream).await;
                 return Err(ClassicError::Handshake(error).advised(advice));
             }
         };
-        admission.await_word();
+        admission.await_first_message();
         console.line("The key has been established").await?;
         if let Some(established) = &self.established {
             console.flush().await?;
@@ -134,9 +134,9 @@ impl ClassicServer {
         if let Err(ClassicError::Session(error)) = &ended {
             if let Some(text) = error.refusal() {
                 // If this cannot be sent, the client still sees the close.
-                let _ = send(&mut stream, text.as_bytes(), FAREWELL).await;
+                let _ = send(&mut stream, text.as_bytes(), CLOSE).await;
             }
-            farewell(stream).await;
+            lingering_close(stream).await;
         }
         ended.map_err(|error| error.advised(advice))
     }
@@ -228,7 +228,7 @@ async fn shake_hands(
     driver: &mut Driver<'_, ServerHandshake>,
     console: &Console,
     observer: &mut SessionObserver,
-) -> Result<Result<ServerSession, PumpError>, ConsoleClosed> {
+) -> Result<Result<ServerSession, ClassicIoError>, ConsoleClosed> {
     loop {
         match driver.next().await {
             Ok(Progress::Chosen(id)) => {
@@ -287,7 +287,7 @@ enum ClassicError {
     #[error("{0}")]
     Console(#[from] ConsoleClosed),
     #[error("{0}")]
-    Handshake(PumpError),
+    Handshake(ClassicIoError),
     #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] std::io::Error),
     #[error("{0}")]

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::transfer::TransferError;
-use crate::net::{DialError, PumpError, SealedIoError};
+use crate::net::{ClassicIoError, DialError, SealedIoError};
 use crate::output::Reason;
 use crate::term::ConsoleClosed;
 use vpn_proto::SessionError;
@@ -32,7 +32,7 @@ pub enum ClientError {
     Dial(#[from] DialError),
     /// The classic handshake failed.
     #[error(transparent)]
-    Handshake(PumpError),
+    Handshake(ClassicIoError),
     /// The next text cannot be read.
     #[error("cannot read the next text: {}", Reason(.0))]
     Input(io::Error),

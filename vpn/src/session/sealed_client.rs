@@ -9,10 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use super::error::{ClientError, Untrusted};
 use super::output::{ClientOptions, Output};
-use crate::net::limits::{FAREWELL, Limits, REPLY};
+use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
-    DhPool, HandshakeContext, LoggedSecrets, SealedConnection, SealedIoError, Source, Step,
-    connect, connect_sealed, endpoint,
+    DhPool, HandshakeContext, HandshakeEvent, LoggedSecrets, SealedConnection, SealedIoError,
+    Source, connect, connect_sealed, endpoint,
 };
 use crate::term::KeyLog;
 use crate::trust::fingerprint;
@@ -150,11 +150,11 @@ pub(crate) async fn connect_sealed_client(
         let mut chosen = None;
         let mut asked_for = Duration::ZERO;
         let check = |step| match step {
-            Step::Chosen(id) => {
+            HandshakeEvent::Chosen(id) => {
                 chosen = Some(id);
                 Ok(())
             }
-            Step::Server(peer) => {
+            HandshakeEvent::ServerAuthenticated(peer) => {
                 server = peer;
                 let asked = Instant::now();
                 let trusted = check_server(peer);
@@ -270,7 +270,7 @@ impl Connected {
     async fn ended_by_server(&mut self) -> ClientError {
         if self.connection.session().close(Alert::CloseNotify).is_ok() {
             // The server may not wait for the answer.
-            let _ = timeout(FAREWELL, self.connection.flush()).await;
+            let _ = timeout(CLOSE, self.connection.flush()).await;
         }
         SessionError::Closed.into()
     }

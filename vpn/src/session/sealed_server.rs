@@ -11,8 +11,8 @@ use super::access::{Access, Admitted, Clients, may_use};
 use super::service::{Handler, ServerEnd, ServerError, ServerSession, ServiceResult};
 use crate::net::limits::{Limits, MESSAGE_READ, SEALED_MESSAGE};
 use crate::net::{
-    Admission, DhPool, Guard, HandshakeContext, LoggedSecrets, Offence, SealedConnection,
-    SealedIoError, SeenGates, Shutdown, Source, accept_sealed,
+    AcceptContext, Admission, DhPool, HandshakeContext, LoggedSecrets, Offence, ReplayCache,
+    SealedConnection, SealedIoError, Shutdown, Source, accept_sealed,
 };
 use crate::output::log::SESSION;
 use crate::term::{Console, KeyLog};
@@ -47,7 +47,7 @@ pub struct SealedServer {
     pool: DhPool,
     console: Console,
     shutdown: Shutdown,
-    seen: SeenGates,
+    replays: ReplayCache,
     key_log: Option<KeyLog>,
 }
 
@@ -75,8 +75,8 @@ impl SealedServer {
         shutdown: Shutdown,
     ) -> Self {
         let access = Access::new(clients, psk_grant);
-        let (seen, key_log) = (SeenGates::default(), None);
-        Self { config, access, offer, limits, pool, console, shutdown, seen, key_log }
+        let (replays, key_log) = (ReplayCache::default(), None);
+        Self { config, access, offer, limits, pool, console, shutdown, replays, key_log }
     }
 
     /// Adds a key log, which gets the secrets of every session.
@@ -176,14 +176,18 @@ impl SealedServer {
         };
         let source = Source::of(peer.ip());
         let deadline = Instant::now() + self.limits.sealed_handshake;
-        let place = HandshakeContext { pool: &self.pool, source, deadline };
-        let guard =
-            Guard { seen: &self.seen, queue: self.limits.queue, admission: Some(admission) };
+        let context = HandshakeContext { pool: &self.pool, source, deadline };
+        let accept = AcceptContext {
+            replays: &self.replays,
+            queue_limit: self.limits.queue,
+            admission: Some(admission),
+        };
         let log_keys = |secrets: &LoggedSecrets<'_>| KeyLog::write(self.key_log.as_ref(), secrets);
         let config = self.config.clone();
-        let accepted = accept_sealed(stream, config, place, guard, chosen, decide, &log_keys).await;
+        let accepted =
+            accept_sealed(stream, config, context, accept, chosen, decide, &log_keys).await;
         let (connection, client) = accepted.inspect_err(|error| match offence(error) {
-            Some(offence) if !is_our_fault => admission.offend(offence),
+            Some(offence) if !is_our_fault => admission.penalise(offence),
             _ => admission.excuse(),
         })?;
         let admitted = admitted.ok_or(SealedError::Internal)?;
@@ -287,7 +291,7 @@ fn printable(refused: ServerError) -> ServerError {
 fn offence(error: &SealedIoError) -> Option<Offence> {
     Some(match error {
         SealedIoError::Sealed(error) => match error {
-            SealedError::Authentication(_) => Offence::Authentication,
+            SealedError::Authentication(_) => Offence::AuthFailed,
             SealedError::BadRecord
             | SealedError::Kex(_)
             | SealedError::Malformed(_)
@@ -295,10 +299,10 @@ fn offence(error: &SealedIoError) -> Option<Offence> {
             | SealedError::Unexpected { .. } => Offence::Protocol,
             // The client will connect again with the key exchange that we asked for.
             SealedError::KexRetry { .. } => return None,
-            _ => Offence::None,
+            _ => Offence::NoAuth,
         },
         // We have no room; the client did nothing wrong.
         SealedIoError::Full => return None,
-        _ => Offence::None,
+        _ => Offence::NoAuth,
     })
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::classic_server::ClassicServer;
 use super::sealed_server::SealedServer;
-use crate::net::{Admission, farewell};
+use crate::net::{Admission, lingering_close};
 use vpn_proto::Profile;
 
 /// A server of one profile, or of both.
@@ -58,7 +58,7 @@ impl SessionServer {
                         log::warn!("{peer}: turned away: it does not speak the sealed profile")
                     }
                 }
-                farewell(stream).await;
+                lingering_close(stream).await;
             }
         }
     }

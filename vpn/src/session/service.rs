@@ -9,7 +9,7 @@ use super::error::ClientError;
 use super::output::Output;
 use super::sealed_client::Connected;
 use super::transfer::TransferError;
-use crate::net::limits::{FAREWELL, Limits};
+use crate::net::limits::{CLOSE, Limits};
 use crate::net::{SealedConnection, SealedIoError, Shutdown};
 use crate::term::{Console, ConsoleClosed, Texts};
 use vpn_proto::sealed::{Alert, PeerIdentity, SealedError, Undelivered};
@@ -133,7 +133,7 @@ impl ServerSession {
     pub async fn close(self, result: ServiceResult) -> ServiceResult {
         let alert = match &result {
             Ok(_) => {
-                self.connection.close(FAREWELL).await?;
+                self.connection.close(CLOSE).await?;
                 return result;
             }
             Err(error) => error.alert(),

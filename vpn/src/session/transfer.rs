@@ -7,7 +7,7 @@
 use std::io;
 
 use super::streams::{Drain, Feed, Written};
-use crate::net::{Moved, SealedConnection, SealedIoError};
+use crate::net::{IoEvent, SealedConnection, SealedIoError};
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
 
@@ -96,17 +96,17 @@ async fn move_bytes(
                     Written::All => is_written = true,
                 }
             }
-            moved = connection.advance() => match moved? {
-                Moved::Event(Event::Data(data)) => received = Some(data),
-                Moved::Event(Event::Eof) => peer_has_ended = true,
+            io_event = connection.advance() => match io_event? {
+                IoEvent::Event(Event::Data(data)) => received = Some(data),
+                IoEvent::Event(Event::Eof) => peer_has_ended = true,
                 // The peer has everything. It waits until we have written everything, too.
-                Moved::Event(Event::CloseRequested)
+                IoEvent::Event(Event::CloseRequested)
                     if has_ended && peer_has_ended && connection.is_flushed() => {}
-                Moved::Event(Event::CloseRequested | Event::Closed) => {
+                IoEvent::Event(Event::CloseRequested | Event::Closed) => {
                     return Err(TransferError::EndedEarly);
                 }
-                Moved::Event(Event::Alert(alert)) => log::info!("the peer says: {alert}"),
-                Moved::Event(_) | Moved::Sent => {}
+                IoEvent::Event(Event::Alert(alert)) => log::info!("the peer says: {alert}"),
+                IoEvent::Event(_) | IoEvent::Flushed => {}
             },
         }
     }

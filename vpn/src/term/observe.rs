@@ -3,7 +3,7 @@
 use super::explain::{Explain, Narrator};
 use super::keylog::KeyLog;
 use crate::files::io_message;
-use crate::net::PumpError;
+use crate::net::ClassicIoError;
 use vpn_proto::SessionError;
 use vpn_proto::classic::{Advice, Diagnosis, DialectPlan, Note, Role, Telling, Trouble};
 
@@ -70,11 +70,11 @@ impl SessionObserver {
 
     /// Reports a failed handshake. Returns the setting that is most likely to help, if there is
     /// one.
-    pub(crate) async fn fail_handshake(&mut self, error: &PumpError) -> Option<Advice> {
+    pub(crate) async fn fail_handshake(&mut self, error: &ClassicIoError) -> Option<Advice> {
         let trouble = match error {
-            PumpError::Handshake(error) => Trouble::Handshake(error),
-            PumpError::Io(_) | PumpError::Full => Trouble::Lost,
-            PumpError::TimedOut => Trouble::Silence,
+            ClassicIoError::Handshake(error) => Trouble::Handshake(error),
+            ClassicIoError::Io(_) | ClassicIoError::Full => Trouble::Lost,
+            ClassicIoError::TimedOut => Trouble::Silence,
         };
         self.fail(trouble, &error.to_string()).await
     }

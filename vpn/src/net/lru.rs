@@ -1,29 +1,29 @@
-//! A map with a bound on its size.
+//! A map with a bound on its size: least recently used (LRU) entries make room.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// A map that forgets: when it is full, the entry that was not used for the longest time makes room.
+/// A map that removes its least recently used entry when it is full and gets a new one.
 ///
-/// Every step takes a time that grows with the logarithm of the size, never with the size.
+/// Every operation takes time that grows with the logarithm of the size.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(super) struct LruMap<K, V> {
     entries: HashMap<K, (u64, V)>,
-    /// The keys in the order of their last use.
+    /// The keys, in the order of their last use.
     order: BTreeMap<u64, K>,
     next: u64,
-    most: usize,
+    capacity: usize,
 }
 
-impl<K: Copy + Eq + Hash, V> Recent<K, V> {
-    /// An empty map for so many entries, at least one.
-    pub(super) fn new(most: usize) -> Self {
-        Self { entries: HashMap::new(), order: BTreeMap::new(), next: 0, most: most.max(1) }
+impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
+    /// An empty map for `capacity` entries, at least one.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { entries: HashMap::new(), order: BTreeMap::new(), next: 0, capacity: capacity.max(1) }
     }
 
-    /// The entry of a key, made if there is none. It counts as used.
+    /// The entry of a key, made by `make` if there is none. This counts as a use.
     pub(super) fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        if self.entries.len() >= self.most
+        if self.entries.len() >= self.capacity
             && !self.entries.contains_key(&key)
             && let Some((_, oldest)) = self.order.pop_first()
         {
@@ -40,7 +40,7 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
         value
     }
 
-    /// What is known of a key. It does not count as used.
+    /// The entry of a key, if there is one. This does not count as a use.
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
     }
@@ -51,8 +51,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_entry_that_was_not_used_for_the_longest_time_makes_room() {
-        let mut map = Recent::new(3);
+    fn the_least_recently_used_entry_makes_room() {
+        let mut map = LruMap::new(3);
         for key in [1, 2, 3, 1] {
             *map.entry(key, || 0) += 1;
         }
@@ -63,8 +63,8 @@ mod tests {
     }
 
     #[test]
-    fn a_million_keys_take_no_walk_over_all_of_them() {
-        let mut map = Recent::new(65_536);
+    fn a_million_keys_are_inserted_without_a_walk_over_the_map() {
+        let mut map = LruMap::new(65_536);
         for key in 0..1_000_000u32 {
             map.entry(key, || ());
         }
