@@ -4,7 +4,7 @@
 use vpn_suites as _;
 
 #[allow(dead_code, reason = "each target uses one of the checks")]
-#[path = "../../tests/checks.rs"]
+#[path = "../../tests/any_bytes/checks/mod.rs"]
 mod checks;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::dhmke(data));

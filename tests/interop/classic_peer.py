@@ -25,8 +25,8 @@ from typing import Callable, List, Tuple
 sys.dont_write_bytecode = True
 
 from classic_proto import (BAD_HMAC, CHOSEN, DIALECTS, EOL, NO_CIPHER, SIZES, TAG, BadHmac,  # noqa: E402
-                           Channel, Dialect, DiffieHellman, PeerError, build_chosen, build_proposal, key_iv,
-                           parse_chosen, parse_dhmke, parse_proposal, select, shared_secret, shown)
+                           Channel, Dialect, DiffieHellman, PeerError, build_chosen, build_proposal, key_exchange,
+                           key_iv, parse_chosen, parse_dhmke, parse_proposal, select, shared_secret, shown)
 
 HANDSHAKE_LIMIT, MESSAGE_LIMIT, REPLY_SILENCE = 4096, 65536, 0.5
 
@@ -139,7 +139,7 @@ def serve_session(wire: Wire, args: argparse.Namespace, dialect: Dialect, emit: 
         raise PeerError(NO_CIPHER)
     wire.send(build_chosen(choice, dialect.separator).encode() + end)
     emit("chosen", cipher=choice[0], bits=choice[1])
-    dh = DiffieHellman(group=18, key_length=640)
+    dh = key_exchange(args.residue)
     number = wire.dhmke(dh, dialect, until)
     dh.generate_public_key()
     shared_key = shared_secret(dh, number)
@@ -221,7 +221,7 @@ def converse(wire: Wire, args: argparse.Namespace, dialect: Dialect, emit: Event
     emit("chosen", cipher=choice[0], bits=choice[1])
     if choice not in offered:
         raise PeerError(f"the server chose {choice[0]} {choice[1]}, which was not offered")
-    dh = DiffieHellman(group=18, key_length=640)
+    dh = key_exchange(args.residue)
     dh.generate_public_key()
     wire.send(f"DHMKE:{dh.public_key}".encode() + end)
     shared_key = shared_secret(dh, wire.dhmke(dh, dialect, until))
@@ -292,6 +292,7 @@ def arguments() -> argparse.Namespace:
     peer.add_argument("--deadline", type=float, default=30, help="seconds, for every single wait")
     peer.add_argument("--secure-deadline", type=float, help="seconds, for the handshake (default: --deadline)")
     peer.add_argument("--quiet", type=float, default=0.2, help="seconds of silence that end a message without line end")
+    peer.add_argument("--residue", choices=["euler", "jacobi"], default="euler", help="how public values are checked")
     peer.add_argument("--slice", type=int, default=0, metavar="N", help="send in pieces of N bytes")
     peer.add_argument("--slice-pause", type=float, default=0, help="seconds between pieces")
     server = commands.add_parser("server", parents=[peer])

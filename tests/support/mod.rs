@@ -1,0 +1,34 @@
+//! What several tests need, once: the program and its ends, keys, sockets, peers that a test writes by
+//! hand. Every wait has a deadline, and every child is killed when the test ends.
+
+pub(crate) mod adversary;
+mod cells;
+pub(crate) mod classic;
+mod deadlines;
+mod dice;
+mod folders;
+pub(crate) mod in_memory;
+#[cfg(unix)]
+mod keys;
+#[cfg(unix)]
+pub(crate) mod pipes;
+mod processes;
+#[cfg(unix)]
+pub(crate) mod python;
+mod roles;
+pub(crate) mod sealed;
+mod servers;
+mod sockets;
+
+pub(crate) use cells::run_all;
+pub(crate) use deadlines::{DEADLINE, wait_until};
+pub(crate) use dice::Dice;
+pub(crate) use folders::{TempDir, data, files_in};
+#[cfg(unix)]
+pub(crate) use folders::{fifo, set_mode};
+#[cfg(unix)]
+pub(crate) use keys::{Keys, known_line};
+pub(crate) use processes::{Ended, Lines, Process, Running, finish, read_in_time, run, vpn};
+pub(crate) use roles::Role;
+pub(crate) use servers::{SHIPPED, Server, ServerBuilder, client_of, port_in};
+pub(crate) use sockets::{accept, connect, listener, read_to_end};
