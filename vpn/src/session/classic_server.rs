@@ -20,7 +20,7 @@ use crate::term::{Console, ConsoleClosed, Observers, SessionObserver};
 use vpn_proto::classic::{
     Advice, ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
 };
-use vpn_proto::{Printable, SessionError};
+use vpn_proto::{Printable, SessionError, SuiteId};
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
 #[derive(Clone, Debug)]
@@ -111,17 +111,7 @@ impl ClassicServer {
             }
         };
         admission.await_first_message();
-        console.line("The key has been established").await?;
-        if let Some(established) = &self.established {
-            console.flush().await?;
-            established.notify_one();
-        }
-        log::info!("{peer}: {} established in {:?}", session.suite(), started.elapsed());
-        log::info!(
-            target: SESSION,
-            "{peer}: classic session with {}: the client is not authenticated",
-            session.suite()
-        );
+        self.announce(peer, &console, session.suite(), started).await?;
         let client = Client { peer, admission, console: &console };
         let ended = self.exchange(&mut stream, session, &client, &mut observer).await;
         let advice = match &ended {
@@ -139,6 +129,27 @@ impl ClassicServer {
             lingering_close(stream).await;
         }
         ended.map_err(|error| error.advised(advice))
+    }
+
+    /// Prints and logs that the key is established, and sends the notification.
+    async fn announce(
+        &self,
+        peer: SocketAddr,
+        console: &Console,
+        suite: SuiteId,
+        started: Instant,
+    ) -> Result<(), ConsoleClosed> {
+        console.line("The key has been established").await?;
+        if let Some(established) = &self.established {
+            console.flush().await?;
+            established.notify_one();
+        }
+        log::info!("{peer}: {suite} established in {:?}", started.elapsed());
+        log::info!(
+            target: SESSION,
+            "{peer}: classic session with {suite}: the client is not authenticated"
+        );
+        Ok(())
     }
 
     async fn exchange(

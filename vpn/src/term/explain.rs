@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
 
+use super::block::{Block, colour};
 use super::console::Console;
 use super::keylog::push_hex;
 use vpn_proto::classic::{
@@ -52,46 +53,6 @@ pub(super) struct Narrator {
     peer: String,
     /// The remarks that were printed already. Each comes only once.
     said: HashSet<&'static str>,
-}
-
-/// The ANSI colour codes of the kinds of lines.
-mod colour {
-    pub(super) const ADVICE: &str = "1;35";
-    pub(super) const FAILURE: &str = "1;31";
-    pub(super) const SECRET: &str = "31";
-    pub(super) const TO_CLIENT: &str = "1;32";
-    pub(super) const TO_SERVER: &str = "1;36";
-    pub(super) const WEAKNESS: &str = "33";
-}
-
-/// Lines that belong together. They are printed at once, so that no other session prints between
-/// them.
-struct Block {
-    text: Zeroizing<String>,
-    has_colour: bool,
-}
-
-impl Block {
-    fn painted(&self, colour: &str, text: &str) -> String {
-        if self.has_colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn line(&mut self, text: &str) {
-        if !self.text.is_empty() {
-            self.text.push('\n');
-        }
-        self.text.push_str(text);
-    }
-
-    /// Adds an indented line: a word, and a text about it.
-    fn item(&mut self, word: &str, text: &str) {
-        self.line(&format!("     {word:<10} {text}"));
-    }
-
-    fn coloured_item(&mut self, colour: &str, word: &str, text: &str) {
-        let line = self.painted(colour, &format!("{word:<10} {text}"));
-        self.line(&format!("     {line}"));
-    }
 }
 
 impl Narrator {

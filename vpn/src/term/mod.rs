@@ -1,6 +1,7 @@
 //! The program's contact with the user: the console, `--explain`, the key log, and the texts that
 //! the user types.
 
+mod block;
 mod console;
 mod explain;
 mod keylog;
