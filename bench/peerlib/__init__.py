@@ -1,1 +1,1 @@
-"""What bench/peers is made of."""
+"""The modules of bench/peers."""

@@ -1,4 +1,4 @@
-"""What every benchmark shares: options, a folder, keys, and runs that take turns."""
+"""Shared by all benchmarks: options, a folder, keys, and turns."""
 import contextlib
 import os
 import resource
@@ -15,16 +15,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Debian packages of the programs that may be missing.
 PACKAGES = {"stunnel": "stunnel4", "sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client",
             "socat": "socat", "spiped": "spiped", "openssl": "openssl"}
-# The suite that everybody is to use.
+# The suite of all peers.
 AES256 = '[[supported_cipher]]\nname = "AES"\nkeys = [256]\n'
 
 
 class Missing(Exception):
-    """A program is not there."""
+    """A program is missing."""
 
 
 def find(program):
-    """The path of a program of a Debian package; those for administrators need not be on the path."""
+    """The path of a program of a Debian package, also in the folders for administrators."""
     path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if not path:
         raise Missing(f"{program} is missing: apt-get install {PACKAGES[program]}")
@@ -36,15 +36,15 @@ class Bench:
 
     def __init__(self, options):
         self.options = options
-        # How much else the machine did; much of it spoils what is measured.
+        # The load of the machine. A high load makes the results useless.
         self.busy_before = round(os.getloadavg()[0], 1)
-        # Folders elsewhere that were not there before.
+        # Folders outside ours that did not exist before.
         self.made = []
         self.vpn, self.load = Path(options.vpn).resolve(), Path(options.load).resolve()
 
     @contextlib.contextmanager
     def opened(self):
-        """A folder for everything, which goes when the benchmark does."""
+        """Makes a folder for all files. It is removed at the end of the benchmark."""
         # Thousands of sessions need as many descriptors, in every program that we start.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -66,7 +66,7 @@ class Bench:
             (self.folder / f"authorized_{service}").write_text(f'permit="{service}" max-sessions=6000 {public}')
             (self.folder / f"authorized_{service}").chmod(0o600)
         self.fingerprint = run([self.vpn, "fingerprint", self.folder / "server.pub"]).split()[0]
-        # Idle sessions are held without a word, and the messages of a crowd take their time.
+        # Idle sessions send nothing, and the messages of many sessions take time.
         (self.folder / "vpn.toml").write_text(f"{AES256}[limits]\nsessions = 6000\n")
 
     @contextlib.contextmanager
@@ -90,20 +90,20 @@ class Bench:
                 "--known-servers", self.folder / "known", "--server-key", self.fingerprint, *more]
 
     def chosen(self, peers):
-        """Those that --only names, or all; ours is always among them, for the ratios."""
+        """The peers that --only names, or all. Ours is always one of them, for the ratios."""
         only = self.options.only
         names = [name for name, _ in peers]
         unknown = sorted(set(only) - set(names))
-        # What `all` leaves out of one benchmark may be a peer of another.
+        # With `all`, a peer of one benchmark may not exist in another.
         if unknown and self.options.command != "all":
             raise SystemExit(f"peers: --only {','.join(unknown)}: there are {', '.join(names)}")
         return [(name, peer) for name, peer in peers if not only or name == "ours" or name in only]
 
     def take_turns(self, peers, measure):
-        """Measures every peer in turn, `runs` times over; returns what came of it, and who was left out.
+        """Measures every peer once in each of `runs` turns. Returns the results, and the peers that were left out.
 
         `peers` are pairs of a name and an argument of `measure`, which returns a number or a dict of
-        numbers. Turns spread what else the machine does over all peers alike.
+        numbers. With turns, other work on the machine affects all peers alike.
         """
         taken, skipped = {}, {}
         for turn in range(self.options.runs):
@@ -116,7 +116,7 @@ class Bench:
                     skipped[name] = str(missing)
                     print(f"  {name}: left out: {missing}", file=sys.stderr)
                 except Failed as failed:
-                    # A peer that failed once has no result: half of the runs would not be comparable.
+                    # A peer that failed once has no result, because fewer runs are not comparable.
                     skipped[name] = str(failed)
                     taken.pop(name, None)
                     print(f"  {name}: FAILED: {failed}", file=sys.stderr)
@@ -136,7 +136,7 @@ def run(command, **more):
 
 
 def build_load():
-    """Builds the helper; cargo sees whether there is anything to do."""
+    """Builds the helper, if it is not up to date."""
     manifest = ROOT / "bench" / "load" / "Cargo.toml"
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     try:

@@ -30,10 +30,10 @@ METRICS = ["rate", "cpu", "helpers"]
 
 
 class Bulk:
-    """The transfers; each returns MB/s and processor seconds for each GB.
+    """The transfers. Each returns MB/s, and processor seconds for each GB.
 
-    What the programs compared use is `cpu`; what reads the file and counts, where they do not do it
-    themselves, is `helpers`.
+    `cpu` is the time of the compared programs. `helpers` is the time of our programs that read the file or count,
+    if the compared ones do not.
     """
 
     def __init__(self, bench):
@@ -58,7 +58,7 @@ class Bulk:
         return {"rate": self.bytes / counted["seconds"] / MB, "cpu": cpu * per_gb, "helpers": helpers * per_gb}
 
     def drain(self, programs, server):
-        """Starts a server whose output is counted."""
+        """Starts a server, and counts its output."""
         reader, writer = os.pipe()
         try:
             drain = programs.start([self.load, "drain", "--bytes", self.bytes], stdin=reader, stdout="file")
@@ -82,13 +82,13 @@ class Bulk:
         server, drain = self.drain(programs, server)
         client = programs.start(self.bench.vpn_client(port[0], "--pipe"), stdin=data)
         for process in (client, server):
-            # A pipe that was cut is no success, and no result.
+            # A pipe that was cut has no result.
             process.wait(self.patience)
         return self.drained([client, server], drain)
 
     def ours_discard(self, programs, data):
         server, port = self.bench.serve_vpn(programs, "discard")
-        # Nobody counts there; the time is the client's, from its start to its end.
+        # There is no reader; the time is that of the client process.
         start = time.monotonic()
         client = programs.start(self.bench.vpn_client(port, "--pipe"), stdin=data)
         client.wait(self.patience)
@@ -101,17 +101,17 @@ class Bulk:
             drain = f"'{self.load}' drain --bytes {self.bytes}"
             client = programs.start(peers.ssh(self.bench, port, suite, drain), stdin=data, stdout="file")
             client.wait(self.patience)
-            # The session's processes count once they have been reaped.
+            # The time of the session's processes counts after they have been reaped.
             until(lambda: not descendants(server.pid), "sshd still has children")
             counted = client.answer()
             outcome = self.outcome(counted, [client, server], counted["cpu"])
-            # The helper ran below sshd.
+            # The helper was a child of sshd.
             outcome["cpu"] -= outcome["helpers"]
             return outcome
         return transfer
 
     def forwarded(self, front):
-        """Through what stands in front of a port."""
+        """A transfer through a forwarder in front of a port."""
         def transfer(programs, data):
             port = free_port()
             sink = programs.serve([self.load, "sink", "--port", port, "--bytes", self.bytes], port, stdout="file")

@@ -1,4 +1,4 @@
-"""Many sessions: what an idle one costs, and how the work goes on when many are busy."""
+"""Many sessions: the memory of idle ones, and the speed of busy ones."""
 import subprocess
 import sys
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 from . import peers, results
 from .procs import Failed, free_port, resident_kib, until
 
-# How long memory must not change before it counts: we give buffers back after a second of quiet.
+# The memory counts when it has not changed for this time, in seconds: our server frees buffers after an idle second.
 SETTLED = 2.5
 MEMORY_LABELS = {
     "ours": "vpn server, message service",
@@ -23,7 +23,7 @@ BUSY_LABELS = {
 
 
 def settled_kib(pid):
-    """Resident memory once it no longer changes."""
+    """Resident memory in KiB, when it no longer changes."""
     since, last = time.monotonic(), resident_kib(pid)
 
     def is_settled():
@@ -42,7 +42,7 @@ class Crowd:
         self.bench, self.load = bench, bench.load
 
     def ours(self, programs):
-        """The server, and how to get to it."""
+        """Our server, and the arguments to reach it."""
         server, port = self.bench.serve_vpn(programs)
         return server, ["--port", port, "--keys", self.bench.folder]
 
@@ -55,7 +55,7 @@ class Crowd:
         return start
 
     def memory(self, start):
-        """KiB of the server for each number of sessions, and KiB a session."""
+        """The server's memory in KiB for each number of sessions, and for one session."""
         steps = self.bench.options.steps
         with self.bench.programs() as programs:
             server, to = start(programs)

@@ -1,4 +1,4 @@
-"""The programs that we are compared with, set up to use the same suite, and only on this machine."""
+"""The peers. They use the same suite, and listen only on this machine."""
 import getpass
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from .bench import find, run
 from .procs import free_port
 
-# What OpenSSL calls AES-256 in CBC mode with HMAC-SHA256, without a key exchange that would cost.
+# OpenSSL's name of AES-256 in CBC mode with HMAC-SHA256, with a cheap key exchange.
 CBC = "AES256-SHA256"
 GCM = "TLS_AES_256_GCM_SHA384"
 SSH_CBC = ("aes256-cbc", "hmac-sha2-256-etm@openssh.com")
@@ -14,7 +14,7 @@ SSH_GCM = ("aes256-gcm@openssh.com", None)
 
 
 def certificate(folder):
-    """A key and a certificate in one file, made once."""
+    """A file with a key and a certificate. It is made once."""
     path = folder / "tls.pem"
     if not path.exists():
         key, cert = folder / "tls.key", folder / "tls.crt"
@@ -26,12 +26,12 @@ def certificate(folder):
 
 
 def plain(_bench, _programs, port):
-    """Nothing in between."""
+    """No forwarder."""
     return port, []
 
 
 def stunnel(version):
-    """A pair of stunnels in front of a port: who connects to the first comes out of the second."""
+    """A pair of stunnels in front of a port: the first one connects to the second, and the second one to the port."""
     suite = {"TLSv1.2": f"ciphers = {CBC}", "TLSv1.3": f"ciphersuites = {GCM}"}[version]
 
     def pair(bench, programs, port):
@@ -54,14 +54,14 @@ def stunnel(version):
 
 
 def spiped(bench, programs, port):
-    """A pair of spipeds: AES-256 in counter mode with HMAC-SHA256."""
+    """A pair of spipeds in front of a port: AES-256 in counter mode with HMAC-SHA256."""
     program, key = find("spiped"), bench.folder / "spiped.key"
     if not key.exists():
         key.write_bytes(Path("/dev/urandom").open("rb").read(32))
     middle, front = free_port(), free_port()
 
     def half(mode, source, target):
-        # Without limits on connections; in the foreground, without looking names up again.
+        # No limit on connections; in the foreground; no repeated name lookups.
         return programs.serve([program, mode, "-F", "-n", "0", "-R", "-k", key, "-s", f"[127.0.0.1]:{source}",
                                "-t", f"[127.0.0.1]:{target}"], source)
 
@@ -71,14 +71,14 @@ def spiped(bench, programs, port):
 
 
 def sshd(bench, programs):
-    """A server of our own: its keys, its configuration, the user who runs this."""
+    """A separate sshd with its own keys and configuration, for the user of this script."""
     program, keygen, folder = find("sshd"), find("ssh-keygen"), bench.folder
     for name in ("ssh_host", "ssh_user"):
         if not (folder / name).exists():
             run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name])
     empty = Path("/run/sshd")
     if os.geteuid() == 0 and not empty.exists():
-        # Root's sshd wants an empty folder there; Debian's service makes it at its start.
+        # The sshd of root needs this empty folder. Debian's service makes it at its start.
         empty.mkdir(mode=0o755)
         bench.made.append(empty)
     (folder / "ssh_authorized").write_text((folder / "ssh_user.pub").read_text())
@@ -92,7 +92,7 @@ def sshd(bench, programs):
 
 
 def ssh(bench, port, suite, *command):
-    """A command at that server, with one suite and nothing else to choose from."""
+    """A command on that server, with only one allowed suite."""
     cipher, mac = suite
     host = (bench.folder / "ssh_host.pub").read_text().split()
     known = bench.folder / "ssh_known"

@@ -1,4 +1,4 @@
-"""Bar charts of results, as SVG written by hand."""
+"""Bar charts of results, as SVG."""
 from xml.sax.saxutils import escape, quoteattr
 
 from . import results
@@ -17,14 +17,14 @@ class Panel:
 
 
 def bar(row, metric, *, more=None):
-    """A bar with what it says of one metric; `more` is added to it in a lighter colour."""
+    """A bar for one metric. `more` is added to it in a lighter colour."""
     value = row[metric]
     return {"label": row["label"], "ours": row["ours"], "value": value["median"], "low": value["min"],
             "high": value["max"], "of_ours": value.get("of_ours"), "more": row[more]["median"] if more else 0}
 
 
 def panels(document):
-    """What is drawn of a result."""
+    """The charts of a result."""
     rows, name = document["results"], document["bench"]
     if name == "bulk":
         fast = sorted(rows, key=lambda row: -row["rate"]["median"])
@@ -59,7 +59,7 @@ def rectangle(x, y, width, height, colour):
 
 
 def step(most):
-    """A round distance of grid lines, for some four of them."""
+    """A round distance of grid lines, for about four lines."""
     size = 1.0
     while size * 5 < most:
         size *= 10
@@ -71,7 +71,7 @@ def step(most):
 
 
 def drawn(panel, top):
-    """A panel's elements, and where it ends."""
+    """The elements of a panel, and its lower end."""
     out = [text(MARGIN, top + 20, panel.title, size=16, weight="bold"),
            text(MARGIN, top + 38, panel.unit, size=12, colour=FAINT)]
     left, room = MARGIN + LABELS, WIDTH - 2 * MARGIN - LABELS - VALUES

@@ -1,4 +1,4 @@
-"""Processes with deadlines: each is the head of a group, and none outlives the program."""
+"""Processes with deadlines. Each has its own group, and all are ended at the end of the program."""
 import contextlib
 import json
 import os
@@ -9,22 +9,22 @@ import subprocess
 import time
 from pathlib import Path
 
-# Whatever takes longer than this hangs; transfers get more (see Bench.patience).
+# The usual deadline in seconds. Transfers have a longer one (see Bench.patience).
 DEADLINE = 60
 TICK = os.sysconf("SC_CLK_TCK")
 LISTENING = "0A"
 
 
 class Failed(Exception):
-    """A measurement that could not be made, and why."""
+    """A measurement failed; the text is the reason."""
 
 
 class Process:
-    """A running program; what it says goes to a file."""
+    """A running program. Its output goes to a file."""
 
     def __init__(self, command, log, **more):
         self.command, self.log = [str(part) for part in command], log
-        # Pipes of ours are between programs only, so nobody has to read along.
+        # Our pipes are between programs only, so nothing here has to read them.
         with open(log, "ab") as err:
             self.popen = subprocess.Popen(self.command, stderr=err, start_new_session=True, **more)
         self.pid, self.code, self.cpu, self.before = self.popen.pid, None, None, 0.0
@@ -34,12 +34,12 @@ class Process:
         return os.path.basename(self.command[0])
 
     def words(self):
-        """The last lines that it said."""
+        """The last lines of its output."""
         text = Path(self.log).read_text(errors="replace").strip()
         return " | ".join(text.splitlines()[-4:])
 
     def poll(self):
-        """Reaps the process if it has ended; notes its processor time."""
+        """Reaps the process if it has ended, and stores its processor time."""
         if self.code is None:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
@@ -48,7 +48,7 @@ class Process:
         return self.code
 
     def wait(self, seconds=DEADLINE):
-        """Waits for the end, which has to be a good one."""
+        """Waits for the end of the process. It must succeed."""
         if self.poll() is None:
             descriptor = os.pidfd_open(self.pid)
             select.select([descriptor], [], [], seconds)
@@ -59,12 +59,12 @@ class Process:
             raise Failed(f"{self} ended with {self.code}: {self.words()}")
 
     def spent(self):
-        """Processor time of the process and all below it, without what it took to get ready."""
+        """Processor time of the process and its descendants, without its start."""
         total = self.cpu if self.poll() is not None else cpu_seconds(self.pid)
         return total - self.before
 
     def answer(self):
-        """The JSON on the last line of its output, which went to a file."""
+        """The JSON on the last line of its output file."""
         lines = Path(self.said).read_text().splitlines()
         try:
             return json.loads(lines[-1])
@@ -72,7 +72,7 @@ class Process:
             raise Failed(f"{self} gave no answer: {self.words()}") from None
 
     def kill(self):
-        """Ends the process and whatever it started in its group."""
+        """Ends the process and its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(Failed):
@@ -84,7 +84,7 @@ class Process:
 
 
 class Programs:
-    """Starts processes and ends those that are left."""
+    """Starts processes, and ends the remaining ones."""
 
     def __init__(self, folder):
         self.folder, self.running, self.count = folder, [], 0
@@ -93,18 +93,18 @@ class Programs:
         return self
 
     def __exit__(self, *_):
-        # The youngest first: a server that loses its client may still want to log.
+        # The newest first, so that a server can still log the end of its client.
         for process in reversed(self.running):
             strays = descendants(process.pid)
             process.kill()
             for pid in strays:
-                # sshd puts what it serves into groups of their own; these are children of ours all the same.
+                # The sessions of sshd have their own groups, but they are our descendants.
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
         self.running.clear()
 
     def start(self, command, *, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **more):
-        """Starts a program; with `stdout="file"` its answer can be read."""
+        """Starts a program. `stdout="file"` stores its output for `answer`."""
         self.count += 1
         name = f"{self.count}.{os.path.basename(str(command[0]))}"
         said = self.folder / f"{name}.out" if stdout == "file" else None
@@ -116,7 +116,7 @@ class Programs:
 
     def serve(self, command, port, **more):
         """Starts a server and waits until it listens."""
-        # Some servers end or spin when their standard input does.
+        # Some servers end or loop when their standard input ends.
         more.setdefault("stdin", subprocess.PIPE)
         process = self.start(command, **more)
 
@@ -137,7 +137,7 @@ class Programs:
 
 
 def until(is_so, what, seconds=DEADLINE):
-    """Waits for something that no call can wait for."""
+    """Polls until a condition is true."""
     end = time.monotonic() + seconds
     pause = 0.001
     while not is_so():
@@ -155,7 +155,7 @@ def free_port():
 
 
 def listening():
-    """The ports that somebody listens on: looking does not use up a server of a single connection."""
+    """The ports with a listener, without connecting: a server may serve only one connection."""
     ports = set()
     for name in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(name) as table:
@@ -167,7 +167,7 @@ def listening():
 
 
 def stat(pid):
-    """The fields of /proc/PID/stat behind the name, or nothing if it is gone."""
+    """The fields of /proc/PID/stat after the name, or nothing if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
@@ -175,7 +175,7 @@ def stat(pid):
 
 
 def descendants(pid):
-    """Children, their children, and so on."""
+    """All descendants of a process."""
     children = {}
     for entry in os.listdir("/proc"):
         fields = stat(entry) if entry.isdigit() else None
@@ -190,7 +190,7 @@ def descendants(pid):
 
 
 def cpu_seconds(pid):
-    """Processor time of a process and all below it, those that have ended included."""
+    """Processor time of a process and its descendants, also of those that have ended."""
     total = 0
     for one in [pid, *descendants(pid)]:
         fields = stat(one)
@@ -200,7 +200,7 @@ def cpu_seconds(pid):
 
 
 def resident_kib(pid):
-    """Resident memory of a process and all below it."""
+    """Resident memory of a process and its descendants."""
     total = 0
     for one in [pid, *descendants(pid)]:
         with contextlib.suppress(OSError):

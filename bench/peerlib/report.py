@@ -1,4 +1,4 @@
-"""Puts results into a document, each between two marks."""
+"""Writes results into a document, each between two markers."""
 import json
 import re
 
@@ -8,7 +8,7 @@ OTHERS = ["kernel", "handshakes"]
 
 
 def renew(document, folder, shows):
-    """Renews every marked place of a document that there is a result for, or says that there is none."""
+    """Updates every marked place of a document with its result. Reports places without a result."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     ours = {name: found[name] for name in shows if name in found}
     made = {"machine": machine(ours), "goals": goals(ours)}
@@ -33,7 +33,7 @@ def renew(document, folder, shows):
 
 
 def section(document, show):
-    """The table of a benchmark, and when it was made."""
+    """The table of a benchmark, and its date."""
     parts = [results.markdown(*show(document)), ""]
     parts.append(f"Commit {document['commit']}, {document['date']}, medians of {results.turns(document)}; "
                  f"load of the machine before: {document['busy_before']}.")
@@ -43,7 +43,7 @@ def section(document, show):
 
 
 def machine(documents):
-    """What the results were measured on."""
+    """The table of the machine."""
     if not documents:
         return "Nothing was measured yet."
     machines = {json.dumps(document["machine"]): document for document in documents.values()}
@@ -60,7 +60,7 @@ def machine(documents):
 
 
 def goals(documents):
-    """What issue and design ask for, and what came of it."""
+    """The table of goals, with their results."""
     def value(bench, peer, metric):
         rows = documents.get(bench, {"results": []})["results"]
         return next((row[metric]["median"] for row in rows if row["peer"] == peer and metric in row), None)
@@ -90,7 +90,7 @@ def goals(documents):
 
 
 def plain(found):
-    """The results of a program of its own: a list of flat objects, or one under `results`."""
+    """The results of a separate program: a list of flat objects, or an object with such a list as `results`."""
     rows = found.get("results", []) if isinstance(found, dict) else found
     names = list(dict.fromkeys(name for row in rows for name in row))
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def spread(values):
-    """The median of the runs, and how far apart they are."""
+    """The median, the lowest and the highest value of the runs."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": values}
 
 
@@ -24,7 +24,7 @@ def brief(value):
 
 
 def number(value):
-    """A number with three digits that mean something."""
+    """A number with three significant digits."""
     if value is None:
         return "-"
     for limit, digits in ((100, 0), (10, 1), (0, 2)):
@@ -35,7 +35,7 @@ def number(value):
 def collect(taken, labels, ours, metrics):
     """Results of `take_turns`: for each peer and metric the spread, and the ratio to `ours`.
 
-    A ratio says how many times as much of it the peer has as we; whether that is good depends on
+    A ratio is the peer's median divided by ours. Whether a high one is good depends on
     the metric.
     """
     rows = []
@@ -55,7 +55,7 @@ def collect(taken, labels, ours, metrics):
 
 
 def table(head, rows):
-    """A table for the terminal: the first column left, the others right."""
+    """A table for the terminal. The first column is left-aligned, the others are right-aligned."""
     cells = [head, *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
 
@@ -73,7 +73,7 @@ def markdown(head, rows):
 
 
 def document(name, bench, rows, skipped, **more):
-    """A result as it is stored."""
+    """The stored form of a result."""
     return {"bench": name, "machine": machine(), "date": datetime.date.today().isoformat(), "commit": commit(),
             "versions": versions(), "busy_before": bench.busy_before, "runs": bench.options.runs, **more,
             "results": rows, "skipped": skipped}
@@ -84,7 +84,7 @@ def turns(document):
 
 
 def store(path, value):
-    """Writes JSON in one step, so that nobody reads half of it."""
+    """Writes JSON in one step, so that a reader never gets half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
@@ -93,7 +93,7 @@ def store(path, value):
 
 
 def machine():
-    """What the numbers depend on, and nothing that names the machine."""
+    """The properties of the machine that matter for the numbers. Nothing identifies the machine."""
     text = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M)
@@ -107,7 +107,7 @@ def machine():
 
 
 def commit():
-    """Which state of the repository was measured."""
+    """The measured commit of the repository."""
     def git(*command):
         return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, timeout=30).stdout.strip()
     try:
@@ -118,7 +118,7 @@ def commit():
 
 
 def versions():
-    """The peers' versions, where they are installed."""
+    """The versions of the installed peers."""
     asked = {"OpenSSL": ["openssl", "version"], "OpenSSH": ["ssh", "-V"], "stunnel": ["stunnel", "-version"],
              "socat": ["socat", "-V"], "spiped": ["spiped", "-v"]}
     found = {}

@@ -19,7 +19,7 @@ METRICS = ["p50", "p99"]
 
 
 class Rtt:
-    """Each returns the median and the 99th percentile of one connection's round trips, in µs."""
+    """The measurements. Each returns the median and the 99th percentile of one connection's round trips, in µs."""
 
     def __init__(self, bench):
         self.bench, self.load = bench, bench.load

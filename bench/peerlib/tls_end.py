@@ -1,8 +1,8 @@
-"""One end of a connection with nothing but libssl in it, by Python's ssl module:
+"""One end of a connection with libssl only, through Python's ssl module:
 
     tls_end.py send|receive 1.2|1.3 PORT CERTIFICATE BYTES
 
-`send` sends BYTES of standard input; `receive` counts them and prints what bench/load's sink prints.
+`send` sends BYTES from standard input. `receive` counts them and prints the same result as the sink of bench/load.
 """
 import json
 import os

@@ -3,7 +3,7 @@
 --   tshark -X lua_script:contrib/wireshark/vpn.lua -r session.pcapng
 --   tshark -X lua_script:contrib/wireshark/vpn.lua -o vpn.keylog:keys.log -r session.pcapng
 --
--- To install it, copy it to the folder of personal Lua plugins that Help > About Wireshark names.
+-- To install it, copy it to the folder of personal Lua plugins (see Help > About Wireshark).
 -- It names every message. With a key log (`--keylog` of server or client) it decrypts them too, with
 -- the ciphers of Wireshark 4.2 and later, or with the Lua module luaossl (Debian: lua-luaossl).
 
@@ -13,11 +13,11 @@ local PORT = 4600
 local TAG = 64 -- hexadecimal digits of an HMAC
 local HANDSHAKE_LIMIT = 4096
 local MESSAGE_LIMIT = 65536 + TAG
-local TAIL = 40 -- digits of a public value that a key log knows a session by
+local TAIL = 40 -- digits of a public value that identify a session in a key log
 local PREFIX = "Server says: "
 
--- Decimal digits of the primes of RFC 3526, groups 14 to 18. A number without a line end is taken as
--- whole if it has about as many.
+-- Decimal digits of the primes of RFC 3526, groups 14 to 18. A number without a line end is
+-- complete if it has about as many digits.
 local GROUP_DIGITS = { 617, 925, 1234, 1850, 2467 }
 
 local REFUSALS = {
@@ -66,8 +66,8 @@ local function tohex(bytes)
     return (bytes:gsub(".", function(c) return string.format("%02x", c:byte()) end))
 end
 
--- A key as a library wants it: DES gets the zero byte that the profile adds; two keys of triple DES
--- are three, and so is one.
+-- A key in the form for a library. DES gets the zero byte that the profile appends. Two or one keys of
+-- triple DES become three.
 local function library_key(suite, key)
     if suite == "DES" then
         key = key .. "\0"
@@ -90,7 +90,7 @@ if GcryptCipher then
         }
         if not algorithms[suite] then return nil, "no cipher " .. suite .. " here" end
         local cipher = GcryptCipher.open(algorithms[suite], GCRY_CIPHER_MODE_CBC, 0)
-        -- Three equal keys are weak, and just what single DES is.
+        -- With three equal keys, triple DES is single DES.
         if GCRYCTL_SET_ALLOW_WEAK_KEY then
             pcall(function() cipher:ctl(GCRYCTL_SET_ALLOW_WEAK_KEY, ByteArray.new("01")) end)
         end
@@ -120,7 +120,7 @@ end
 
 -- Key log -----------------------------------------------------------------------------------------
 
-local keys = {} -- by the tails of both public values
+local keys = {} -- index: the last digits of both public values
 local keylog_problem = nil
 
 local function load_keylog()
@@ -144,8 +144,8 @@ end
 
 -- Sessions ----------------------------------------------------------------------------------------
 
-local sessions = {} -- by TCP stream
-local seen = {} -- what a frame turned out to be, for when it is shown again
+local sessions = {} -- index: TCP stream
+local seen = {} -- the messages of each frame, for when it is shown again
 
 function vpn.init()
     sessions, seen = {}, {}
@@ -163,7 +163,7 @@ local function is_refusal(data)
     return false
 end
 
--- Text up to a line end: its length with the end, without it, and the name of the end.
+-- Finds a line end. Returns the length with it, the length without it, and its name.
 local function line(data)
     local at = data:find("\n", 1, true)
     if not at then return nil end
@@ -171,7 +171,7 @@ local function line(data)
     return at, at - 1, "LF"
 end
 
--- Each of these looks at the bytes of one direction from where a message starts, and returns the
+-- Each of these gets the bytes of one direction from the start of a message on, and returns the
 -- message: a table with at least `kind` and `length`. Nil asks for more bytes.
 
 local function read_words(kind, data, limit)
@@ -218,7 +218,7 @@ end
 
 local function is_whole_number(digits)
     for _, whole in ipairs(GROUP_DIGITS) do
-        -- One number in a thousand has three digits less; then the next segment decides.
+        -- One number in a thousand has three digits less. Then the next segment decides.
         if #digits <= whole and #digits > whole - 4 then return true end
     end
     return false
@@ -245,8 +245,8 @@ local function read_share(data, from)
     }
 end
 
--- A message delimits itself by its HMAC: at a block boundary, 64 lower-case hexadecimal digits. The
--- dissector does not compute it; that so many digits stand there by chance happens to nobody.
+-- A message ends with its HMAC: 64 lower-case hexadecimal digits at a block boundary. The dissector
+-- does not verify it; so many digits do not occur by chance.
 local function read_message(data, block)
     for at = 0, math.min(#data - TAG, MESSAGE_LIMIT), block do
         if data:find("^" .. string.rep("[0-9a-f]", 16), at + 1) then
@@ -296,7 +296,7 @@ local function open_message(session, message)
     if plaintext then message.text = strip(plaintext) else message.problem = why end
 end
 
--- Takes a message into the session. Called once for each, in their order.
+-- Adds a message to the session. It is called once for each message, in order.
 local function take(session, from, message)
     message.from = from
     if message.kind == "Proposal" then
@@ -320,7 +320,7 @@ end
 
 -- Showing -----------------------------------------------------------------------------------------
 
--- Text as it can be shown: control characters and what is not UTF-8 as \xNN.
+-- A text with control characters and bytes that are not UTF-8 written as \xNN.
 local function clean(text)
     local function escape(bytes)
         return (bytes:gsub(".", function(c) return string.format("\\x%02x", c:byte()) end))
@@ -335,7 +335,7 @@ local function clean(text)
             char = text:sub(at, at)
             table.insert(shown, escape(char))
         elseif char:find("^\194[\128-\159]") then
-            table.insert(shown, escape(char)) -- control characters of the second kind
+            table.insert(shown, escape(char)) -- C1 control characters
         else
             table.insert(shown, char)
         end
@@ -413,7 +413,7 @@ local function session_of(pinfo)
     return session
 end
 
--- Who sent this; the one who proposes is the client, and before that whoever calls the known port.
+-- The sender of a packet. The client sends the proposal. Before that, it is the side without the port.
 local function sender(session, pinfo, data)
     local source = endpoint(pinfo.src, pinfo.src_port)
     if not session.client then
@@ -426,7 +426,7 @@ local function sender(session, pinfo, data)
     return source == session.client and "client" or "server"
 end
 
--- All messages in these bytes, and whether more bytes are needed for the last of them.
+-- Returns all messages in these bytes, and whether the last one needs more bytes.
 local function read_all(pinfo, data)
     local session = session_of(pinfo)
     local from = sender(session, pinfo, data)
@@ -447,7 +447,7 @@ function vpn.dissector(tvb, pinfo, tree)
     local length = tvb:len()
     if length == 0 or length ~= tvb:reported_len() then return 0 end
     local data = tvb:raw()
-    -- A frame can hold the end of one message and the beginning of others: one call for each part.
+    -- A frame can have the end of one message and the beginning of others, with one call for each part.
     local key = pinfo.number .. ":" .. data
     local known = seen[key]
     if not known then
@@ -471,7 +471,7 @@ end
 
 DissectorTable.get("tcp.port"):add(PORT, vpn)
 
--- A session on another port shows by its first words.
+-- A session on another port is recognised by its first bytes.
 vpn:register_heuristic("tcp", function(tvb, pinfo, tree)
     if tvb:len() < 17 or not starts(tvb:raw(0, 16), "ProposedCiphers:") then return false end
     pinfo.conversation = vpn

@@ -1,4 +1,4 @@
-//! A server with a service of its own: it answers in capital letters.
+//! A server with its own service: it answers in capital letters.
 //!
 //! `cargo run --example shout_server -- SERVER_KEY CLIENT.pub` prints the port that the system chose.
 //! `vpn keygen --out FILE` makes keys.

@@ -1,15 +1,15 @@
-//! A cipher-agile secure channel: agree on a block cipher, exchange a key, talk.
+//! An encrypted channel between two programs, with a choice of block ciphers.
 //!
-//! This is the library of the program `vpn`. It gives other programs the *sealed* profile: both sides
-//! are authenticated, both directions are encrypted, and the key exchange withstands quantum
-//! computers. Nobody has audited it.
+//! This is the library of the program `vpn`. Other programs can use its *sealed* profile: both
+//! sides are authenticated, both directions are encrypted, and the key exchange protects against
+//! quantum computers. Nobody has audited it.
 //!
 //! * [`Client`] connects to a server and opens a service on it;
-//! * [`Server`] lets clients in and hands each one to the program;
+//! * [`Server`] accepts clients and passes the channel of each one to the program;
 //! * [`Channel`] is the open stream between them: [`AsyncRead`](tokio::io::AsyncRead) and
 //!   [`AsyncWrite`](tokio::io::AsyncWrite);
-//! * [`Identity`], [`Psk`], [`PublicKey`] and [`ServerKey`] say who is who;
-//! * [`Error`] says what went wrong, and [`Blame`] who has to act.
+//! * [`Identity`], [`Psk`], [`PublicKey`] and [`ServerKey`] are the keys of the two sides;
+//! * [`Error`] says what failed, and [`Blame`] says who has to act.
 //!
 //! # Example
 //!
@@ -22,7 +22,7 @@
 //!
 //! async fn echo(mut channel: Channel) {
 //!     let mut bytes = Vec::new();
-//!     // The client may be cut off; then it has an error, too.
+//!     // If the connection is cut, the client gets an error, too.
 //!     if channel.read_to_end(&mut bytes).await.is_ok() && channel.write_all(&bytes).await.is_ok() {
 //!         let _ = channel.finish().await;
 //!     }
@@ -56,17 +56,18 @@
 //!
 //! # Ciphers
 //!
-//! The library knows no cipher. Suites register themselves with [`vpn_suite`]; a program offers those
-//! that it links *and* that its configuration lists. A crate of your own adds one, and nothing else
-//! changes. [`cli::main`] is the whole program `vpn`, for a binary that links suites of your own.
+//! The library itself has no cipher. Suites register themselves with [`vpn_suite`]. A program
+//! offers the suites that it links *and* that its configuration lists. Your own crate can add a
+//! suite, and nothing else changes. [`cli::main`] is the whole program `vpn`, for a binary with
+//! your own suites.
 //!
 //! # What is public
 //!
-//! What this page lists. The other modules are public for the tests and benchmarks of this repository
-//! only; they are not listed, and they change without notice.
+//! The public API is listed on this page. Other modules are public only for the tests and
+//! benchmarks of this repository. They change without notice.
 
 #![forbid(unsafe_code)]
-// `output` writes to the standard streams, and nothing else does: `println!` panics when they are closed.
+// Only `output` writes to the standard streams: `println!` panics if they are closed.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod api;

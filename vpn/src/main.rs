@@ -1,4 +1,4 @@
-//! The `vpn` program: every suite of the bundle, and the command line.
+//! The program `vpn`: the command line, with every suite of the bundle.
 
 use std::process::ExitCode;
 

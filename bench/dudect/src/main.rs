@@ -1,9 +1,9 @@
-//! Measures whether what handles secrets takes a time that depends on them.
+//! Measures whether the time of operations on secrets depends on the secrets.
 //!
-//! Each bench times one operation on inputs of two classes in random order, and Welch's t-test says
-//! whether the times of the classes differ: |t| above 5 is suspicious, above 10 it is a leak. Both
-//! classes are copied into the same buffer before the clock starts. `naive_compare` is the control:
-//! it leaks on purpose, and a run in which that does not show proves nothing.
+//! Each bench times one operation on inputs of two classes in random order. Welch's t-test shows
+//! whether the times of the classes differ: |t| above 5 is suspicious, and above 10 it is a leak.
+//! Both classes are copied into the same buffer before the clock starts. `naive_compare` is the
+//! control: it leaks on purpose. If a run does not show this leak, the run proves nothing.
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -21,10 +21,10 @@ use vpn_suite::{KeySize, Registry};
 use vpn_suites as _;
 use zeroize::Zeroizing;
 
-/// How often a comparison is repeated in one measurement: a single one is shorter than the clock's tick.
+/// Comparisons in one measurement. A single one is shorter than the resolution of the clock.
 const REPEATS: usize = 64;
 
-/// A class at random.
+/// A random class.
 fn class(rng: &mut BenchRng) -> Class {
     if rng.random() { Class::Left } else { Class::Right }
 }
@@ -53,8 +53,8 @@ fn tag_compare(runner: &mut CtRunner, rng: &mut BenchRng) {
     compare(runner, rng, |a, b| a.ct_eq(b).into());
 }
 
-/// A ClientHello with a gate that fits, and with one of which any byte does not. The gate is
-/// optional and nothing remembers those that fit, so that everything else is the same.
+/// A ClientHello with a right gate, and one with a gate in which a random byte is wrong. The gate
+/// is optional and right gates are not remembered, so that everything else is the same.
 fn gate(runner: &mut CtRunner, rng: &mut BenchRng) {
     let (config, good) = server_and_hello(rng);
     gates(runner, rng, &config, &good, |rng, hello, class| {
@@ -63,7 +63,7 @@ fn gate(runner: &mut CtRunner, rng: &mut BenchRng) {
     });
 }
 
-/// A gate whose first byte does not fit, and one whose last byte does not.
+/// A gate whose first byte is wrong, and a gate whose last byte is wrong.
 fn gate_position(runner: &mut CtRunner, rng: &mut BenchRng) {
     let (config, good) = server_and_hello(rng);
     gates(runner, rng, &config, &good, |_, hello, class| {
@@ -124,7 +124,7 @@ fn aes256() -> SuiteId {
     SuiteId { suite, size: KeySize::from_bits(256).expect("this is a size") }
 }
 
-/// The exponents of the two classes: 1, of which all other bits are zero, and any.
+/// The exponents of the two classes: 1, in which all other bits are zero, and a random one.
 fn exponent(rng: &mut BenchRng, class: Class, bytes: &mut [u8]) {
     match class {
         Class::Left => {
@@ -138,11 +138,11 @@ fn exponent(rng: &mut BenchRng, class: Class, bytes: &mut [u8]) {
     }
 }
 
-/// Our public value, by the comb.
+/// The computation of our public value, with the comb.
 fn modexp_comb(runner: &mut CtRunner, rng: &mut BenchRng) {
     let mut secret = [0; 35];
     let pair = |secret: &[u8]| KexKeyPair::danger_finite_field(Kex::Ffdhe3072, secret);
-    // The first ones do without the table.
+    // The first values are computed without the table.
     for _ in 0..3 {
         black_box(pair(&secret));
     }
@@ -153,7 +153,7 @@ fn modexp_comb(runner: &mut CtRunner, rng: &mut BenchRng) {
     }
 }
 
-/// The shared secret of a peer's public value.
+/// The computation of the shared secret from a peer's public value.
 fn modexp_power(runner: &mut CtRunner, rng: &mut BenchRng) {
     let peer = KexKeyPair::generate(Kex::Ffdhe3072, rng);
     let mut secret = [0; 35];
@@ -165,14 +165,14 @@ fn modexp_power(runner: &mut CtRunner, rng: &mut BenchRng) {
     }
 }
 
-/// Records whose tag does not fit at the first byte, and such whose does not at the last one.
+/// Records with a wrong first byte of the tag, and records with a wrong last byte.
 fn record_open(runner: &mut CtRunner, rng: &mut BenchRng) {
     let secret = TrafficSecret::danger_from_bytes([9; 32]);
     let keys = || secret.record_keys(aes256()).expect("AES has no weak keys");
     let mut payload = [0; 200];
     rng.fill_bytes(&mut payload);
     let good = RecordSealer::new(keys()).seal(0x17, &payload, 1).expect("it is short enough");
-    // What does not fit is refused and not counted: all of them have the same number.
+    // A refused record does not count, so all of them have the same sequence number.
     let opener = RefCell::new(RecordOpener::new(keys()));
     let mut record = good.clone();
     for _ in 0..200_000 {

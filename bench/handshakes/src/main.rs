@@ -3,7 +3,7 @@
 //! ```text
 //! rate PROFILE ADDRESS FILES SECONDS JOBS     handshakes per second
 //! bytes PROFILE ADDRESS FILES                 bytes of one handshake: of the client, of the server
-//! count ADDRESS COMMAND...                    the same of a command that connects to @ADDRESS@
+//! count ADDRESS COMMAND...                    the same for a command that connects to @ADDRESS@
 //! hold PROFILE ADDRESS FILES COUNT [half]     sessions, or halves of handshakes, until stdin ends
 //! ```
 //!
@@ -21,8 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use vpn::config::{Overrides, Settings};
-use vpn::trust::{read_identity, read_public_key};
 use vpn::net::{DhPool, Driver, HandshakeContext, Progress, SealedIoError, Source, connect_sealed};
+use vpn::trust::{read_identity, read_public_key};
 use vpn_proto::classic::{ClassicParams, ClientHandshake};
 use vpn_proto::sealed::{ClientConfig, HelloSent, Kex, Limits};
 use vpn_suite::Registry;
@@ -30,10 +30,10 @@ use vpn_suites as _;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// A handshake that takes longer than this is a failure.
+/// A handshake that takes longer fails.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a client says, and with what.
+/// The profile of a client, with its configuration.
 #[derive(Clone)]
 struct Client {
     address: SocketAddr,
@@ -47,7 +47,7 @@ enum Profile {
     Sealed(Arc<ClientConfig>, Kex),
 }
 
-/// An established session, kept so that it stays one.
+/// An established session. It stays open until it is dropped.
 struct Held {
     _session: Box<dyn Send>,
 }
@@ -96,9 +96,9 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many handshakes in a second `jobs` clients make that do nothing else.
+/// The handshakes per second of `jobs` clients that only shake hands.
 async fn rate(client: &Client, time: Duration, jobs: usize) -> Result<f64, Failure> {
-    // The first ones make tables that the others use.
+    // The first handshakes make tables that the others use.
     for _ in 0..4 {
         client.shake_hands().await?;
     }
@@ -147,7 +147,7 @@ impl Client {
         Ok(Self { address: address.parse()?, profile, pool })
     }
 
-    /// One whole handshake on a connection of its own.
+    /// One whole handshake on a new connection.
     async fn shake_hands(&self) -> Result<Held, Failure> {
         let mut stream = self.connect().await?;
         let deadline = Instant::now() + DEADLINE;
@@ -180,7 +180,7 @@ impl Client {
         }
     }
 
-    /// A handshake as far as the server's first answer.
+    /// The first half of a handshake, up to the server's first answer.
     async fn shake_half(&self) -> Result<Held, Failure> {
         let mut stream = self.connect().await?;
         let hello = match &self.profile {
@@ -201,10 +201,10 @@ impl Client {
     }
 }
 
-/// Passes on connections to an address, and counts their bytes.
+/// Forwards connections to an address, and counts their bytes.
 struct Proxy {
     address: SocketAddr,
-    /// Of the client, and of the server.
+    /// The bytes of the client, and of the server.
     counts: Arc<[AtomicU64; 2]>,
 }
 

@@ -1,4 +1,4 @@
-//! Encryption and decryption per suite, and HMAC, for one record and for a batch of them, with the
+//! Encryption and decryption of each suite, and HMAC, for one record and for a batch, with the
 //! kernels that this machine chooses and with the portable ones.
 
 use std::hint::black_box;
@@ -11,13 +11,13 @@ use vpn_suites as _;
 
 /// Bytes of a record.
 const SIZES: [usize; 3] = [64, 1024, 16384];
-/// What lies between records in a buffer: length and tag. It also keeps their beginnings from falling
-/// on the same lines of the cache.
+/// The bytes between records in a buffer: length and tag. They also keep the beginnings of records
+/// from falling on the same lines of the cache.
 const GAP: usize = 34;
-/// Records side by side.
+/// Records in a batch.
 const BATCHES: [usize; 3] = [1, 8, 16];
 
-/// Both choices of kernels, and their names here.
+/// The two choices of kernels, and their names.
 const CHOICES: [(bool, &str); 2] = [(true, "portable"), (false, "chosen")];
 
 fn suites(c: &mut Criterion) {

@@ -1,4 +1,4 @@
-//! Ends of bulk transfers. They read and write 256 KiB at once and look at nothing.
+//! The ends of bulk transfers. They read and write 256 KiB at once, and do not check the data.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 const CHUNK: usize = 256 * 1024;
 
-/// Counts the bytes of one connection, and answers with a byte when all are there.
+/// Counts the bytes of one connection, and answers with one byte after the last.
 pub(crate) fn sink(port: u16, bytes: u64) -> io::Result<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let (mut stream, _) = listener.accept()?;
@@ -21,7 +21,7 @@ pub(crate) fn drain(bytes: u64) -> io::Result<String> {
     count(&mut io::stdin().lock(), bytes)
 }
 
-/// From the first byte to the last, so that setting up the connection does not count.
+/// Measures from the first byte to the last, so that the start of the connection does not count.
 fn count(from: &mut impl Read, bytes: u64) -> io::Result<String> {
     let mut buffer = vec![0; CHUNK];
     let mut got = 0;
@@ -58,7 +58,7 @@ pub(crate) fn feed(port: u16) -> io::Result<String> {
     Ok(format!(r#"{{"bytes":{sent},"cpu":{:.6}}}"#, cpu()?))
 }
 
-/// Seconds of processor time used so far; these helpers have one thread.
+/// The processor time used so far, in seconds. These helpers have one thread.
 fn cpu() -> io::Result<f64> {
     let text = fs::read_to_string("/proc/self/schedstat")?;
     let nanos = text.split(' ').next().and_then(|first| first.parse::<f64>().ok());

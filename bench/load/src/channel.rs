@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use vpn::trust::{read_identity, read_public_key};
 use vpn::net::{DhPool, HandshakeContext, SealedConnection, SealedIoError, Source, connect_sealed};
+use vpn::trust::{read_identity, read_public_key};
 use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::{ClientConfig, Event, Kex, Limits};
 use vpn_suite::{KeySize, Registry};
 
 use crate::{DEADLINE, Peer};
 
-/// Bytes of a message. They are no palindrome, so a reply shows who gave it.
+/// The bytes of a message. They are not a palindrome, so a reply shows whether it is an echo.
 pub(crate) const MESSAGE: &[u8; 16] = b"0123456789abcde\n";
 
 /// Makes connections to one peer.
@@ -75,7 +75,7 @@ impl Dialler {
     }
 }
 
-/// Only the suite that the peers use too.
+/// Enables only the suite of the peers.
 fn aes256() -> io::Result<Arc<[EnabledSuite]>> {
     let registry = Registry::linked().map_err(io::Error::other)?;
     let suite = registry.find("AES").ok_or_else(|| io::Error::other("AES is not linked"))?;
@@ -91,7 +91,7 @@ async fn open(connection: &mut SealedConnection) -> io::Result<()> {
     }
 }
 
-/// A connection that answers.
+/// A connection to an echo or to our message service.
 #[derive(Debug)]
 pub(crate) enum Channel {
     Plain(TcpStream),
@@ -99,7 +99,7 @@ pub(crate) enum Channel {
 }
 
 impl Channel {
-    /// Sends a message and waits for the reply, which has to be the right one.
+    /// Sends a message, waits for the reply, and checks it.
     pub(crate) async fn round_trip(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => {
@@ -133,7 +133,7 @@ impl Channel {
         }
     }
 
-    /// Waits until the peer ends the session, which is an error.
+    /// Waits until the peer ends the session. That is an error.
     pub(crate) async fn idle(&mut self) -> io::Error {
         match self {
             Self::Plain(stream) => match stream.read_u8().await {

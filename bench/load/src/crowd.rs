@@ -11,7 +11,7 @@ use crate::Peer;
 use crate::channel::{Channel, Dialler};
 use crate::rtt::percentiles;
 
-/// Sessions that are being set up at once: fewer than any peer minds.
+/// Sessions that are started at the same time, below the limits of all peers.
 const AT_ONCE: usize = 16;
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
@@ -35,7 +35,7 @@ async fn dial(dialler: &Dialler, count: usize) -> io::Result<Vec<Channel>> {
     Ok(channels)
 }
 
-/// Holds sessions that have said something once and say no more.
+/// Holds idle sessions. Each has sent one message.
 pub(crate) fn hold(peer: &Peer, steps: &[usize]) -> io::Result<String> {
     runtime()?.block_on(async {
         let dialler = Dialler::new(peer)?;
@@ -55,7 +55,7 @@ pub(crate) fn hold(peer: &Peer, steps: &[usize]) -> io::Result<String> {
     })
 }
 
-/// Keeps sessions busy for some seconds, each with one message under way.
+/// Keeps sessions busy for some seconds, each with one message on its way.
 pub(crate) fn busy(peer: &Peer, sessions: usize, seconds: f64) -> io::Result<String> {
     runtime()?.block_on(async {
         let channels = dial(&Dialler::new(peer)?, sessions).await?;

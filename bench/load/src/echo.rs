@@ -1,5 +1,5 @@
-//! The plainest server there is, twice: threads that block answer a lone client fastest, tasks take
-//! a crowd, as our server does.
+//! Two simple echo servers. Blocking threads answer a single client fastest. Tasks serve many
+//! clients, like our server.
 
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;

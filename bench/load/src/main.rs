@@ -1,4 +1,4 @@
-//! What `bench/peers` needs besides the programs it compares: ends of plain connections, and clients
+//! The helper of `bench/peers`: the ends of plain connections, and clients
 //! that measure round trips or hold many sessions. Each prints one line of JSON.
 
 mod bulk;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use vpn_suites as _;
 
-/// Whatever takes longer than this hangs.
+/// The deadline of every operation.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Parser)]
@@ -35,19 +35,19 @@ enum Command {
         #[arg(long)]
         threads: bool,
     },
-    /// Count so many bytes of one connection, then answer with one
+    /// Count this many bytes of one connection, then answer with one
     Sink {
         #[arg(long)]
         port: u16,
         #[arg(long)]
         bytes: u64,
     },
-    /// Count so many bytes of standard input
+    /// Count this many bytes of standard input
     Drain {
         #[arg(long)]
         bytes: u64,
     },
-    /// Send standard input to a port, and wait for the answer of a sink
+    /// Send standard input to a sink's port, and wait for its answer
     Feed {
         #[arg(long)]
         port: u16,
@@ -59,7 +59,7 @@ enum Command {
         #[command(subcommand)]
         to: Rtt,
     },
-    /// Hold idle sessions: says `held N` for each of the numbers, and goes on with each line of
+    /// Hold idle sessions: print `held N` for each of the numbers, and go on with each line of
     /// standard input
     Hold {
         #[arg(long, value_delimiter = ',')]
@@ -67,7 +67,7 @@ enum Command {
         #[command(flatten)]
         to: Peer,
     },
-    /// Make round trips of 16 bytes in so many sessions at once
+    /// Make round trips of 16 bytes in this many sessions at once
     Busy {
         #[arg(long)]
         sessions: usize,
@@ -94,7 +94,7 @@ enum Rtt {
     },
 }
 
-/// Who answers: an echo, or with keys a server of ours with the message service.
+/// The server: an echo, or with keys our server with the message service.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Peer {
     /// Its port on this machine

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Peer;
 use crate::channel::{Dialler, MESSAGE, right};
 
-/// What is measured only after so many round trips, and to find out who answers how.
+/// Round trips before the measurement. They also show the kind of the server.
 const WARM: usize = 200;
 
 pub(crate) fn tcp(port: u16, count: usize) -> io::Result<String> {
@@ -50,7 +50,7 @@ pub(crate) fn sealed(peer: &Peer, count: usize) -> io::Result<String> {
 }
 
 fn blocking(mut from: impl Read, mut to: impl Write, count: usize) -> io::Result<String> {
-    // An echo answers with the message, a line client of ours with the line reversed.
+    // An echo answers with the message, and our client with the line reversed.
     let mut reversed = *MESSAGE;
     reversed[..MESSAGE.len() - 1].reverse();
     let mut expected = None;

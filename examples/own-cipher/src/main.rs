@@ -1,4 +1,4 @@
-//! The `vpn` program with one cipher more.
+//! The program `vpn` with one more cipher.
 
 use own_cipher as _;
 use vpn_suites as _;

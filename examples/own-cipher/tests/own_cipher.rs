@@ -1,4 +1,4 @@
-//! A cipher from outside the workspace's `suites/` is listed, offered and chosen.
+//! A cipher from outside the repository is listed, offered and chosen.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use own_cipher::Xor;
 
-/// A configuration file that goes away with the test.
+/// A configuration file that is removed at the end of the test.
 struct Config(PathBuf);
 
 impl Config {
@@ -38,7 +38,7 @@ fn run(args: &[&str], config: &Config, input: &str) -> Output {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     stdin.write_all(input.as_bytes()).expect("the program reads or ignores its input");
     drop(stdin);
-    // The program's own limits (20 s for a handshake, 30 s for a reply) bound this wait.
+    // The program's own deadlines (20 s for a handshake, 30 s for a reply) end this wait.
     child.wait_with_output().expect("the program ends")
 }
 
@@ -90,7 +90,7 @@ fn linked_but_not_listed_is_not_offered() {
     assert!(text.lines().any(|l| l == "server | We are going to use AES128"), "{text}");
 }
 
-/// Ends a process that a test started.
+/// Ends a process of the test.
 struct Ending(Child);
 
 impl Drop for Ending {

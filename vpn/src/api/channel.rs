@@ -20,13 +20,13 @@ use vpn_proto::sealed::PeerIdentity;
 /// Bytes that may wait in each direction between the program and the session.
 const BUFFER: usize = 256 * 1024;
 
-/// Who is at the other end.
+/// The identity of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
     /// The holder of this key.
     Key(PublicKey),
-    /// A holder of the PSK, and nobody can tell which one.
+    /// One of the holders of the PSK. It is unknown which one.
     Psk,
 }
 
@@ -39,13 +39,14 @@ impl Peer {
     }
 }
 
-/// A stream of bytes to the peer and one from it, encrypted and authenticated.
+/// An encrypted and authenticated stream of bytes to the peer, and another one from it.
 ///
-/// Each direction has an end of its own: [`shutdown`](AsyncWriteExt::shutdown) ends ours, and a read of
-/// 0 bytes is the peer's. A connection that was cut is an error, and never such an end.
+/// Each direction ends by itself: [`shutdown`](AsyncWriteExt::shutdown) ends ours, and a read of 0
+/// bytes is the end of the peer's. If the connection is cut, a read returns an error.
 ///
-/// Bytes that were written are on their way, no more. [`Channel::finish`] says whether the program at
-/// the other end has read them. A channel that is dropped without it is cut, and the peer gets an error.
+/// A successful write does not mean that the peer has the bytes. [`Channel::finish`] says whether the
+/// program at the other end has read them. If a channel is dropped without `finish`, it is cut, and
+/// the peer gets an error.
 pub struct Channel {
     stream: DuplexStream,
     shared: Arc<Shared>,
@@ -58,7 +59,7 @@ impl fmt::Debug for Channel {
     }
 }
 
-/// What the channel and the task that moves its bytes know of each other.
+/// The state that the channel shares with the task that moves its bytes.
 #[derive(Debug, Default)]
 struct Shared(Mutex<State>);
 
@@ -74,7 +75,7 @@ struct State {
     is_dropped: bool,
     /// Waits for the program to read or to drop the channel.
     reading: Option<Waker>,
-    /// How the session ended; the error is given out once.
+    /// The result of the session. The error is returned once.
     outcome: Option<Result<(), Option<TransferError>>>,
     waker: Option<Waker>,
 }
@@ -95,13 +96,13 @@ impl Shared {
 
     fn end(&self, outcome: Result<(), TransferError>) {
         let mut state = self.state();
-        state.outcome.get_or_insert(outcome.map_err(Some));
+        state.outcome.get_or_insert_with(|| outcome.map_err(Some));
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
     }
 
-    /// How the session ended, once it has.
+    /// Returns the result of the session when it has ended.
     fn poll_outcome(&self, context: &Context<'_>) -> Poll<Result<(), Error>> {
         let mut state = self.state();
         match &mut state.outcome {
@@ -118,7 +119,7 @@ impl Shared {
     }
 }
 
-/// Says how the session ended, also when its task is dropped.
+/// Sets the result of the session, also if its task is dropped.
 struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
@@ -127,11 +128,12 @@ impl Drop for Ending {
     }
 }
 
-/// The work of a channel: moves bytes until both directions are at their ends.
+/// The work of a channel: it moves bytes until both directions have ended. The error is its text.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Channel {
-    /// A channel on an open session, and the work that somebody has to do for it.
+    /// Makes a channel on an open session, and its work. The caller has to run the work; it fails
+    /// when `stopped` resolves.
     pub(super) fn new(
         connection: SealedConnection,
         peer: PeerIdentity,
@@ -153,30 +155,30 @@ impl Channel {
         (Self { stream, shared, peer: Peer::new(peer) }, work)
     }
 
-    /// Who is at the other end. It has proved that.
+    /// The identity that the peer has proved.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Ends our direction, waits for the end of the peer's, and for the peer's word that it has
-    /// everything. Everything that the peer sent must have been read.
+    /// Ends our direction, waits for the end of the peer's direction, and closes the session. After
+    /// success the peer has every byte. Read all bytes from the peer before.
     ///
     /// # Errors
     ///
-    /// If the peer does not have everything, or has sent bytes that were not read.
+    /// If the peer does not have every byte, or if it has sent bytes that were not read.
     pub async fn finish(mut self) -> Result<(), Error> {
-        // How it ended is told below.
-        let ended = self.shutdown().await;
+        // The result of the session says more about a failure, so it comes first.
+        let shut_down = self.shutdown().await;
         let mut rest = [0];
         if let Ok(1..) = self.read(&mut rest).await {
             return Err(Error::new(Blame::Usage, "the peer has sent bytes that were not read"));
         }
         let shared = self.shared.clone();
         std::future::poll_fn(|context| shared.poll_outcome(context)).await?;
-        ended.map_err(|error| Error::new(Blame::Peer, error.to_string()))
+        shut_down.map_err(|error| Error::new(Blame::Peer, error.to_string()))
     }
 
-    /// What a stream that is at its end means: the peer's end, or a failure.
+    /// Explains the end of the stream: the peer has ended its direction, or the session has failed.
     fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         if self.shared.state().peer_has_ended {
             self.shared.note(|state| state.has_read_all = true);
@@ -215,7 +217,7 @@ impl AsyncWrite for Channel {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            // The session is over, and its outcome says more.
+            // The session is over, and its result says more.
             Poll::Ready(Err(error)) => self.shared.poll_outcome(context).map(|outcome| {
                 outcome?;
                 Err(error)
@@ -234,7 +236,7 @@ impl AsyncWrite for Channel {
     }
 }
 
-/// What the program writes, on its way to the peer.
+/// The bytes from the program to the peer.
 struct Outgoing {
     reader: ReadHalf<DuplexStream>,
     shared: Arc<Shared>,
@@ -258,7 +260,7 @@ impl AsyncRead for Outgoing {
     }
 }
 
-/// What the peer sends, on its way to the program.
+/// The bytes from the peer to the program.
 struct Incoming {
     writer: WriteHalf<DuplexStream>,
     shared: Arc<Shared>,

@@ -15,9 +15,11 @@ use vpn_suite::Registry;
 
 /// A client of sealed sessions with one server.
 ///
-/// It needs something to show ([`identity`](Self::identity) or [`psk`](Self::psk)) and something to
-/// know the server by ([`server_key`](Self::server_key), [`known_servers`](Self::known_servers) or the
-/// PSK). The program must link suites: `use vpn_suites as _;` in its `main.rs`.
+/// It needs a key for itself: [`identity`](Self::identity) or [`psk`](Self::psk). It also needs a
+/// way to check the server: [`server_key`](Self::server_key),
+/// [`known_servers`](Self::known_servers) or the PSK.
+///
+/// The program must link suites: `use vpn_suites as _;` in its `main.rs`.
 #[derive(Clone, Debug)]
 pub struct Client {
     server: ServerName,
@@ -29,12 +31,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of this server: a name or an address, with `:PORT` unless it is 4600. Its ciphers are
-    /// those of the built-in configuration.
+    /// Makes a client of a server. `server` is a name or an address, and `:PORT` after it if the port
+    /// is not 4600. The ciphers are those of the built-in configuration.
     ///
     /// # Errors
     ///
-    /// If the name has another form, or no suite is linked.
+    /// If `server` has another form, or no suite is linked.
     pub fn new(server: &str) -> Result<Self, Error> {
         Ok(Self {
             server: ServerName::parse(server, None)?,
@@ -46,7 +48,7 @@ impl Client {
         })
     }
 
-    /// Takes the ciphers of a `server_cipher.toml`.
+    /// Uses the ciphers of a `server_cipher.toml`.
     ///
     /// # Errors
     ///
@@ -72,14 +74,14 @@ impl Client {
         self
     }
 
-    /// Trusts a server with this key, and no other one.
+    /// Trusts this key of the server, and no other key.
     #[must_use]
     pub fn server_key(mut self, key: impl Into<Pin>) -> Self {
         self.server_key = Some(key.into());
         self
     }
 
-    /// Trusts a server whose key stands in this file, in the form of OpenSSH's `known_hosts`.
+    /// Trusts the server's keys in this file, a `known_servers` (PROTOCOL.md §4.8).
     #[must_use]
     pub fn known_servers(mut self, path: impl AsRef<Path>) -> Self {
         self.known_servers = Some(path.as_ref().to_owned());
@@ -90,7 +92,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::blame`] says whether it was the network, the server's key, its refusal, or else.
+    /// [`Error::blame`] says what failed: the network, the server's key, its permission, and so on.
     pub async fn open(&self, service: &str) -> Result<Channel, Error> {
         if self.identity.is_none() && self.psk.is_none() {
             return Err(Error::new(Blame::Usage, "the client has no identity and no PSK to show"));
@@ -120,9 +122,10 @@ impl Client {
             is_interactive: false,
             observers: Default::default(),
         };
-        let judge = move |peer| trust.judge(peer);
+        let check_server = move |peer| trust.check(peer);
         let out = Output::nowhere();
-        let connecting = connect_sealed_client(&options, Arc::new(config), limits, &out, judge);
+        let connecting =
+            connect_sealed_client(&options, Arc::new(config), limits, &out, check_server);
         let mut session = Box::pin(connecting).await?;
         session.open(service).await?;
         let never = std::future::pending();

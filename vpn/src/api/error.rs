@@ -1,4 +1,4 @@
-//! Why something did not work, by who has to act.
+//! The error of the library.
 
 use std::error::Error as StdError;
 use std::{fmt, io};
@@ -10,7 +10,7 @@ use crate::session::{Blame, ClientError, TransferError};
 use crate::trust::{NameError, TrustError};
 use vpn_suite::RegistryError;
 
-/// Why something did not work. [`Error::blame`] says who has to act.
+/// The error of the library. [`Error::blame`] says who has to act.
 ///
 /// Its text is one line. Causes are in [`source`](StdError::source).
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub struct Error {
 
 #[derive(Debug)]
 enum Cause {
-    /// A failure of a lower layer, which has words of its own.
+    /// An error of a lower layer, with its own text.
     Lower(Box<dyn StdError + Send + Sync>),
-    /// What is wrong with what the caller asked for.
+    /// The text of an error of this layer.
     Words(String),
 }
 
@@ -37,7 +37,7 @@ impl Error {
         Self { blame, cause: Cause::Words(words.into()) }
     }
 
-    /// The suites that are linked cannot be used.
+    /// The error of linked suites that cannot be used.
     pub(super) fn registry(error: RegistryError) -> Self {
         Self::lower(Blame::Usage, error)
     }

@@ -1,4 +1,4 @@
-//! Who a side is: an Ed25519 key, or a key that both sides share.
+//! The identity of a side: an Ed25519 key, or a key that both sides share.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::session::Blame;
 use crate::trust::{Pin, PublicKey, fingerprint, read_identity, read_psk};
 use vpn_proto::sealed;
 
-/// The Ed25519 key pair by which a side is known. Wiped on drop; never shown by `Debug`.
+/// The Ed25519 key pair of a side. It is wiped on drop, and `Debug` does not show it.
 ///
 /// # Examples
 ///
@@ -31,33 +31,35 @@ impl Identity {
         Self(sealed::Identity::from_seed(&seed))
     }
 
-    /// Reads a private key in OpenSSH's format (`vpn keygen` and `ssh-keygen -t ed25519` make them).
+    /// Reads a private key in OpenSSH's format (`vpn keygen` and `ssh-keygen -t ed25519` make
+    /// them).
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, others may read it, it is no such key, or it has a passphrase.
+    /// If the file cannot be read, others may read it, it is not such a key, or it has a
+    /// passphrase.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let nobody = || Err(io::Error::other("Identity::load has none"));
         Ok(Self(read_identity(path.as_ref(), nobody)?))
     }
 
-    /// As [`Identity::load`], for a key that has a passphrase.
+    /// The same as [`Identity::load`], for a key with a passphrase.
     ///
     /// # Errors
     ///
-    /// As [`Identity::load`], or if the passphrase is another one.
+    /// The same as [`Identity::load`], or if the passphrase is wrong.
     pub fn load_with_passphrase(path: impl AsRef<Path>, passphrase: &str) -> Result<Self, Error> {
         Ok(Self(read_identity(path.as_ref(), || Ok(passphrase.to_owned()))?))
     }
 
-    /// The public half.
+    /// The public key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey { bytes: self.0.public_key(), comment: String::new() }
     }
 }
 
 impl PublicKey {
-    /// Its fingerprint, as `ssh-keygen -l` shows it: `SHA256:` and 43 characters.
+    /// The fingerprint, as `ssh-keygen -l` shows it: `SHA256:` and 43 characters.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.bytes)
     }
@@ -87,26 +89,27 @@ impl From<PublicKey> for Pin {
     }
 }
 
-/// A key that both sides were given beforehand. Wiped on drop; never shown by `Debug`.
+/// A key that both sides have before they connect. It is wiped on drop, and `Debug` does not show
+/// it.
 #[derive(Clone, Debug)]
 pub struct Psk(pub(super) sealed::Psk);
 
 impl Psk {
-    /// Takes raw bytes: 32 or more.
+    /// Makes a PSK of 32 or more raw bytes.
     ///
     /// # Errors
     ///
-    /// If they are too few, or all zero.
+    /// If there are fewer bytes, or if all of them are zero.
     pub fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Result<Self, Error> {
         let psk = sealed::Psk::new(bytes).map(Self);
         psk.ok_or_else(|| Error::new(Blame::Usage, "a PSK has 32 bytes or more, not all zero"))
     }
 
-    /// Reads a file with the bytes in hexadecimal.
+    /// Reads a PSK from a file with its bytes in hexadecimal.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, others may read it, or it holds something else.
+    /// If the file cannot be read, if others may read it, or if it has another form.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Self(read_psk(path.as_ref())?))
     }

@@ -1,4 +1,4 @@
-//! The front door for programs that embed sealed sessions: [`Client`], [`Server`], [`Channel`].
+//! The API of the library: [`Client`], [`Server`] and [`Channel`].
 
 mod channel;
 mod client;

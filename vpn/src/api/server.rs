@@ -12,8 +12,8 @@ use super::identity::{Identity, Psk};
 use crate::config::{Overrides, Settings};
 use crate::net::{self, AdmissionControl, DEFAULT_PORT, DhPool, Shutdown};
 use crate::session::{
-    Blame, Clients, Ended, Handler, Offer, SealedServer, ServerEnd, ServerSession, ServiceFuture,
-    ServiceResult, SessionServer,
+    Blame, Clients, Handler, Offer, SealedServer, ServerEnd, ServerError, ServerSession,
+    ServiceFuture, ServiceResult, SessionServer,
 };
 use crate::term::Console;
 use crate::trust::{AuthorizedClients, ClientList, Grant, Host, PublicKey, ServiceNames};
@@ -21,11 +21,13 @@ use vpn_proto::classic::Role;
 use vpn_proto::sealed::{Kex, Limits, ServerConfig};
 use vpn_suite::Registry;
 
-/// A server of sealed sessions with one service of the program.
+/// A server of sealed sessions. It has one service, which the program implements.
 ///
-/// It needs something to be known by ([`identity`](Self::identity) or [`psk`](Self::psk)), and clients
-/// that may come in ([`allow`](Self::allow), [`authorized_clients`](Self::authorized_clients) or the
-/// PSK). The program must link suites: `use vpn_suites as _;` in its `main.rs`.
+/// It needs a key for itself: [`identity`](Self::identity) or [`psk`](Self::psk). It also needs
+/// clients that may come in: [`allow`](Self::allow),
+/// [`authorized_clients`](Self::authorized_clients) or the PSK.
+///
+/// The program must link suites: `use vpn_suites as _;` in its `main.rs`.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<TcpListener>,
@@ -38,12 +40,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address, with `:PORT` unless it is 4600; port 0 lets the system choose. The server
-    /// has one service, by this name. Its ciphers are those of the built-in configuration.
+    /// Listens on an address, with `:PORT` if the port is not 4600. With port 0 the system chooses
+    /// one. `service` is the name of the service. The ciphers are those of the built-in
+    /// configuration.
     ///
     /// # Errors
     ///
-    /// If the address is in use or is none, the name does not fit, or no suite is linked.
+    /// If the address is wrong or in use, the name of the service is wrong, or no suite is linked.
     pub async fn bind(address: &str, service: &str) -> Result<Self, Error> {
         let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         if service.is_empty() || service.len() > 255 || !service.bytes().all(is_name) {
@@ -68,7 +71,7 @@ impl Server {
         self.listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port())
     }
 
-    /// Takes the ciphers and limits of a `server_cipher.toml`.
+    /// Uses the ciphers and limits of a `server_cipher.toml`.
     ///
     /// # Errors
     ///
@@ -86,25 +89,25 @@ impl Server {
         self
     }
 
-    /// Lets the holder of this key in.
+    /// Lets in the client with this key.
     #[must_use]
     pub fn allow(mut self, key: PublicKey) -> Self {
         self.allowed.push(key);
         self
     }
 
-    /// Lets the clients of this file in. Changes to it count for the next client. Keys of
-    /// [`allow`](Self::allow) do not count then.
+    /// Lets in the clients of this file, and ignores the keys of [`allow`](Self::allow). A change
+    /// of the file counts for the next client.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, others could have written it, or a line is wrong.
+    /// If the file cannot be read, others may write it, or a line is wrong.
     pub fn authorized_clients(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
         self.file = Some(AuthorizedClients::open(path.as_ref(), self.names())?);
         Ok(self)
     }
 
-    /// Lets holders of this shared key in.
+    /// Lets in clients with this shared key.
     #[must_use]
     pub fn psk(mut self, psk: Psk) -> Self {
         self.psks.push(psk);
@@ -115,13 +118,29 @@ impl Server {
         ServiceNames::new(&self.service, [])
     }
 
-    /// Serves clients until `stop` resolves; then sessions get five seconds to end. Each client's
-    /// channel goes to `handler`, many at once. A handler ends with [`Channel::finish`]: a channel that
-    /// it drops without is cut.
+    /// The clients that may come in by their keys. Each key of a list gets `grant`.
+    fn clients(&self, grant: &Grant) -> Result<Clients, Error> {
+        match &self.file {
+            Some(file) => Ok(Clients::File(file.clone())),
+            None if self.allowed.is_empty() && self.psks.is_empty() => {
+                Err(Error::new(Blame::Usage, "nobody could come in"))
+            }
+            None => {
+                let keys = self.allowed.iter().map(|key| key.bytes);
+                Ok(Clients::List(Arc::new(ClientList::of(keys, grant))))
+            }
+        }
+    }
+
+    /// Serves clients until `stop` resolves. Then sessions get five seconds to end.
+    ///
+    /// It calls `handler` with the channel of each client; many handlers run at the same time. A
+    /// handler should end with [`Channel::finish`]. If it drops the channel without that, the
+    /// channel is cut.
     ///
     /// # Errors
     ///
-    /// If nobody could come in, or the server has nothing to be known by.
+    /// If the server has no identity and no PSK, or if no client could come in.
     pub async fn serve<F, Fut>(
         self,
         handler: F,
@@ -135,16 +154,7 @@ impl Server {
             return Err(Error::new(Blame::Usage, "the server has no identity and no PSK"));
         }
         let grant = Grant::usual(&self.names());
-        let clients = match self.file {
-            Some(file) => Clients::File(file),
-            None if self.allowed.is_empty() && self.psks.is_empty() => {
-                return Err(Error::new(Blame::Usage, "nobody could come in"));
-            }
-            None => {
-                let keys = self.allowed.iter().map(|key| key.bytes);
-                Clients::List(Arc::new(ClientList::of(keys, &grant)))
-            }
-        };
+        let clients = self.clients(&grant)?;
         let config = ServerConfig {
             enabled: self.settings.ciphers.enabled.clone(),
             kex: Kex::ALL.to_vec(),
@@ -182,14 +192,14 @@ impl Server {
             () = &mut serving => return Ok(()),
             () = stop => {}
         }
-        // Its sessions may have ended already.
+        // An error means that the server has stopped already.
         let _ = switch.send(true);
         serving.await;
         Ok(())
     }
 }
 
-/// A service of the program that embeds this library.
+/// The service of the program that uses this library.
 #[derive(Clone)]
 struct Custom(Arc<dyn Fn(Channel) -> ServiceFuture<'static, ()> + Send + Sync>);
 
@@ -209,10 +219,10 @@ impl Handler for Custom {
     fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
         Box::pin(async move {
             let ServerSession { mut connection, client, mut shutdown, .. } = session;
-            // A program may take as long as it likes for what it reads.
+            // The program may read as slowly as it likes, so pings are not expected.
             connection.expect_pings(None);
             connection.read_at_most(usize::MAX);
-            // After the signal the server itself cuts what is left.
+            // The work is not stopped. After the signal, the select below drops it.
             let never = std::future::pending();
             let (channel, work) = Channel::new(connection, client, Role::Server, never);
             let handled = (self.0)(channel);
@@ -223,12 +233,12 @@ impl Handler for Custom {
                     Err("the server has stopped".to_owned())
                 }
             };
-            ended.map(|()| "the client closed the session").map_err(Ended::Transfer)
+            ended.map(|()| "the client closed the session").map_err(ServerError::Transfer)
         })
     }
 }
 
-/// How long sessions may go on once the server was told to stop.
+/// How long sessions may go on after the server was told to stop.
 const GRACE: std::time::Duration = match net::limits::SHUTDOWN.checked_div(2) {
     Some(half) => half,
     None => net::limits::SHUTDOWN,

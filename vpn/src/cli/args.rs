@@ -28,7 +28,7 @@ pub(super) enum Command {
     Server(ServerArgs),
     /// Connect to a server and send it messages
     Client(ClientArgs),
-    /// Say what a server speaks, without showing it who we are
+    /// Show what a server speaks, without showing it our key
     Probe(ProbeArgs),
     /// Make an Ed25519 key pair in OpenSSH's format
     Keygen(KeygenArgs),
@@ -42,16 +42,16 @@ pub(super) enum Command {
     Suites(SuitesArgs),
 }
 
-/// What every command that speaks the protocol takes.
+/// The arguments of every command that speaks the protocol.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Common {
     /// The ciphers to use [default: server_cipher.toml here, else a built-in list]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// How the peer speaks, where it differs from what auto finds out
+    /// The dialect of a classic peer, if auto does not find it out
     #[arg(long, value_name = "NAME", value_parser = ["auto", "spec", "capture", "lines"])]
     pub(super) dialect: Option<String>,
-    /// The Diffie-Hellman group, for peers told otherwise: 14 to 18 of RFC 3526
+    /// The Diffie-Hellman group of a classic peer: 14 to 18 of RFC 3526
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(14..=18))]
     pub(super) group: Option<u8>,
     /// Explain on standard error what happens and what an eavesdropper sees; with =secrets, the
@@ -59,7 +59,7 @@ pub(super) struct Common {
     #[arg(long, value_name = "secrets", num_args = 0..=1, require_equals = true,
           default_missing_value = "all", value_parser = ["all", "secrets"], hide_possible_values = true)]
     pub(super) explain: Option<String>,
-    /// Append the keys of every session to this file, for looking into captures
+    /// Append the keys of every session to this file, to read recorded traffic
     #[arg(long, value_name = "FILE")]
     pub(super) keylog: Option<PathBuf>,
 }
@@ -88,13 +88,13 @@ pub(super) struct ServerArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sealed profile (unaudited)")]
 pub(super) struct SealedServerArgs {
-    /// The private key by which this server is known; it turns the sealed profile on
+    /// The private key of this server; it turns the sealed profile on
     #[arg(long, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
-    /// Who may come in by the sealed profile: lines of [OPTIONS] ssh-ed25519 KEY
+    /// The clients that may come in: a file with lines of [OPTIONS] ssh-ed25519 KEY
     #[arg(long, value_name = "FILE")]
     pub(super) authorized_clients: Option<PathBuf>,
-    /// A key that server and client share, 32 or more bytes in hexadecimal; several times for more
+    /// A key that server and client share: 32 or more bytes in hexadecimal; repeat it for more keys
     #[arg(long, value_name = "FILE")]
     pub(super) psk: Vec<PathBuf>,
     /// Speak the classic profile too, which lets everybody in
@@ -103,7 +103,7 @@ pub(super) struct SealedServerArgs {
     /// Do not speak the classic profile [default with --identity or --psk]
     #[arg(long)]
     pub(super) no_classic: bool,
-    /// Whether to keep silent to clients that know neither this server's key nor a PSK
+    /// With required, answer only clients that know this server's key or a PSK beforehand
     #[arg(long, value_name = "WHEN", value_parser = ["optional", "required"])]
     pub(super) gate: Option<String>,
     /// Use suites with 64-bit blocks too
@@ -112,7 +112,7 @@ pub(super) struct SealedServerArgs {
     /// The key exchanges to use, best first [default: all of them]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = kex_names())]
     pub(super) kex: Vec<String>,
-    /// What sealed sessions are for [default: message]
+    /// The service of sealed sessions [default: message]
     #[arg(long, value_name = "NAME", value_parser = server_ends())]
     pub(super) service: Option<String>,
 }
@@ -124,20 +124,20 @@ pub(super) struct SealedClientArgs {
     /// Speak the sealed profile and no other
     #[arg(long)]
     pub(super) sealed: bool,
-    /// What the session is for [default: message]
+    /// The service to use [default: message]
     #[arg(long, value_name = "NAME", value_parser = services())]
     pub(super) service: Option<String>,
-    /// Join standard input and output to the server's end of a pipe: --service pipe
+    /// Connect standard input and output to the server; short for --service pipe
     #[arg(long, conflicts_with_all = ["messages", "quiet", "service"])]
     pub(super) pipe: bool,
-    /// The private key by which we are known, or none [default: id_ed25519 in our folder, if it is
-    /// there and no --psk is named]
+    /// Our private key, or none [default: id_ed25519 in ~/.config/vpn, if it exists and there is no
+    /// --psk]
     #[arg(long, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
-    /// The fingerprint that the server's key must have, or the key: the text of its .pub file
+    /// The server's key: its fingerprint, or the text of its .pub file
     #[arg(long, value_name = "SHA256:...", value_parser = Pin::parse)]
     pub(super) server_key: Option<Pin>,
-    /// Remember the key of a server that is met for the first time, without asking
+    /// Accept and remember the key of a new server without asking
     #[arg(long)]
     pub(super) accept_new: bool,
     /// A key that server and client share, 32 or more bytes in hexadecimal
@@ -149,34 +149,34 @@ pub(super) struct SealedClientArgs {
     /// The key exchanges to offer, best first [default: all of them]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = kex_names())]
     pub(super) kex: Vec<String>,
-    /// The keys of servers met before [default: known_servers in our folder]
+    /// The file with known keys of servers [default: known_servers in ~/.config/vpn]
     #[arg(long, value_name = "FILE")]
     pub(super) known_servers: Option<PathBuf>,
-    /// Speak the classic profile to a server that is known to have a key
+    /// Speak the classic profile even to a server with a known key
     #[arg(long, conflicts_with = "sealed")]
     pub(super) insecure_classic: bool,
 }
 
-/// The server's ends of all services.
+/// The names of the server's ends of all services.
 fn server_ends() -> PossibleValuesParser {
     let value = |(name, about)| PossibleValue::new(name).help(about);
     PossibleValuesParser::new(service::ends().map(value))
 }
 
-/// All services.
+/// The names of all services.
 fn services() -> PossibleValuesParser {
     let value = |service: &&dyn Service| PossibleValue::new(service.name()).help(service.about());
     PossibleValuesParser::new(service::ALL.iter().map(value))
 }
 
-/// The names of the key exchanges there are.
+/// The names of all key exchanges.
 fn kex_names() -> PossibleValuesParser {
     PossibleValuesParser::new(Kex::ALL.map(Kex::name))
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ProbeArgs {
-    /// The server's name or address, or its name in client.toml in our folder
+    /// The server's name or address, or its name in client.toml in ~/.config/vpn
     pub(super) host: String,
     /// The server's port [default: 4600]
     #[arg(long)]
@@ -188,13 +188,13 @@ pub(super) struct ProbeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct KeygenArgs {
-    /// The private key's file; the public one gets .pub [default: id_ed25519 in our folder]
+    /// The private key's file; the public one gets .pub [default: id_ed25519 in ~/.config/vpn]
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
-    /// What to call the key
+    /// A name for the key
     #[arg(long, value_name = "TEXT")]
     pub(super) comment: Option<String>,
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     pub(super) force: bool,
 }
@@ -207,7 +207,7 @@ pub(super) struct FingerprintArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ClientArgs {
-    /// The server's name or address, or its name in client.toml in our folder
+    /// The server's name or address, or its name in client.toml in ~/.config/vpn
     #[arg(long, default_value = "localhost")]
     pub(super) host: String,
     /// The server's port [default: 4600]
@@ -222,13 +222,13 @@ pub(super) struct ClientArgs {
 }
 
 impl ClientArgs {
-    /// What the session is for.
+    /// The service of the session.
     pub(super) fn service(&self) -> &'static dyn Service {
         let name = if self.sealed.pipe { Some("pipe") } else { self.sealed.service.as_deref() };
         name.and_then(service::find).unwrap_or(service::usual())
     }
 
-    /// A flag that means nothing without the sealed profile.
+    /// A flag that has no meaning without the sealed profile, if one is given.
     pub(super) fn sealed_only(&self) -> Option<&'static str> {
         let sealed = &self.sealed;
         [
@@ -246,13 +246,13 @@ impl ClientArgs {
     }
 }
 
-/// Where texts come from and what is shown.
+/// The texts to send, and the output.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TextArgs {
-    /// Send this and ask for nothing more; may be given several times
+    /// Send this text without a prompt; may be given several times
     #[arg(long = "message", short, value_name = "TEXT")]
     pub(super) messages: Vec<String>,
-    /// Print the replies' text and nothing else, one reply a line
+    /// Print replies only, one on each line
     #[arg(short, long)]
     pub(super) quiet: bool,
 }
@@ -261,23 +261,23 @@ pub(super) struct TextArgs {
 pub(super) struct DemoArgs {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Send this and ask for nothing more; may be given several times
+    /// Send this text without a prompt; may be given several times
     #[arg(long = "message", short, value_name = "TEXT")]
     pub(super) messages: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct SpeedArgs {
-    /// Only this suite, and with :BITS only this key size; several times for more
+    /// Measure only this suite, or only one of its key sizes; may be given several times
     #[arg(long, value_name = "NAME[:BITS]")]
     pub(super) suite: Vec<String>,
-    /// Only records with this many bytes of payload [default: 64, 1024 and 16384]
+    /// Measure only records with this many bytes of payload [default: 64, 1024 and 16384]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..=16384))]
     pub(super) size: Vec<u16>,
     /// How long to measure each, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(super) time: u64,
-    /// Use no instructions of this processor beyond those that the libraries find by themselves
+    /// Measure without the vector code of this program
     #[arg(long)]
     pub(super) portable: bool,
     /// Leave out the key exchanges
@@ -290,13 +290,13 @@ pub(super) struct SpeedArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct SuitesArgs {
-    /// The configuration whose choice to show [default: as for server and client]
+    /// The configuration to show [default: as for server and client]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,
-    /// Print the built-in configuration instead, as a start for one's own
+    /// Print the built-in configuration instead, as a start for your own
     #[arg(long, conflicts_with_all = ["config", "json"])]
     pub(super) show_config: bool,
 }

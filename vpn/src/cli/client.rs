@@ -4,8 +4,8 @@ use vpn_suite::Registry;
 
 use super::args::ClientArgs;
 use super::failure::{Exit, Failure};
-use super::watching::Watching;
-use super::{Threads, console, described, input, runtime, sealed};
+use super::observation::Observation;
+use super::{Threads, console, input, named_server, runtime, sealed};
 use crate::config::Settings;
 use crate::net::SealedIoError;
 use crate::output::Stream;
@@ -13,7 +13,7 @@ use crate::session::{ClientError, ClientOptions, LocalEnd, run_classic_client, r
 use crate::term::{Label, Unread};
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
-    let (args, server) = &described::client(args.clone())?;
+    let (args, server) = &named_server::client(args.clone())?;
     if let Some(flag) = args.sealed_only().filter(|_| !args.sealed.sealed) {
         let problem = format!("{flag} is for the sealed profile");
         return Err(Failure::new(Exit::Usage, problem).hint("add --sealed"));
@@ -21,7 +21,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
     let service = args.service();
-    // Standard output is the service's, if it moves bytes.
+    // A service of bytes uses standard output itself.
     let (source, stream) = match service.local_end() {
         LocalEnd::Bytes => (None, Stream::Err),
         LocalEnd::Texts => {
@@ -32,13 +32,13 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     };
     let sealed = sealed::client(args, server, &settings)?;
     let gate_hint = sealed.as_ref().and_then(sealed::SealedClient::hint_at_gate);
-    let watching = Watching::start(&args.common, Unread::Waited)?;
+    let observation = Observation::start(&args.common, Unread::Waited)?;
     let options = ClientOptions {
         host: server.host().to_string(),
         port: server.port(),
         is_quiet: args.texts.quiet || stream == Stream::Err,
         is_interactive: source.as_ref().is_some_and(|s| s.is_interactive),
-        observers: watching.observers.clone(),
+        observers: observation.observers.clone(),
     };
     let runtime = runtime(Threads::One)?;
     let (console, printer) = console(stream, Label::NONE, Unread::Waited)?;
@@ -47,11 +47,12 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     let result = runtime.block_on(async {
         match sealed {
             Some(sealed) => {
-                let (config, judge) = sealed.parts();
-                run_sealed_client(&options, config, limits, service, texts, console, judge).await
+                let (config, check_server) = sealed.parts();
+                run_sealed_client(&options, config, limits, service, texts, console, check_server)
+                    .await
             }
             None => {
-                // A service of bytes needs the sealed profile, and that was checked.
+                // The flags were checked: without the sealed profile the service sends texts.
                 let Some(texts) = texts else { return Ok(()) };
                 run_classic_client(&options, settings.classic_params(), limits, texts, console)
                     .await
@@ -62,21 +63,29 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     drop(options);
     // The session may have ended while the user was typing.
     terminal.unwrap_or_default().restore();
-    watching.finish(None);
-    // Why standard output is closed is the printer's to say.
+    observation.finish(None);
+    // If standard output failed, this error has the reason.
     printer.finish(None)?;
-    match result {
-        Err(ClientError::Console(_)) => Ok(()),
-        Err(error @ ClientError::Sealed(SealedIoError::NoAnswer)) => {
-            let failure = Failure::of_client(error, &settings);
-            Err(match gate_hint {
-                Some(hint) => failure.hint_too(hint),
-                None => failure,
-            })
-        }
-        result if args.common.explain.is_some() => {
-            result.map_err(|error| Failure::of_client(error, &settings))
-        }
-        result => result.map_err(|error| Failure::of_client(error, &settings).hint_at_explain()),
+    let is_explained = args.common.explain.is_some();
+    result.or_else(|error| failure(error, &settings, gate_hint, is_explained))
+}
+
+/// The failure of a client, with the hints that depend on its settings. A closed standard output is
+/// no failure: its reader has enough.
+fn failure(
+    error: ClientError,
+    settings: &Settings,
+    gate_hint: Option<&str>,
+    is_explained: bool,
+) -> Result<(), Failure> {
+    if matches!(error, ClientError::Console(_)) {
+        return Ok(());
     }
+    let has_no_answer = matches!(error, ClientError::Sealed(SealedIoError::NoAnswer));
+    let failure = Failure::of_client(error, settings);
+    Err(match gate_hint {
+        Some(hint) if has_no_answer => failure.hint_too(hint),
+        _ if has_no_answer || is_explained => failure,
+        _ => failure.hint_at_explain(),
+    })
 }

@@ -1,4 +1,4 @@
-//! What went wrong, for the person at the terminal: one line, maybe a hint, and an exit code.
+//! Failures as the user sees them: one line, maybe a hint, and an exit code.
 
 use std::error::Error;
 use std::fmt;
@@ -26,9 +26,9 @@ pub(super) enum Exit {
     Network = 3,
     /// The negotiation of cipher or key.
     Negotiation = 4,
-    /// The server turned us away.
+    /// The server denied access.
     Denied = 5,
-    /// The server is not the one that it should be.
+    /// The server has another key than expected, or an unknown one.
     ServerKey = 6,
     /// A message was cut or rejected.
     Rejected = 7,
@@ -69,11 +69,11 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        // What comes from files, arguments and peers is made fit for a terminal here.
+        // Text from files, arguments and peers is escaped here.
         Self { exit, message: one_line(&message.to_string()), hint: None }
     }
 
-    /// Something on this machine failed for the system's reason.
+    /// A failure of this machine, with the error of the system.
     pub(super) fn local(what: &str, at: impl fmt::Display, error: &std::io::Error) -> Self {
         Self::new(Exit::Local, format_args!("{what} {at}: {}", Reason(error)))
     }
@@ -83,7 +83,7 @@ impl Failure {
         self
     }
 
-    /// A further hint, behind the one that it has.
+    /// Adds a hint after the one that is there.
     pub(super) fn hint_too(self, hint: &str) -> Self {
         let hint = match &self.hint {
             Some(first) => format!("{first}; {hint}"),
@@ -92,7 +92,7 @@ impl Failure {
         self.hint(hint)
     }
 
-    /// The failure of a client with these settings.
+    /// The failure of a client, with a hint that depends on its settings.
     pub(super) fn of_client(error: ClientError, settings: &Settings) -> Self {
         let change = match &error {
             ClientError::Sealed(SealedIoError::Sealed(SealedError::NothingInCommon {
@@ -113,7 +113,7 @@ impl Failure {
         }
     }
 
-    /// A hint for failures that have none and are the peer's doing as much as ours.
+    /// Adds a hint to `--explain` if the negotiation failed and there is no other hint.
     pub(super) fn hint_at_explain(self) -> Self {
         match self.exit {
             Exit::Negotiation if self.hint.is_none() => {
@@ -123,7 +123,8 @@ impl Failure {
         }
     }
 
-    /// Tells standard error; an interruption needs no words.
+    /// Prints the failure on standard error, and returns the exit code. An interruption is not
+    /// printed.
     pub(super) fn report(&self) -> ExitCode {
         if self.exit != Exit::Interrupted {
             Stream::tell(&self.message);
@@ -181,8 +182,8 @@ impl From<TrustError> for Failure {
     }
 }
 
-/// A file that a user has named and that cannot be read, or not be trusted, is a wrong configuration,
-/// whichever option names it. A file that cannot be written is this machine's trouble.
+/// If a file cannot be read or trusted, the configuration is wrong, whichever option names the
+/// file. If it cannot be written, this machine has a problem.
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let exit = match error.is_about_writing() {
@@ -234,14 +235,14 @@ impl From<ClientError> for Failure {
 
 fn hint_for(error: &ClientError) -> Option<String> {
     Some(match error {
-        // What was tried and fits needs no other hint beside it.
+        // An advice that was tested with this session needs no other hint.
         ClientError::Advised { error, advice } => match hint_for(error) {
             Some(hint) if !advice.is_certain => format!("{hint}; or {advice}"),
             _ => advice.to_string(),
         },
         ClientError::Untrusted(untrusted) => untrusted.hint.clone(),
         ClientError::Sealed(SealedIoError::NoAnswer) => {
-            "or it does not speak the sealed profile, or turns away whoever comes too often"
+            "or it does not speak the sealed profile, or it refuses clients that connect too often"
                 .to_owned()
         }
         ClientError::Sealed(SealedIoError::Sealed(error)) => match error {
@@ -253,7 +254,7 @@ fn hint_for(error: &ClientError) -> Option<String> {
             SealedError::Malformed("preface") => {
                 "this is no server of the sealed profile".to_owned()
             }
-            // What to change depends on the configuration, which the caller has.
+            // `of_client` has this hint, because it depends on the settings.
             SealedError::NothingInCommon { what: "cipher suite", .. } => return None,
             SealedError::NothingInCommon { theirs, .. } | SealedError::KexRetry { theirs, .. } => {
                 format!("add --kex {}", theirs.replace(", ", ","))
@@ -290,7 +291,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Checked here so that the hint above cannot promise what does not exist.
+/// A hint above names the built-in configuration, so there has to be one.
 const _: () = assert!(!BUILT_IN.is_empty());
 
 #[cfg(test)]
@@ -307,7 +308,7 @@ mod tests {
     use vpn_proto::classic::{Advice, LineEnd};
     use vpn_proto::sealed::{KexError, Undelivered};
 
-    /// Every code but 0, with its meaning as README has it.
+    /// Every code but 0, with its meaning in README.
     const TABLE: [(Exit, &str); 10] = [
         (
             Exit::Usage,
@@ -315,7 +316,10 @@ mod tests {
         ),
         (Exit::Network, "network: cannot listen, connect or go on; no answer in time"),
         (Exit::Negotiation, "negotiation: no cipher or key could be agreed on"),
-        (Exit::Denied, "access denied: the server turned us away, or does not permit the service"),
+        (
+            Exit::Denied,
+            "access denied: the server does not let us in, or does not permit the service",
+        ),
         (Exit::ServerKey, "the server's key is unknown, or another one than expected"),
         (
             Exit::Rejected,
@@ -351,7 +355,7 @@ mod tests {
         ClientError::Sealed(SealedIoError::Sealed(error))
     }
 
-    /// Every cause that ends a client, and the code that it ends with.
+    /// Every failure of a client, with its exit code. The function is long because it is one table.
     fn causes() -> Vec<(ClientError, Exit)> {
         let text = || "x".to_owned();
         let advice = Advice { setting: text(), preset: None, why: text(), is_certain: true };
@@ -438,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_has_its_exit_code_and_words_without_numbers_of_the_system() {
+    fn every_failure_has_its_exit_code_and_a_text_without_system_error_numbers() {
         for (error, exit) in causes() {
             let shown = format!("{error:?}");
             let failure = Failure::from(error);

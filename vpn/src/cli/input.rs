@@ -1,4 +1,4 @@
-//! Where the client's texts come from: the command line, a prompt, or standard input.
+//! The source of the client's texts: the command line, a prompt, or standard input.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 
@@ -8,22 +8,22 @@ use rustyline::{Config, Editor};
 
 use super::failure::{Exit, Failure};
 use crate::output::Stream;
-use crate::term::{Label, Said, Texts};
+use crate::term::{Label, NextText, Texts};
 
-/// What the client asks at a terminal.
+/// The prompt of the client.
 const PROMPT: &str = "Enter message: ";
 /// How many texts the prompt remembers, in memory only.
 const HISTORY: usize = 1000;
 
-/// The texts of a client, and whether somebody types them at a prompt.
+/// The texts of a client, and whether the user types them at a prompt.
 pub(super) struct Source {
     pub(super) texts: Texts,
     pub(super) is_interactive: bool,
     pub(super) terminal: Terminal,
 }
 
-/// The terminal as it was found. A line editor changes it, and the session may end while somebody
-/// types.
+/// The settings of the terminal before the line editor changes them. The session may end while the
+/// user types.
 #[derive(Default)]
 pub(super) struct Terminal {
     #[cfg(unix)]
@@ -38,10 +38,10 @@ impl Terminal {
         Self::default()
     }
 
-    /// Whether it can be restored while the line editor is at work.
+    /// Whether the terminal can be restored while the line editor reads a line.
     const CAN_RESTORE: bool = cfg!(unix);
 
-    /// Leaves the terminal as it was found.
+    /// Restores the terminal, if a line editor has changed it.
     pub(super) fn restore(&self) {
         #[cfg(unix)]
         if let Some(found) = &self.found {
@@ -49,18 +49,19 @@ impl Terminal {
             let is_editing = tcgetattr(io::stdin())
                 .is_ok_and(|now| !now.local_modes.contains(LocalModes::ICANON));
             if is_editing && found.local_modes.contains(LocalModes::ICANON) {
-                // A terminal that is gone needs no restoring.
+                // An error means that the terminal is gone.
                 let _ = tcsetattr(io::stdin(), OptionalActions::Drain, found);
-                // Behind the prompt, and without bracketed paste.
+                // Turn bracketed paste off, and end the line of the prompt.
                 let _ = Stream::Out.write("\x1b[?2004l\n");
             }
         }
     }
 }
 
-/// Takes the messages of the command line, or else standard input.
+/// Makes the source of texts: the messages of the command line if there are any, else standard
+/// input.
 ///
-/// `longest` is the length in bytes from which on a line cannot be sent in any dialect.
+/// `longest` is the most bytes of a line of standard input.
 pub(super) fn source(
     messages: Vec<String>,
     label: Label,
@@ -73,7 +74,7 @@ pub(super) fn source(
     };
     if !messages.is_empty() {
         let mut messages = messages.into_iter();
-        return of(Texts::new(true, move || messages.next().map_or(Said::End, Said::Text)));
+        return of(Texts::new(true, move || messages.next().map_or(NextText::End, NextText::Text)));
     }
     if !io::stdin().is_terminal() {
         let mut lines = Lines { input: BufReader::new(io::stdin()), longest, number: 0 };
@@ -91,20 +92,20 @@ pub(super) fn source(
     let prompt = format!("{}{PROMPT}", label.rendered());
     let next = move || match editor.readline(&prompt) {
         Ok(text) => {
-            // A history that does not grow is no reason to stop.
+            // An error only means that the history does not grow.
             let _ = editor.add_history_entry(&text);
-            Said::Text(text)
+            NextText::Text(text)
         }
-        Err(ReadlineError::Eof) => Said::End,
-        Err(ReadlineError::Interrupted) => Said::Interrupted,
-        Err(ReadlineError::Io(error)) => Said::Failed(error),
-        Err(error) => Said::Failed(io::Error::other(error)),
+        Err(ReadlineError::Eof) => NextText::End,
+        Err(ReadlineError::Interrupted) => NextText::Interrupted,
+        Err(ReadlineError::Io(error)) => NextText::Failed(error),
+        Err(error) => NextText::Failed(io::Error::other(error)),
     };
     let texts = Texts::new(Terminal::CAN_RESTORE, next).map_err(cannot)?;
     Ok(Source { texts, is_interactive: true, terminal })
 }
 
-/// Lines of a stream, bounded.
+/// Lines of a stream, with a limit on their length.
 struct Lines<R> {
     input: R,
     longest: usize,
@@ -112,15 +113,15 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    fn next(&mut self) -> Said {
+    fn next(&mut self) -> NextText {
         self.number += 1;
         let mut line = Vec::new();
-        // Room for the longest text, its line end, and one byte that shows it is too long.
+        // The longest text, its line end, and one more byte to notice a line that is too long.
         let most = self.longest as u64 + 3;
         match self.input.by_ref().take(most).read_until(b'\n', &mut line) {
-            Ok(0) => return Said::End,
+            Ok(0) => return NextText::End,
             Ok(_) => {}
-            Err(error) => return Said::Failed(error),
+            Err(error) => return NextText::Failed(error),
         }
         if line.last() == Some(&b'\n') {
             line.pop();
@@ -131,13 +132,13 @@ impl<R: BufRead> Lines<R> {
         let number = self.number;
         if line.len() > self.longest {
             let problem = format!("line {number} is longer than {} bytes", self.longest);
-            return Said::Failed(io::Error::new(io::ErrorKind::InvalidData, problem));
+            return NextText::Failed(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         match String::from_utf8(line) {
-            Ok(text) => Said::Text(text),
+            Ok(text) => NextText::Text(text),
             Err(_) => {
                 let problem = format!("line {number} is not UTF-8");
-                Said::Failed(io::Error::new(io::ErrorKind::InvalidData, problem))
+                NextText::Failed(io::Error::new(io::ErrorKind::InvalidData, problem))
             }
         }
     }
@@ -149,26 +150,26 @@ mod tests {
 
     fn all(input: &[u8], longest: usize) -> Vec<String> {
         let mut lines = Lines { input, longest, number: 0 };
-        let mut said = Vec::new();
+        let mut texts = Vec::new();
         loop {
             match lines.next() {
-                Said::Text(text) => said.push(text),
-                Said::Failed(error) => {
-                    said.push(format!("! {error}"));
-                    return said;
+                NextText::Text(text) => texts.push(text),
+                NextText::Failed(error) => {
+                    texts.push(format!("! {error}"));
+                    return texts;
                 }
-                Said::End | Said::Interrupted => return said,
+                NextText::End | NextText::Interrupted => return texts,
             }
         }
     }
 
     #[test]
-    fn line_ends_of_both_kinds_and_none_at_the_end() {
+    fn lines_end_with_lf_crlf_or_the_end_of_input() {
         assert_eq!(all(b"one\r\ntwo\n\nlast", 64), ["one", "two", "", "last"]);
     }
 
     #[test]
-    fn what_cannot_be_sent_is_refused_by_line() {
+    fn a_line_that_cannot_be_sent_is_named() {
         assert_eq!(all(b"ok\na\xff\n", 64), ["ok", "! line 2 is not UTF-8"]);
         assert_eq!(
             all(b"12345678\n123456789\n", 8),

@@ -10,7 +10,7 @@ use super::print;
 use crate::files::{NewFile, Role, create_folder, expand, shown, write_pair};
 use crate::trust::{config_folder, generate, read_public_keys};
 
-/// The name of our own key in our folder.
+/// The file name of the default key in the user's folder.
 pub(super) const DEFAULT_NAME: &str = "id_ed25519";
 
 pub(super) fn run(args: &KeygenArgs) -> Result<(), Failure> {
@@ -48,7 +48,7 @@ pub(super) fn show(args: &FingerprintArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Our folder, which is made if it is not there.
+/// The user's folder. It is made if it does not exist.
 fn own_folder() -> Result<PathBuf, Failure> {
     let folder = config_folder().ok_or_else(|| {
         Failure::new(Exit::Usage, "there is no home folder").hint("name a file with --out")

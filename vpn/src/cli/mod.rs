@@ -3,16 +3,16 @@
 mod args;
 mod client;
 mod demo;
-mod described;
 mod failure;
 mod input;
 mod keygen;
+mod named_server;
+mod observation;
 mod probe;
 mod sealed;
 mod server;
 mod speed;
 mod suites;
-mod watching;
 
 use std::io;
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ use crate::term::{Console, Label, Printer, Unread};
 
 /// Runs the program with the arguments of the process and every suite that is linked into it.
 ///
-/// A program of one's own calls this from its `main` after naming the crates of its suites:
+/// Your own program calls this from its `main`, and names the crates of its suites:
 ///
 /// ```no_run
 /// use std::process::ExitCode;
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
             Stream::tell(one_line(&format!("internal error: {what}{at}")));
         }));
     }
-    // A library that panics when the system refuses it something ends the program as it should end.
+    // A library may panic when the system refuses it something. That is an ordinary failure here.
     let result = std::panic::catch_unwind(run).unwrap_or_else(|_| {
         Err(Failure::new(Exit::Local, "this is a fault of the program, please report it"))
     });
@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // --help and --version.
+        // `--help` and `--version`.
         Err(error) if !error.use_stderr() => return print(&error.render().to_string()),
         Err(error) => return Err(usage(&error)),
     };
@@ -81,7 +81,7 @@ fn run() -> Result<(), Failure> {
     result
 }
 
-/// What is logged: warnings always, and by a server what happens to sessions.
+/// The level of the log. The default is warnings; a server also logs its sessions.
 fn level(cli: &Cli) -> Level {
     match cli.verbose {
         0 if matches!(cli.command, Command::Server(_)) => Level::Sessions,
@@ -92,16 +92,16 @@ fn level(cli: &Cli) -> Level {
     }
 }
 
-/// Prints a whole answer.
+/// Prints the whole output of a command.
 fn print(text: &str) -> Result<(), Failure> {
     match Stream::Out.write(text) {
-        // Its reader has enough.
+        // A reader that closes early has what it wants, as with `head`.
         Err(error) if error.is_broken_pipe() => Ok(()),
         result => Ok(result?),
     }
 }
 
-/// Keeps secrets out of core files, and other processes of the same user out of our memory.
+/// Forbids core files, and forbids other processes of the same user to read our memory.
 fn keep_memory_private() {
     #[cfg(unix)]
     if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
@@ -116,7 +116,7 @@ fn keep_memory_private() {
     }
 }
 
-/// Clap's message in our form: what is wrong in one line, where to look in another.
+/// Turns an error of clap into our form: one line, and a hint.
 fn usage(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let problem: Vec<&str> =
@@ -135,12 +135,12 @@ fn usage(error: &clap::Error) -> Failure {
     failure.hint(tip.unwrap_or("see `vpn --help`, and `vpn COMMAND --help`"))
 }
 
-/// How many threads move bytes; what takes long is computed on others.
+/// The threads that move bytes. Long computations have other threads.
 #[derive(Clone, Copy)]
 enum Threads {
-    /// For one connection, or little else beside it: it never waits for a thread to wake up.
+    /// One thread, for a process with one connection. It saves the time to wake another thread.
     One,
-    /// One for each core.
+    /// A thread for each core.
     Several,
 }
 
@@ -157,11 +157,10 @@ fn runtime(threads: Threads) -> Result<tokio::runtime::Runtime, Failure> {
     builder.enable_all().build().map_err(|error| cannot(&error))
 }
 
-/// What a command opens before it has a connection, beside the standard streams; more than enough.
+/// Enough file descriptors for a command before it connects, standard streams included.
 const DESCRIPTORS: usize = 24;
 
-/// Finds out whether the system has that many descriptors for us: what needs them later may not be
-/// able to say so.
+/// Checks that the process can open [`DESCRIPTORS`] files. Some libraries panic if they cannot.
 fn have_descriptors() -> io::Result<()> {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! `vpn probe`: what a server speaks, without showing it who we are.
+//! `vpn probe`: finds out which profiles a server speaks, without showing a key of ours.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use vpn_suite::{CipherSuite, KeySize, Registry};
 
 use super::args::ProbeArgs;
 use super::failure::{Exit, Failure};
-use super::{Threads, described, print, runtime};
+use super::{Threads, named_server, print, runtime};
 use crate::config::{Overrides, Settings};
 use crate::net::limits::SEALED_HANDSHAKE;
 use crate::net::{
@@ -24,15 +24,15 @@ use vpn_proto::classic::ClientHandshake;
 use vpn_proto::sealed::{ClientConfig, Kex, Limits, PeerIdentity, SealedError};
 
 pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> {
-    let (server, config) = described::probe(args)?;
+    let (server, config) = named_server::probe(args)?;
     let settings = Settings::load(config.as_deref(), registry, &Overrides::default())?;
     let pool = DhPool::new(settings.limits.net.dh_workers);
     let probe = Probe { server: &server, settings, registry, pool, is_reached: Cell::new(false) };
     let runtime = runtime(Threads::One)?;
-    // A server that does not answer in one profile is not to hold up the other.
+    // Both profiles at once, so that one without an answer does not delay the other.
     let both = async { tokio::join!(probe.within(probe.sealed()), probe.within(probe.classic())) };
     let (sealed, classic) = runtime.block_on(both);
-    // A name that is still being looked up is not waited for.
+    // Do not wait for a thread that still looks up the name.
     runtime.shutdown_background();
     let failed = |error| Failure::from(ClientError::Dial(error));
     let (sealed, classic) = (sealed.map_err(failed)?, classic.map_err(failed)?);
@@ -53,7 +53,7 @@ pub(super) fn run(args: &ProbeArgs, registry: &Registry) -> Result<(), Failure> 
     Ok(())
 }
 
-/// A server that has not said what it speaks by then is not waited for.
+/// How long to wait for a server's answer in each profile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Probe<'a> {
@@ -64,7 +64,7 @@ struct Probe<'a> {
     pool: DhPool,
 }
 
-/// Where a probe stops.
+/// The end of a sealed probe: the server has shown its identity, or the handshake failed.
 enum Stop {
     Met(PeerIdentity),
     Failed(SealedIoError),
@@ -90,9 +90,10 @@ impl Probe<'_> {
         Ok(stream)
     }
 
-    /// What there is to say of the sealed profile, if it is spoken.
+    /// Describes the server's sealed profile; `None` if there was no answer.
     async fn sealed(&self) -> Result<Option<String>, DialError> {
-        // With a share for what is not our first key exchange a server shows its lists.
+        // The share is for another key exchange than the first one of our list. So a server that
+        // has the first one answers with Reject, which lists what it has (PROTOCOL.md §4.2).
         let lists = match self.meet(Kex::Ffdhe3072).await? {
             Stop::Failed(SealedIoError::Sealed(SealedError::KexRetry { theirs, suites })) => {
                 format!("; key exchange {theirs}; suites {suites}")
@@ -117,10 +118,10 @@ impl Probe<'_> {
         })
     }
 
-    /// Shakes hands until the server has shown its key.
+    /// Shakes hands until the server has proved its identity.
     async fn meet(&self, kex: Kex) -> Result<Stop, DialError> {
         let every = |suite: &'static dyn CipherSuite| {
-            // The list has room for 32 in all: the longest ones of each.
+            // A list has room for 32 suites, so it gets the longest three keys of each cipher.
             let mut sizes: Vec<KeySize> = suite.key_sizes().iter().collect();
             sizes.drain(..sizes.len().saturating_sub(3));
             EnabledSuite { suite, wire_name: suite.name(), sizes }
@@ -144,7 +145,7 @@ impl Probe<'_> {
         Ok(met.err().unwrap_or(Stop::Failed(SealedIoError::NoAnswer)))
     }
 
-    /// What there is to say of the classic profile, if it is spoken.
+    /// Describes the server's classic profile; `None` if the server does not speak it.
     async fn classic(&self) -> Result<Option<String>, DialError> {
         let mut stream = self.connect().await?;
         let now = Instant::now();

@@ -1,4 +1,5 @@
-//! What the flags of the sealed profile mean, for server and client.
+//! Turns the flags and settings of the sealed profile into its configuration, for server and
+//! client.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -10,7 +11,7 @@ use super::keygen::DEFAULT_NAME;
 use crate::config::{Settings, Source};
 use crate::files::shown;
 use crate::service;
-use crate::session::{Clients, Offer, ServerTrust, Verdict};
+use crate::session::{Clients, Offer, ServerTrust, Untrusted};
 use crate::trust::{
     AuthorizedClients, Grant, KnownServers, ServerName, ServiceNames, config_folder, fingerprint,
     read_identity, read_psk,
@@ -22,14 +23,14 @@ use vpn_proto::sealed::{ClientConfig, Identity, Kex, Limits, PeerIdentity, Serve
 pub(super) struct SealedService {
     pub(super) config: Arc<ServerConfig>,
     pub(super) clients: Clients,
-    /// What a client may do that shows a PSK and no key.
+    /// What a client with a PSK and no key may do.
     pub(super) psk_grant: Grant,
     pub(super) offer: Offer,
-    /// Whether the classic profile is not spoken.
+    /// Whether the server does not speak the classic profile.
     pub(super) is_sealed_only: bool,
 }
 
-/// The sealed profile of a server, if something turns it on.
+/// The sealed profile of a server, if an identity or a PSK turns it on.
 pub(super) fn server(
     args: &SealedServerArgs,
     settings: &Settings,
@@ -39,7 +40,7 @@ pub(super) fn server(
     let identity = args.identity.as_ref().or(table.identity.as_ref());
     let psks = if args.psk.is_empty() { &table.psk } else { &args.psk };
     if identity.is_none() && psks.is_empty() {
-        // Who wrote it believes that the server turns strangers away.
+        // With such an option, the user expects a server that refuses strangers.
         return match sealed_only(args, settings) {
             Some(what) => Err(Failure::new(
                 Exit::Usage,
@@ -96,7 +97,7 @@ fn offer(end: Option<&str>, settings: &Settings) -> Result<Offer, Failure> {
     })
 }
 
-/// One line that says which profiles a server speaks, and whom it lets in.
+/// One line about the profiles of a server, and the clients that it lets in.
 pub(super) fn spoken(sealed: Option<&SealedService>) -> String {
     let Some(sealed) = sealed else {
         return "the classic profile only: everybody is let in, and replies are in the clear"
@@ -118,8 +119,7 @@ pub(super) fn spoken(sealed: Option<&SealedService>) -> String {
     }
 }
 
-/// The first option of the command line or the configuration that means nothing without the sealed
-/// profile.
+/// The first option or setting that has no meaning without the sealed profile.
 fn sealed_only(args: &SealedServerArgs, settings: &Settings) -> Option<String> {
     let flags = [
         ("--authorized-clients", args.authorized_clients.is_some()),
@@ -137,7 +137,7 @@ fn sealed_only(args: &SealedServerArgs, settings: &Settings) -> Option<String> {
     flag.or_else(|| set.map(|set| format!("{}:{}: {}", shown(path), set.line, set.key)))
 }
 
-/// Refuses a table `[sealed]` that others could have written.
+/// Refuses a table `[sealed]` in a file that others may write.
 fn is_trusted(settings: &Settings) -> Result<(), Failure> {
     match &settings.distrust {
         Some(error) => Err(error.clone().into()),
@@ -145,7 +145,7 @@ fn is_trusted(settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-/// The suites of the configuration; those with 64-bit blocks only if somebody said so.
+/// The suites of the configuration. Those with 64-bit blocks need `--allow-64bit` or its setting.
 fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>, Failure> {
     let allow_64bit = allow_64bit || settings.sealed.allow_64bit;
     let is_allowed = |e: &&EnabledSuite| allow_64bit || e.suite.block_size() > 8;
@@ -181,8 +181,8 @@ pub(super) struct SealedClient {
     trust: ServerTrust,
 }
 
-/// The sealed profile of a client, if it is asked for. Without it, a server that is known to have a
-/// key is not talked to in the clear by accident.
+/// The sealed profile of a client, if the user asks for it. Otherwise the server must not be one
+/// with a known key: the classic profile would be a downgrade.
 pub(super) fn client(
     args: &ClientArgs,
     server: &ServerName,
@@ -195,7 +195,8 @@ pub(super) fn client(
         Some(path) => Some(path.clone()),
         None => config_folder().map(|folder| folder.join("known_servers")),
     };
-    // Who cannot read it does not know whom not to talk to in the clear.
+    // The classic profile needs this file, too: it has the servers that must not be spoken to in
+    // the clear.
     let known = match known {
         Some(path) => KnownServers::read(&path)?,
         None => KnownServers::without_file(),
@@ -215,17 +216,7 @@ pub(super) fn client(
         return Err(Failure::new(Exit::Usage, "--explain explains the classic profile only"));
     }
     let psk = args.sealed.psk.as_deref().map(read_psk).transpose()?;
-    let identity = match &args.sealed.identity {
-        Some(path) if path.as_os_str() == "none" => None,
-        Some(path) => Some(own_key(path)?),
-        // A PSK is enough; a server that has no list of clients would refuse a key.
-        None if psk.is_some() => None,
-        None => {
-            let path = config_folder().map(|folder| folder.join(DEFAULT_NAME));
-            let path = path.filter(|path| path.symlink_metadata().is_ok());
-            path.as_deref().map(own_key).transpose()?
-        }
-    };
+    let identity = client_identity(args.sealed.identity.as_deref(), psk.is_some())?;
     if identity.is_none() && psk.is_none() {
         return Err(Failure::new(Exit::Usage, "we have no key to show")
             .hint("make one with `vpn keygen`, or name one with --identity or --psk"));
@@ -250,26 +241,43 @@ pub(super) fn client(
     Ok(Some(SealedClient { config: Arc::new(config), trust }))
 }
 
+/// The key that a client shows: that of `--identity`, or the default key if there is one.
+fn client_identity(named: Option<&Path>, has_psk: bool) -> Result<Option<Identity>, Failure> {
+    match named {
+        Some(path) if path.as_os_str() == "none" => Ok(None),
+        Some(path) => own_key(path).map(Some),
+        // A PSK is enough, and a server without a list of clients would refuse a key.
+        None if has_psk => Ok(None),
+        None => {
+            let path = config_folder().map(|folder| folder.join(DEFAULT_NAME));
+            let path = path.filter(|path| path.symlink_metadata().is_ok());
+            path.as_deref().map(own_key).transpose()
+        }
+    }
+}
+
 impl SealedClient {
-    /// What the handshake needs, and who decides about the server.
+    /// The configuration of the handshake, and the check of the server's key.
     pub(super) fn parts(
         mut self,
-    ) -> (Arc<ClientConfig>, impl FnMut(PeerIdentity) -> Verdict + Send) {
-        (self.config, move |peer| self.trust.judge(peer))
+    ) -> (Arc<ClientConfig>, impl FnMut(PeerIdentity) -> Result<(), Untrusted> + Send) {
+        (self.config, move |peer| self.trust.check(peer))
     }
 
-    /// What to do if the server does not answer, as far as that depends on what we know of it.
+    /// A hint for a server that does not answer: without its key or a PSK, the client cannot pass a
+    /// required gate.
     pub(super) fn hint_at_gate(&self) -> Option<&'static str> {
         let has_gate = self.config.psk.is_some() || self.config.server_key.is_some();
         (!has_gate).then_some(
-            "or its gate is required: then it answers only who has its whole key, of which a \
-             fingerprint is not enough: give --server-key the text of its .pub file, or write it into \
+            "or its gate is required: then it answers only clients that have its whole key, and a \
+             fingerprint is not enough; give --server-key the text of its .pub file, or add it to \
              known_servers",
         )
     }
 }
 
-/// Asks until the answer is one: yes, no, or the fingerprint.
+/// Asks the user about a key until the answer is yes, no, or the fingerprint. Returns whether it is
+/// accepted.
 fn ask(
     server: &ServerName,
     shown: &str,
@@ -285,7 +293,7 @@ fn ask(
         let mut answer = String::new();
         let heard = asked.and_then(|()| input.read_line(&mut answer));
         if !matches!(heard, Ok(1..)) {
-            // The answer ended without a line end, and so did the question.
+            // The input has ended, so the line of the question has to end here.
             let _ = output.write_all(b"\n");
             return false;
         }
@@ -320,7 +328,7 @@ mod tests {
         assert_eq!(asks("no\nyes\n"), (false, 0));
         assert_eq!(asks("y\nmaybe\n\nyes\n"), (true, 3));
         assert_eq!(asks("SHA256:abd\nSHA256:abc\n"), (true, 1));
-        // Nobody there any more.
+        // The input ends.
         assert_eq!(asks("maybe\n"), (false, 1));
         assert_eq!(asks(""), (false, 0));
     }

@@ -9,7 +9,7 @@ use vpn_suite::Registry;
 
 use super::args::ServerArgs;
 use super::failure::{Exit, Failure};
-use super::watching::Watching;
+use super::observation::Observation;
 use super::{Threads, console, runtime, sealed};
 use crate::config::Settings;
 use crate::net::{AdmissionControl, DEFAULT_PORT, DhPool, Server, Shutdown, bind, endpoint};
@@ -19,7 +19,7 @@ use crate::session::{ClassicServer, SealedServer, ServerEnd, SessionServer};
 use crate::term::{Console, ConsoleClosed, Label, Observers, Unread};
 use crate::trust::{Host, merge_ports};
 
-/// How long a server that ends waits for its last lines to be printed.
+/// How long a server waits at its end until its last lines are printed.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure> {
@@ -29,10 +29,10 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let host = host.as_deref();
     let sealed = sealed::server(&args.sealed, &settings)?;
     let (has_sealed, spoken) = (sealed.is_some(), sealed::spoken(sealed.as_ref()));
-    let watching = Watching::start(&args.common, Unread::LeftOut)?;
+    let observation = Observation::start(&args.common, Unread::LeftOut)?;
     raise_descriptors();
     let end = sealed.as_ref().map(|sealed| sealed.offer.end.clone());
-    // Standard output is the service's, if it wants it.
+    // A service may use standard output itself.
     let owns_stdio = end.as_ref().is_some_and(|end| end.owns_stdio());
     let (threads, stream) = match owns_stdio {
         true => (Threads::One, Stream::Err),
@@ -41,7 +41,7 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
     let runtime = runtime(threads)?;
     let (console, printer) = console(stream, Label::NONE, Unread::LeftOut)?;
     let (stop, shutdown) = Shutdown::new();
-    watch_signals(stop.clone())?;
+    handle_signals(stop.clone())?;
     let result = runtime.block_on(async {
         let listeners = bind(host, port)?;
         match has_sealed {
@@ -54,26 +54,26 @@ pub(super) fn run(args: &ServerArgs, registry: &Registry) -> Result<(), Failure>
                 () = done(served) => log::info!("the service has come to its end: stopping"),
                 () = watched.closed() => log::info!("{stream} is closed: stopping"),
             }
-            // The server may be gone already.
+            // An error means that the server has stopped already.
             let _ = stop.send(true);
         });
-        // Clients that speak the classic profile only cannot authenticate anyway.
+        // Limits for each source need the sealed profile: classic clients never authenticate.
         let control = has_sealed.then(|| {
             AdmissionControl::new(settings.limits.net.sources, settings.limits.exempt.clone())
         });
-        let observers = watching.observers.clone();
+        let observers = observation.observers.clone();
         let service = profiles(sealed, &settings, observers, console.clone(), &shutdown);
         let server = Server::new(listeners, settings.limits.net.sessions).controlled_by(control);
         serve(server, host, service, console, shutdown).await
     });
     runtime.shutdown_background();
-    watching.finish(Some(LAST_LINES));
+    observation.finish(Some(LAST_LINES));
     let printed = printer.finish(Some(LAST_LINES));
     if let Some(Err(error)) = end.and_then(|end| end.outcome()) {
         return Err(error.into());
     }
     if stream == Stream::Out {
-        // Lines beside the bytes of a service may be lost.
+        // With a service on standard output, the lines go to standard error and may be lost.
         printed?;
     }
     result
@@ -87,7 +87,7 @@ async fn done(end: Option<Arc<dyn ServerEnd>>) {
     }
 }
 
-/// What serves each profile that is spoken.
+/// Makes the server of each profile that is enabled.
 fn profiles(
     sealed: Option<sealed::SealedService>,
     settings: &Settings,
@@ -130,7 +130,7 @@ fn listening_at(args: &ServerArgs, settings: &Settings) -> Result<(Option<String
     parsed.map_err(|error| Failure::new(Exit::Usage, error))
 }
 
-/// Announces the listening address and serves until the signal comes.
+/// Prints the listening address, and serves until `shutdown` says to stop.
 pub(super) async fn serve(
     server: Server,
     host: Option<&str>,
@@ -145,7 +145,7 @@ pub(super) async fn serve(
         console.flush().await
     };
     if announced.await == Err(ConsoleClosed) {
-        // The printer says why, if that is worth saying.
+        // The printer has the error.
         return Ok(());
     }
     drop(console);
@@ -158,8 +158,8 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// Asks for as many descriptors as the system allows: every session needs one, and the usual 1,024
-/// are fewer than the sessions of the default configuration.
+/// Raises the limit of file descriptors as far as the system allows. Every session needs one, and
+/// the usual limit of 1,024 is too low for the sessions of the default configuration.
 fn raise_descriptors() {
     #[cfg(unix)]
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -168,22 +168,22 @@ fn raise_descriptors() {
     }
 }
 
-/// Watches for the signals that end a server: the first one politely, the second one at once. They have
-/// a thread to themselves, so that nothing else the program does can keep it from ending.
-fn watch_signals(stop: watch::Sender<bool>) -> Result<(), Failure> {
+/// Handles the signals that end a server: the first one stops it politely, the second one at once.
+/// They have their own thread, so that nothing else can delay them.
+fn handle_signals(stop: watch::Sender<bool>) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| Failure::local("cannot watch for", "signals", &error);
     let runtime = runtime(Threads::One)?;
     let mut signals = runtime.block_on(async { Signals::install() }).map_err(cannot)?;
-    let watch = async move {
+    let handle = async move {
         signals.next().await;
         log::info!("stopping");
-        // The server may be gone already.
+        // An error means that the server has stopped already.
         let _ = stop.send(true);
         signals.next().await;
         std::process::exit(Exit::Interrupted as i32);
     };
     let thread = std::thread::Builder::new().name("signals".to_owned());
-    thread.spawn(move || runtime.block_on(watch)).map(|_| ()).map_err(cannot)
+    thread.spawn(move || runtime.block_on(handle)).map(|_| ()).map_err(cannot)
 }
 
 /// Ctrl-C, and on Unix SIGTERM.

@@ -1,4 +1,4 @@
-//! `vpn speed`: what this machine manages, with the code that sessions use.
+//! `vpn speed`: measures this machine, with the code that sessions use.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use super::print;
 use vpn_proto::sealed::{Kex, KexKeyPair, RecordOpener, RecordSealer, SealedError, TrafficSecret};
 use vpn_proto::{DhOutcome, DhTask, ExponentSeed, Group, SuiteId};
 
-/// Records sealed or opened side by side, as many as a session takes at once.
+/// The records in a batch, the same number as in a session.
 const BATCH: usize = 16;
-/// Payloads measured unless a size is named, in bytes.
+/// The default sizes of payloads, in bytes.
 const SIZES: [usize; 3] = [64, 1024, 16384];
 /// The type of record measured: data.
 const DATA: u8 = 0x17;
@@ -28,9 +28,9 @@ enum Row {
         op: &'static str,
         /// Bytes of payload in a record.
         size: usize,
-        /// Records side by side.
+        /// Records in a batch.
         batch: usize,
-        /// 10^6 bytes of payload a second.
+        /// Payload in 10^6 bytes per second.
         mb_per_s: f64,
         kernel: String,
     },
@@ -74,7 +74,8 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Local, format_args!("cannot measure: {error}"))
 }
 
-/// The suites asked for: for each its longest key, unless sizes are named or there are few of them.
+/// The suites to measure. A suite without a named size has all its sizes if they are few, else the
+/// longest one.
 fn wanted(names: &[String], registry: &Registry) -> Result<Vec<SuiteId>, Failure> {
     let usage = |problem: String| Failure::new(Exit::Usage, problem);
     if names.is_empty() {
@@ -106,7 +107,7 @@ fn wanted(names: &[String], registry: &Registry) -> Result<Vec<SuiteId>, Failure
 }
 
 fn sizes_of(suite: &'static dyn CipherSuite) -> Vec<SuiteId> {
-    /// More sizes than this say the same over and over.
+    /// More sizes than this would only repeat the same speed.
     const FEW: usize = 3;
     let mut sizes: Vec<KeySize> = suite.key_sizes().iter().collect();
     if sizes.len() > FEW {
@@ -115,14 +116,14 @@ fn sizes_of(suite: &'static dyn CipherSuite) -> Vec<SuiteId> {
     sizes.into_iter().map(|size| SuiteId { suite, size }).collect()
 }
 
-/// Seals and opens the same records, taking the time of each.
+/// Measures how fast records are sealed and opened.
 fn records(
     id: SuiteId,
     size: usize,
     batch: usize,
     time: Duration,
 ) -> Result<[Row; 2], SealedError> {
-    /// Enough records that reading the clock takes no time, few enough for the caches.
+    /// Enough bytes that reading the clock does not count, and few enough for the caches.
     const BYTES: usize = 256 * 1024;
     let secret = TrafficSecret::danger_from_bytes([0x5a; 32]);
     let (keys, others) = (secret.record_keys(id)?, secret.record_keys(id)?);
@@ -169,7 +170,7 @@ fn records(
     Ok([row("seal", sealing), row("open", opening)])
 }
 
-/// How often a second each step of a key exchange of the sealed profile can be done.
+/// Measures each step of a key exchange of the sealed profile, in runs per second.
 fn exchange(kex: Kex, time: Duration) -> Result<[Row; 3], SealedError> {
     let rng = &mut rand::rng();
     let share = KexKeyPair::generate(kex, rng).share().to_vec();
@@ -234,7 +235,7 @@ fn per_second(time: Duration, mut work: impl FnMut()) -> f64 {
     f64::from(count) / start.elapsed().as_secs_f64()
 }
 
-/// Three digits are more than any machine repeats.
+/// Rounds to about three digits, because further digits change with each run.
 fn round(number: f64) -> f64 {
     if number < 100.0 { (number * 10.0).round() / 10.0 } else { number.round() }
 }

@@ -9,7 +9,7 @@ use super::print;
 use crate::config::{BUILT_IN, ConfigError, Overrides, Problem, Settings};
 use vpn_proto::EnabledSuite;
 
-/// A suite as `--json` prints it; sizes in bits, the block in bytes.
+/// A suite as `--json` prints it. Key sizes are in bits, the block size is in bytes.
 #[derive(Debug, Serialize)]
 struct Row {
     name: &'static str,
@@ -30,7 +30,7 @@ pub(super) fn run(args: &SuitesArgs, registry: &Registry) -> Result<(), Failure>
     }
     let enabled = match Settings::load(args.config.as_deref(), registry, &Overrides::default()) {
         Ok(settings) => settings.ciphers.enabled.to_vec(),
-        // Still a program whose ciphers one may want to see.
+        // The user may still want to see the ciphers of this program.
         Err(ConfigError::Problem { problem: Problem::NothingBuiltIn { .. }, .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };

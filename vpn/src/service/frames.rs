@@ -6,7 +6,7 @@ use crate::net::limits::SEALED_MESSAGE as LONGEST;
 
 const HEADER: usize = 4;
 
-/// Cuts messages from a stream, in any slicing.
+/// Reads messages from a stream. The stream may arrive in pieces of any length.
 #[derive(Debug, Default)]
 pub(super) struct Frames(Zeroizing<Vec<u8>>);
 
@@ -22,10 +22,12 @@ impl TooLong {
 }
 
 impl Frames {
+    /// Adds a piece of the stream.
     pub(super) fn push(&mut self, data: &[u8]) {
         self.0.extend_from_slice(data);
     }
 
+    /// Returns the next message, if all of it is there.
     pub(super) fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, TooLong> {
         let Some(header) = self.0.first_chunk::<HEADER>() else { return Ok(None) };
         let length = u32::from_be_bytes(*header) as usize;
@@ -42,26 +44,27 @@ impl Frames {
     }
 }
 
-/// Takes messages out of a stream in any slicing without keeping more of it than the message that is
-/// not there yet.
+/// Reads messages from a stream in pieces of any length. It keeps only the message that is not
+/// complete yet.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     header: Vec<u8>,
-    /// What is there of the message, once its length is known.
+    /// The length of the current message, and the bytes that have arrived.
     message: Option<(usize, Zeroizing<Vec<u8>>)>,
 }
 
-/// What [`Incoming::take`] came upon.
+/// The result of [`Incoming::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// A message of this length follows; nothing of it is kept yet.
+    /// A message of this length begins. None of its bytes are kept yet.
     Begins(usize),
     /// A whole message.
     Message(Zeroizing<Vec<u8>>),
 }
 
 impl Incoming {
-    /// Takes bytes off `data`, up to the next thing to tell; none if all of them are used up.
+    /// Takes bytes from the front of `data` until the next [`Piece`]. Returns `None` if `data` is
+    /// used up before.
     pub(super) fn take(&mut self, data: &mut &[u8]) -> Result<Option<Piece>, TooLong> {
         let Some((length, message)) = &mut self.message else {
             let count = data.len().min(HEADER - self.header.len());
@@ -78,7 +81,7 @@ impl Incoming {
         };
         let count = data.len().min(*length - message.len());
         if message.capacity() == 0 {
-            // Once and for all, so that no copy of it stays behind.
+            // All of it at once: a vector that grows leaves copies in memory.
             message.reserve_exact(*length);
         }
         message.extend_from_slice(&data[..count]);
@@ -89,13 +92,13 @@ impl Incoming {
         Ok(self.message.take().map(|(_, message)| Piece::Message(message)))
     }
 
-    /// Whether nothing of a message is there.
+    /// Whether no part of a message has arrived.
     pub(super) fn is_empty(&self) -> bool {
         self.header.is_empty() && self.message.is_none()
     }
 }
 
-/// A message as it goes into the stream.
+/// A message with its length in front, as in the stream.
 pub(super) fn framed(message: &[u8]) -> Result<Zeroizing<Vec<u8>>, TooLong> {
     let length = u32::try_from(message.len()).ok().filter(|_| message.len() <= LONGEST);
     let length = length.ok_or(TooLong(message.len()))?;
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_cut_in_any_slicing() {
+    fn messages_are_read_in_any_slicing() {
         let stream = [framed(b"hello").unwrap(), framed(b"").unwrap(), framed(&[7; 300]).unwrap()];
         let stream: Vec<u8> = stream.iter().flat_map(|f| f.to_vec()).collect();
         for size in [1, 3, stream.len()] {
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_taken_in_any_slicing_and_announced_before_they_are_kept() {
+    fn each_message_is_announced_before_its_bytes_are_kept() {
         let stream = [framed(b"hello").unwrap(), framed(b"").unwrap(), framed(&[7; 300]).unwrap()];
         let stream: Vec<u8> = stream.iter().flat_map(|f| f.to_vec()).collect();
         for size in [1, 3, stream.len()] {

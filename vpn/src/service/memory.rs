@@ -1,19 +1,19 @@
-//! Memory for long messages: what all sessions of a server may have together.
+//! The memory for long messages, which all sessions of a server share (PROTOCOL.md §4.7).
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A message up to this length needs no share: what a session may have in any case.
+/// A message of at most this many bytes needs no share.
 pub(super) const FREE: usize = 16 * 1024;
-/// What is accounted at once.
+/// The memory is counted in units of this many bytes.
 const UNIT: usize = 1024;
-/// How many times a message is in memory while it is answered: the text, and the line that shows it,
-/// which may be twice as long while it grows; and pieces of its answer.
+/// The memory that a message needs while it is answered, as a multiple of its length: the text, the
+/// line that shows it (twice its length while it grows), and pieces of the answer.
 const COPIES: usize = 4;
 
-/// The memory. Sessions that want a share wait in the order in which they asked, and none of them holds a
-/// part of what it needs while it waits.
+/// The shared memory. Sessions wait for their shares in the order in which they asked. A session
+/// that waits holds nothing.
 #[derive(Clone, Debug)]
 pub(super) struct MessageMemory {
     units: Arc<Semaphore>,
@@ -27,22 +27,22 @@ pub(super) struct Share {
 }
 
 impl MessageMemory {
-    /// So many bytes in all.
+    /// A memory of this many bytes.
     pub(super) fn new(bytes: usize) -> Self {
         let most = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
         let most = most.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Self { units: Arc::new(Semaphore::new(most as usize)), most }
     }
 
-    /// A share for a message of this length, once there is one. What is longer than all of the memory
-    /// gets all of it.
+    /// Waits for a share for a message of `length` bytes. A message that needs more than the whole
+    /// memory gets the whole memory.
     pub(super) async fn share(&self, length: usize) -> Share {
         if length <= FREE {
             return Share { _units: None };
         }
         let units = u32::try_from((COPIES * length).div_ceil(UNIT)).unwrap_or(u32::MAX);
         let units = self.units.clone().acquire_many_owned(units.min(self.most)).await;
-        // Nobody closes it; if somebody did, there would be nothing to wait for.
+        // The semaphore is never closed, so there is no error.
         Share { _units: units.ok() }
     }
 }
@@ -57,7 +57,7 @@ mod tests {
     const LONG: usize = 1 << 20;
 
     #[tokio::test]
-    async fn a_share_that_is_not_there_is_waited_for_and_given_back() {
+    async fn a_message_waits_until_a_share_is_free() {
         let memory = MessageMemory::new(COPIES * LONG);
         let first = memory.share(LONG).await;
         assert!(timeout(SOON, memory.share(FREE + 1)).await.is_err());
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_message_is_not_starved_by_shorter_ones() {
+    async fn shorter_messages_do_not_overtake_a_long_one() {
         let memory = MessageMemory::new(COPIES * LONG);
         let holder = memory.share(LONG / 2).await;
         let long = tokio::spawn({

@@ -12,16 +12,16 @@ use super::memory::{FREE, MessageMemory, Share};
 use crate::net::SealedIoError;
 use crate::net::limits::{Limits, MESSAGE_READ, MESSAGE_TIME, REPLY, SEALED_MESSAGE};
 use crate::session::{
-    ClientError, Connected, Ended, Handler, Local, LocalEnd, Output, Reversal, ServerEnd,
+    ClientError, Connected, Handler, Local, LocalEnd, Output, Reversal, ServerEnd, ServerError,
     ServerSession, Service, ServiceFuture, ServiceResult, reversed,
 };
-use crate::term::{Console, QUIT, Said, Texts};
+use crate::term::{Console, NextText, QUIT, Texts};
 use vpn_proto::sealed::{Alert, Event, SealedError};
 use vpn_proto::{Printable, SessionError};
 
-/// How much of a long answer is sealed at once.
+/// The most bytes of a long answer that are sealed at once.
 const ANSWER_PIECE: usize = 64 * 1024;
-/// Why a session ends with its server.
+/// The reason of a session that ends because its server stops.
 const STOPPING: &str = "closed, the server is stopping";
 
 /// The service.
@@ -63,14 +63,14 @@ async fn converse(mut session: Connected, local: Local) -> Result<(), ClientErro
     loop {
         out.flush().await?;
         match ask(&mut texts, &mut session).await? {
-            Said::Text(text) if text == QUIT => break,
-            Said::Text(text) => send(&mut session, &mut frames, &out, &text).await?,
-            Said::End => break,
-            Said::Interrupted => {
+            NextText::Text(text) if text == QUIT => break,
+            NextText::Text(text) => send(&mut session, &mut frames, &out, &text).await?,
+            NextText::End => break,
+            NextText::Interrupted => {
                 session.connection.abort(Alert::CloseNotify).await;
                 return Err(ClientError::Interrupted);
             }
-            Said::Failed(error) => {
+            NextText::Failed(error) => {
                 // What was sent was answered; the session ends as it should.
                 session.connection.close(REPLY).await?;
                 return Err(ClientError::Input(error));
@@ -88,18 +88,18 @@ async fn converse(mut session: Connected, local: Local) -> Result<(), ClientErro
     Ok(session.connection.close(REPLY).await?)
 }
 
-/// Waits for a text, and meanwhile for a server that ends the session.
-async fn ask(texts: &mut Texts, session: &mut Connected) -> Result<Said, ClientError> {
-    let is_watched = texts.is_interruptible();
+/// Waits for the next text. Meanwhile the server may end the session.
+async fn ask(texts: &mut Texts, session: &mut Connected) -> Result<NextText, ClientError> {
+    let is_interruptible = texts.is_interruptible();
     session.connection.flush().await?;
-    let mut said = texts.request().await;
+    let mut text = texts.request().await;
     let ended = tokio::select! {
-        said = &mut said => return Ok(said.unwrap_or(Said::End)),
-        ended = session.watch() => ended,
+        text = &mut text => return Ok(text.unwrap_or(NextText::End)),
+        ended = session.wait_for_end() => ended,
     };
-    if !is_watched {
-        // A line editor has to leave the terminal as it found it: the user is told afterwards.
-        let _ = said.await;
+    if !is_interruptible {
+        // The line editor has to restore the terminal first. The user sees the error after that.
+        let _ = text.await;
     }
     Err(ended)
 }
@@ -145,7 +145,7 @@ impl Handler for Server {
         Box::pin(async move {
             let mut session = session;
             let ended = self.answer_all(&mut session).await;
-            Box::pin(session.leave(ended)).await
+            Box::pin(session.close(ended)).await
         })
     }
 }
@@ -154,7 +154,7 @@ impl Server {
     /// Answers messages until the session is over.
     async fn answer_all(&self, session: &mut ServerSession) -> ServiceResult {
         let mut incoming = Incoming::default();
-        // The memory for a long message, and until when the message may take.
+        // The memory for a long message, and the deadline of the message.
         let mut share: Option<(Share, Instant)> = None;
         session.connection.expect_pings(Some(session.keepalive));
         session.connection.read_at_most(MESSAGE_READ);
@@ -164,7 +164,7 @@ impl Server {
             let event = tokio::select! {
                 event = timeout_at(until.into(), session.connection.next()) => match event {
                     Ok(event) => event?,
-                    Err(_) if share.is_some() || !incoming.is_empty() => return Err(Ended::Slow),
+                    Err(_) if share.is_some() || !incoming.is_empty() => return Err(ServerError::Slow),
                     Err(_) => return Ok("closed, nothing happened for too long"),
                 },
                 () = session.shutdown.wait(), if incoming.is_empty() => return Ok(STOPPING),
@@ -195,7 +195,7 @@ impl Server {
                 Event::Eof | Event::CloseRequested | Event::Closed => {
                     return Err(SealedError::Cut.into());
                 }
-                // The connection looks after its exchanges and pings itself.
+                // The connection answers pings and key exchanges itself.
                 Event::Alert(_)
                 | Event::Pong(_)
                 | Event::Open { .. }
@@ -206,26 +206,30 @@ impl Server {
         }
     }
 
-    /// Waits for memory for a long message. Nothing is read of the client meanwhile.
-    async fn share(&self, length: usize, session: &mut ServerSession) -> Result<Share, Ended> {
+    /// Waits for the memory for a long message. Nothing is read from the client meanwhile.
+    async fn share(
+        &self,
+        length: usize,
+        session: &mut ServerSession,
+    ) -> Result<Share, ServerError> {
         let share = tokio::select! {
             share = self.memory.share(length) => share,
-            // Inside a message a close_notify would be a lie.
-            () = session.shutdown.wait() => return Err(Ended::Busy(STOPPING.to_owned())),
+            // A close_notify would promise that the message was handled (PROTOCOL.md §4.5).
+            () = session.shutdown.wait() => return Err(ServerError::Busy(STOPPING.to_owned())),
         };
-        // Nobody listened to the client meanwhile.
+        // Nothing was read meanwhile, so the time for the next ping starts again.
         session.connection.expect_pings(Some(session.keepalive));
         Ok(share)
     }
 }
 
 /// Answers a text with its reverse, and prints it.
-async fn answer(session: &mut ServerSession, text: &[u8]) -> Result<(), Ended> {
+async fn answer(session: &mut ServerSession, text: &[u8]) -> Result<(), ServerError> {
     let ServerSession { connection, console, .. } = session;
     if text.len() <= FREE {
         let answer = framed(&reversed(text))?;
         connection.session().send(&answer)?;
-        // First: waking the printer takes longer than all of the rest.
+        // The reply comes first, because waking the printing thread takes longer than all the rest.
         connection.flush().await?;
         return Ok(console.line(Received(text)).await?);
     }
@@ -241,13 +245,13 @@ async fn answer(session: &mut ServerSession, text: &[u8]) -> Result<(), Ended> {
     print_long(console, text).await
 }
 
-/// Prints a long text. Its memory is held until it is printed: a line that waits takes memory too.
-async fn print_long(console: &Console, text: &[u8]) -> Result<(), Ended> {
+/// Prints a long text, and waits until it is printed: until then its line takes memory.
+async fn print_long(console: &Console, text: &[u8]) -> Result<(), ServerError> {
     console.line(Received(text)).await?;
     Ok(console.flush().await?)
 }
 
-/// What a server prints of a text.
+/// The line that the server prints for a text.
 struct Received<'a>(&'a [u8]);
 
 impl std::fmt::Display for Received<'_> {
@@ -256,7 +260,7 @@ impl std::fmt::Display for Received<'_> {
     }
 }
 
-impl From<TooLong> for Ended {
+impl From<TooLong> for ServerError {
     fn from(error: TooLong) -> Self {
         Self::Policy(error.to_string())
     }

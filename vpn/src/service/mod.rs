@@ -1,4 +1,4 @@
-//! What sealed sessions are for. This is the only place that names all services.
+//! The services of sealed sessions. This is the only place that lists all of them.
 //!
 //! To add one, write its file and add it to [`ALL`]. `permit`, `--service`, `--help` and
 //! `docs/services.md` are made from the list.
@@ -10,11 +10,11 @@ mod pipe;
 
 use crate::session::Service;
 
-/// Every service. The first one is what a client gets that asks for nothing else, and what its line in
-/// `authorized_clients` permits if it does not say.
+/// All services. The first one is the default: of a client without `--service`, and of a line in
+/// `authorized_clients` without `permit`.
 pub const ALL: &[&dyn Service] = &[&message::Message, &pipe::Pipe];
 
-/// The service that a client gets that asks for nothing else.
+/// The default service.
 pub fn usual() -> &'static dyn Service {
     ALL[0]
 }
@@ -29,12 +29,12 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.iter().map(|service| service.name())
 }
 
-/// The service that has a server's end of this name, as `vpn server --service` says it.
+/// The service that has a server's end with this name, as in `vpn server --service`.
 pub fn with_end(end: &str) -> Option<&'static dyn Service> {
     ALL.iter().copied().find(|service| service.ends().iter().any(|(name, _)| *name == end))
 }
 
-/// The names of all server's ends, in the order of the list.
+/// The server's ends of all services: their names, each with one line about it.
 pub fn ends() -> impl Iterator<Item = (&'static str, &'static str)> {
     ALL.iter().flat_map(|service| service.ends())
 }

@@ -1,4 +1,4 @@
-//! The pipe service: standard input and output of both sides, joined byte for byte.
+//! The pipe service: it joins standard input and output of both sides (PROTOCOL.md §4.9).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,20 +8,20 @@ use tokio::time::sleep;
 
 use crate::net::limits::{Limits, SHUTDOWN};
 use crate::session::{
-    ClientError, Connected, Drain, Ended, Feed, Handler, Local, LocalEnd, ServerEnd, ServerSession,
-    Service, ServiceFuture, ServiceResult, Stdio, TransferError, transfer,
+    ClientError, Connected, Drain, Feed, Handler, Local, LocalEnd, ServerEnd, ServerError,
+    ServerSession, Service, ServiceFuture, ServiceResult, Stdio, TransferError, transfer,
 };
 use vpn_proto::classic::Role;
 
-/// How long a pipe may go on when the server was told to stop. What the server says then has to arrive
-/// before [`SHUTDOWN`] is over.
+/// How long a pipe may go on after the server was told to stop. The rest of [`SHUTDOWN`] is for the
+/// alert.
 const GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
 
 /// The service.
 #[derive(Debug)]
 pub(super) struct Pipe;
 
-/// The server's ends that are not standard input and output.
+/// The names of the server's ends that do not use standard input and output.
 const DISCARD: &str = "discard";
 const GENERATE: &str = "generate";
 
@@ -59,22 +59,28 @@ impl Service for Pipe {
     }
 }
 
-/// The client's end of a service of bytes: joins standard input and output to the server's end.
+/// Runs the client's end of a service of bytes: moves bytes between standard input and output and
+/// the server.
 pub(super) async fn run_bytes(session: Connected) -> Result<(), ClientError> {
     let streams = Stdio::take().map(Stdio::open).ok_or(TransferError::Stopped);
     let stopped = std::future::pending();
     let ended = transfer(session.connection, streams, Role::Client, stopped).await;
-    Ok(ended.map_err(|error| error.said_by("the server"))?)
+    Ok(ended.map_err(|error| error.with_peer("the server"))?)
 }
 
-/// The server's end of a service of bytes: joins these streams to the client's end. Returns how it
-/// ended, and that again for the log.
+/// Runs the server's end of a service of bytes: moves bytes between `streams` and the client, and
+/// closes the session.
+///
+/// # Errors
+///
+/// Why not everything was handed over.
 pub(super) async fn serve_bytes(
     session: ServerSession,
     streams: Result<(Feed, Drain), TransferError>,
 ) -> Result<(), TransferError> {
     let ServerSession { mut connection, mut shutdown, .. } = session;
-    // A reader of its output may stop the client for as long as it likes.
+    // The reader of the client's output may stop the client for any time, so pings are not
+    // expected.
     connection.expect_pings(None);
     connection.read_at_most(usize::MAX);
     let stopped = async {
@@ -82,18 +88,18 @@ pub(super) async fn serve_bytes(
         sleep(GRACE).await;
     };
     let ended = transfer(connection, streams, Role::Server, stopped).await;
-    ended.map_err(|error| error.said_by("the client"))
+    ended.map_err(|error| error.with_peer("the client"))
 }
 
-/// How a transfer ended, for the log.
+/// The result of a transfer, as a line for the log.
 pub(super) fn told(ended: &Result<(), TransferError>) -> ServiceResult {
     match ended {
         Ok(()) => Ok("the client closed the session"),
-        Err(error) => Err(Ended::Transfer(error.to_string())),
+        Err(error) => Err(ServerError::Transfer(error.to_string())),
     }
 }
 
-/// A server's end that is no stream of the system.
+/// A server's end without standard input and output.
 #[derive(Clone, Copy, Debug)]
 enum Synthetic {
     /// Drops everything.
@@ -152,8 +158,7 @@ impl Handler for PipeOwner {
     }
 }
 
-/// Standard input and output of a server and how its pipe ended: they exist once, and one session has
-/// all of them.
+/// The pipe of a server, and its result. There is one pipe, for one session.
 #[derive(Clone, Debug, Default)]
 struct PipeOutcome(Arc<Shared>);
 
@@ -171,7 +176,7 @@ enum State {
     Ended(Option<Result<(), TransferError>>),
 }
 
-/// Why a session does not get the pipe.
+/// Why a session cannot have the pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum PipeTaken {
     #[error("the server's pipe is in use by another client")]
@@ -181,7 +186,7 @@ enum PipeTaken {
 }
 
 impl PipeOutcome {
-    /// Takes the pipe, before anything is read or written.
+    /// Takes the pipe for a session. Nothing is read or written yet.
     fn take(&self) -> Result<PipeOwner, PipeTaken> {
         let mut state = self.state();
         match *state {
@@ -194,16 +199,16 @@ impl PipeOutcome {
         Ok(PipeOwner { outcome: self.clone(), result: Err(TransferError::Stopped) })
     }
 
-    /// Returns once the session has ended.
+    /// Waits until the session has ended.
     async fn wait(&self) {
         self.0.has_ended.notified().await;
     }
 
-    /// How it ended, if there was one; it is told once.
+    /// The result of the session, if there was one. It is returned once.
     fn result(&self) -> Option<Result<(), TransferError>> {
         match &mut *self.state() {
             State::Free => None,
-            // Its session was cut off with everything else.
+            // The server stopped before the session ended.
             State::Taken => Some(Err(TransferError::Stopped)),
             State::Ended(result) => result.take(),
         }
@@ -214,8 +219,7 @@ impl PipeOutcome {
     }
 }
 
-/// The session that has the pipe. However it goes, the pipe has ended then, and anything but a proper
-/// end is a failure.
+/// The owner of the pipe. When it is dropped, the pipe has ended. Without a result it has failed.
 #[derive(Debug)]
 struct PipeOwner {
     outcome: PipeOutcome,
@@ -223,12 +227,12 @@ struct PipeOwner {
 }
 
 impl PipeOwner {
-    /// Standard input and output, once.
+    /// Opens standard input and output.
     fn open(&self) -> Result<(Feed, Drain), TransferError> {
         Stdio::take().map(Stdio::open).ok_or(TransferError::Stopped)
     }
 
-    /// Says how it ended.
+    /// Sets the result, and ends the pipe.
     fn end(mut self, result: Result<(), TransferError>) {
         self.result = result;
     }
@@ -247,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_has_one_owner_and_is_not_handed_on() {
+    fn a_pipe_serves_one_session() {
         let outcome = PipeOutcome::default();
         assert!(outcome.result().is_none());
         let owner = outcome.take().unwrap();
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_is_dropped_has_failed() {
+    async fn a_dropped_session_has_failed() {
         let outcome = PipeOutcome::default();
         drop(outcome.take().unwrap());
         outcome.wait().await;

@@ -1,4 +1,5 @@
-//! Who may have a sealed session, what for, and how many at once (PROTOCOL.md §4.8).
+//! Access to sealed sessions: which clients may come in, which services they may use, and how many
+//! sessions a key may have at once (PROTOCOL.md §4.8).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::trust::{AuthorizedClients, ClientList, Grant};
 use vpn_proto::sealed::PeerIdentity;
 
-/// Stands for the PSKs where sessions are counted; no key is all zeros.
+/// The entry of all PSKs where sessions are counted. No public key is all zeros.
 const PSKS: [u8; 32] = [0; 32];
-/// Why a client is denied for a fault of our own file.
+/// The reason if our own file of clients cannot be read.
 const UNREADABLE: &str = "the list of authorized clients cannot be read";
 
 /// Which clients may come in by their keys.
@@ -17,9 +18,9 @@ const UNREADABLE: &str = "the list of authorized clients cannot be read";
 pub enum Clients {
     /// None.
     Nobody,
-    /// Those of a file. Changes to it count for the next client.
+    /// The clients of a file. A change of the file counts for the next client.
     File(AuthorizedClients),
-    /// These.
+    /// The clients of this list.
     List(Arc<ClientList>),
 }
 
@@ -27,21 +28,21 @@ pub enum Clients {
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     clients: Clients,
-    /// What a client may do that shows a PSK and no key.
+    /// What a client with a PSK and no key may do.
     psk_grant: Grant,
     sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
 }
 
-/// A client may come in.
+/// The permission for a client to come in.
 #[derive(Debug)]
 pub(super) struct Admitted {
     /// What it may do.
     pub(super) grant: Grant,
-    /// Its place among the sessions of its key, as long as this lives.
+    /// Counts as a session of its key until it is dropped.
     _counted: Counted,
 }
 
-/// A client may not come in.
+/// The refusal to let a client in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     /// Why, for the log.
@@ -58,7 +59,7 @@ pub(super) enum Listed {
     Unreadable,
 }
 
-/// Counts a session of a key as long as it lives.
+/// Counts as one session of a key until it is dropped.
 #[derive(Debug)]
 struct Counted {
     sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
@@ -82,7 +83,7 @@ impl Access {
         Self { clients, psk_grant, sessions: Arc::default() }
     }
 
-    /// Reads who is listed now. This may wait for a disk.
+    /// Returns the clients that are listed now. It may wait for a disk.
     pub(super) async fn listed(&self) -> Listed {
         match &self.clients {
             Clients::Nobody => Listed::Nobody,
@@ -91,7 +92,11 @@ impl Access {
         }
     }
 
-    /// What a client may do, and a place among the sessions of its key.
+    /// Decides about a client that has proved its identity and comes from the address `from`.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] if the client is not listed, or if its key has too many sessions.
     pub(super) fn decide(
         &self,
         listed: &Listed,
@@ -100,7 +105,7 @@ impl Access {
     ) -> Result<Admitted, Denied> {
         let denied = |reason| Denied { reason, is_our_fault: false };
         let key = match client {
-            // A PSK permits no more than that. Its holders count as one: they cannot be told apart.
+            // The holders of PSKs count as one client, because nothing tells them apart.
             PeerIdentity::PskOnly => return self.count(PSKS, self.psk_grant.clone()),
             PeerIdentity::Key(key) => key,
         };
@@ -112,7 +117,7 @@ impl Access {
         self.count(key, grant)
     }
 
-    /// Takes a place among the sessions of a key.
+    /// Counts one more session of a key, if the key may have one.
     fn count(&self, key: [u8; 32], grant: Grant) -> Result<Admitted, Denied> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sessions.entry(key).or_default();
@@ -125,7 +130,11 @@ impl Access {
     }
 }
 
-/// Whether a client gets a service, or the words of the refusal.
+/// Checks whether a client may use a service.
+///
+/// # Errors
+///
+/// The text of the refusal, for the client and the log.
 pub(super) fn may_use(service: &str, grant: &Grant, client: PeerIdentity) -> Result<(), String> {
     if grant.permits(service) {
         return Ok(());

@@ -1,6 +1,6 @@
-//! Who has to act when a session fails: one table for every cause.
+//! Who has to act when a session fails. One table has every cause.
 //!
-//! The matches have no wildcard, so that a new cause does not compile until it is decided.
+//! The matches have no wildcard, so a new cause does not compile until it has its row here.
 
 use std::io::ErrorKind;
 
@@ -16,7 +16,7 @@ use vpn_proto::{HandshakeError, SessionError};
 pub enum Blame {
     /// The server has no room now. Trying again later may help.
     Busy,
-    /// The server turned us away, or does not permit the service.
+    /// The server does not let us in, or does not permit the service.
     Denied,
     /// The user interrupted the program.
     Interrupted,
@@ -53,14 +53,14 @@ impl TransferError {
 fn of_client(error: &ClientError) -> Blame {
     match error {
         ClientError::Advised { error, .. } => of_client(error),
-        // A line that no message can carry is the user's to change.
+        // No message can carry this line, so the user has to change it.
         ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Blame::Usage,
         ClientError::Console(_) | ClientError::Input(_) => Blame::Local,
         ClientError::Interrupted => Blame::Interrupted,
         ClientError::Untrusted(_) => Blame::ServerKey,
         ClientError::Dial(_) | ClientError::Io(_) | ClientError::NoReply(_) => Blame::Network,
         ClientError::Handshake(ClassicIoError::Full) => Blame::Busy,
-        // A server of ours has no other words for it in the classic profile.
+        // The classic profile has no code for it, so a server of ours says it with this text.
         ClientError::Handshake(ClassicIoError::Handshake(HandshakeError::Refused { text }))
             if text.starts_with(BUSY) =>
         {

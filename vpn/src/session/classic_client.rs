@@ -12,21 +12,22 @@ use crate::net::{
     DhPool, Driver, Input, Progress, Source, connect, endpoint, lingering_close, read_some, send,
 };
 use crate::output::Reason;
-use crate::term::{Console, QUIT, Said, Texts, Watch};
+use crate::term::{Console, NextText, QUIT, SessionObserver, Texts};
 use vpn_proto::classic::{ClassicParams, ClientHandshake, ClientSession, Role, Trouble};
 use vpn_proto::{Printable, SessionError};
 
-/// Above this many bytes of text a reader with one `recv` of 1024 bytes would cut a message.
+/// A text of more bytes than this makes a message that a single `recv` of 1024 bytes would cut.
 const WARN_ABOVE: usize = 960;
 
-/// How long a source of texts may take to end after the server did.
+/// How long the source of texts may take to end after the server has ended.
 const LAST_TEXT: Duration = Duration::from_millis(200);
 
-/// Connects, shakes hands, and sends texts until there are no more.
+/// Runs one classic session: connects, shakes hands, and sends texts until there are no more
+/// (PROTOCOL.md §3).
 ///
 /// # Errors
 ///
-/// [`ClientError`] says what ended the session before its time.
+/// [`ClientError`] says why the session failed.
 pub async fn run_classic_client(
     options: &ClientOptions,
     mut params: ClassicParams,
@@ -39,7 +40,7 @@ pub async fn run_classic_client(
     out.note(format!("Connected to {}", endpoint(&options.host, options.port))).await?;
     out.note("Negotiating the cipher").await?;
     let at = endpoint(&options.host, options.port);
-    let mut watch = options.observers.watch(Role::Client, params.plan, at).await;
+    let mut observer = options.observers.observe(Role::Client, params.plan, at).await;
     params.telling = options.observers.telling(Role::Client);
     let started = Instant::now();
     let handshake = ClientHandshake::new(params, &mut rand::rng(), started);
@@ -52,10 +53,10 @@ pub async fn run_classic_client(
                 out.note(format!("We are going to use {id}")).await?;
                 out.note("Negotiating the key").await?;
             }
-            Ok(Progress::Note(note)) => watch.tell(note).await,
+            Ok(Progress::Note(note)) => observer.note(note).await,
             Ok(Progress::Done(session)) => break session,
             Err(error) => {
-                let advice = watch.fail_handshake(&error).await;
+                let advice = observer.fail_handshake(&error).await;
                 return Err(ClientError::Handshake(error).advised(advice));
             }
         }
@@ -67,13 +68,15 @@ pub async fn run_classic_client(
         "classic session with {}: the server is not authenticated, and it answers in the clear",
         session.suite()
     ));
-    let result = talk(&mut stream, &mut session, &mut texts, &out, &mut watch).await;
-    tell_all(&mut session, &mut watch).await;
+    let result = talk(&mut stream, &mut session, &mut texts, &out, &mut observer).await;
+    pass_on_notes(&mut session, &mut observer).await;
     let advice = match &result {
-        Err(ClientError::Session(error)) => watch.fail_session(error).await,
-        Err(ClientError::Io(error)) => watch.fail(Trouble::Lost, &Reason(error).to_string()).await,
+        Err(ClientError::Session(error)) => observer.fail_session(error).await,
+        Err(ClientError::Io(error)) => {
+            observer.fail(Trouble::Lost, &Reason(error).to_string()).await
+        }
         Err(error @ ClientError::NoReply(_)) => {
-            watch.fail(Trouble::Silence, &error.to_string()).await
+            observer.fail(Trouble::Silence, &error.to_string()).await
         }
         _ => None,
     };
@@ -88,47 +91,47 @@ async fn talk(
     session: &mut ClientSession,
     texts: &mut Texts,
     out: &Output,
-    watch: &mut Watch,
+    observer: &mut SessionObserver,
 ) -> Result<(), ClientError> {
     loop {
         out.flush().await?;
-        watch.flush().await;
+        observer.flush().await;
         match next_text(texts, session, stream).await? {
-            Said::Text(text) if text == QUIT => return Ok(()),
-            Said::Text(text) => converse(stream, session, &text, out, watch).await?,
-            Said::End => return Ok(()),
-            Said::Interrupted => return Err(ClientError::Interrupted),
-            Said::Failed(error) => return Err(ClientError::Input(error)),
+            NextText::Text(text) if text == QUIT => return Ok(()),
+            NextText::Text(text) => converse(stream, session, &text, out, observer).await?,
+            NextText::End => return Ok(()),
+            NextText::Interrupted => return Err(ClientError::Interrupted),
+            NextText::Failed(error) => return Err(ClientError::Input(error)),
         }
     }
 }
 
-async fn tell_all(session: &mut ClientSession, watch: &mut Watch) {
+async fn pass_on_notes(session: &mut ClientSession, observer: &mut SessionObserver) {
     while let Some(note) = session.poll_note() {
-        watch.tell(note).await;
+        observer.note(note).await;
     }
 }
 
-/// Waits for a text, and on the side for a server that gives up in the meantime.
+/// Waits for the next text. Meanwhile it reads from the server, which may end the session.
 async fn next_text(
     texts: &mut Texts,
     session: &mut ClientSession,
     stream: &mut TcpStream,
-) -> Result<Said, ClientError> {
-    let mut said = texts.request().await;
+) -> Result<NextText, ClientError> {
+    let mut text = texts.request().await;
     loop {
         tokio::select! {
-            said = &mut said => return Ok(said.unwrap_or(Said::End)),
+            text = &mut text => return Ok(text.unwrap_or(NextText::End)),
             ready = stream.readable(), if texts.is_interruptible() => {
                 ready?;
                 match read_some(stream)? {
                     Input::Bytes(bytes) => session.handle_input(&bytes, Instant::now()),
                     Input::Nothing => {}
                     Input::End => {
-                        // Both may end at once, and then all is well.
-                        return match timeout(LAST_TEXT, said).await {
-                            Ok(Ok(Said::End) | Err(_)) => Ok(Said::End),
-                            Ok(Ok(Said::Text(text))) if text == QUIT => Ok(Said::End),
+                        // If the texts have ended too, the session has ended as it should.
+                        return match timeout(LAST_TEXT, text).await {
+                            Ok(Ok(NextText::End) | Err(_)) => Ok(NextText::End),
+                            Ok(Ok(NextText::Text(text))) if text == QUIT => Ok(NextText::End),
                             _ => Err(session.on_unasked_end().into()),
                         };
                     }
@@ -144,7 +147,7 @@ async fn converse(
     session: &mut ClientSession,
     text: &str,
     out: &Output,
-    watch: &mut Watch,
+    observer: &mut SessionObserver,
 ) -> Result<(), ClientError> {
     let message = match session.send(text, Instant::now()) {
         Ok(message) => message,
@@ -154,11 +157,11 @@ async fn converse(
     if session.dialect().peer_reads.is_some() && text.len() > WARN_ABOVE {
         log::warn!("{} bytes: some peers cut messages of more than {WARN_ABOVE}", text.len());
     }
-    tell_all(session, watch).await;
+    pass_on_notes(session, observer).await;
     let deadline = Instant::now() + REPLY;
     if let Err(error) = send(stream, &message, REPLY).await {
-        // A server that gave up may have said why before it closed.
-        return Err(last_words(stream, session).await.unwrap_or_else(|| error.into()));
+        // A server that closed may have sent the reason before.
+        return Err(refusal_of(stream, session).await.unwrap_or_else(|| error.into()));
     }
     let reply = loop {
         if let Some(reply) = session.next_reply(Instant::now())? {
@@ -181,11 +184,12 @@ async fn converse(
             }
         }
     };
-    tell_all(session, watch).await;
+    pass_on_notes(session, observer).await;
     Ok(out.reply(&Printable(&reply)).await?)
 }
 
-async fn last_words(stream: &mut TcpStream, session: &mut ClientSession) -> Option<ClientError> {
+/// Reads what the server sent before it closed, and returns its refusal if that is one.
+async fn refusal_of(stream: &mut TcpStream, session: &mut ClientSession) -> Option<ClientError> {
     stream.readable().await.ok()?;
     if let Ok(Input::Bytes(bytes)) = read_some(stream) {
         session.handle_input(&bytes, Instant::now());

@@ -16,11 +16,11 @@ use crate::net::{
 };
 use crate::output::Reason;
 use crate::output::log::SESSION;
-use crate::term::{Console, ConsoleClosed, Observers, Watch};
+use crate::term::{Console, ConsoleClosed, Observers, SessionObserver};
 use vpn_proto::classic::{
     Advice, ClassicParams, MacRule, Role, ServerHandshake, ServerSession, Trouble,
 };
-use vpn_proto::{Printable, SessionError};
+use vpn_proto::{Printable, SessionError, SuiteId};
 
 /// Serves classic sessions: prints every message and answers with its text reversed.
 #[derive(Clone, Debug)]
@@ -35,7 +35,8 @@ pub struct ClassicServer {
 }
 
 impl ClassicServer {
-    /// A server with these settings, printing to `console` until told to stop.
+    /// A server with these settings. It computes in `pool`, prints to `console`, and stops when
+    /// `shutdown` says so.
     pub fn new(
         params: ClassicParams,
         limits: Limits,
@@ -47,7 +48,7 @@ impl ClassicServer {
         Self { params, limits, pool, console, shutdown, established: None, observers }
     }
 
-    /// Also tells these what happens.
+    /// Adds observers, which see what happens in each session.
     #[must_use]
     pub fn observed_by(mut self, observers: Observers) -> Self {
         self.params.telling = observers.telling(Role::Server);
@@ -55,19 +56,20 @@ impl ClassicServer {
         self
     }
 
-    /// Also notifies whenever a key has been established and the line that says so is printed.
+    /// Adds a notification for each session, sent when its key is established and the line that
+    /// says so is printed.
     #[must_use]
     pub fn notifying(mut self, established: Arc<Notify>) -> Self {
         self.established = Some(established);
         self
     }
 
-    /// Serves one connection to its end. What goes wrong is logged and stays here.
+    /// Serves one connection to its end. Errors are logged here.
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, admission: &Admission) {
         match self.session(stream, peer, admission).await {
             Ok(reason) => log::info!(target: SESSION, "{peer}: {reason}"),
-            // That is no fault of the client's, and the server ends.
-            Err(Ended::Console(error)) => log::info!(target: SESSION, "{peer}: {error}"),
+            // The client did nothing wrong. The server ends because its output is closed.
+            Err(ClassicError::Console(error)) => log::info!(target: SESSION, "{peer}: {error}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
     }
@@ -77,12 +79,12 @@ impl ClassicServer {
         mut stream: TcpStream,
         peer: SocketAddr,
         admission: &Admission,
-    ) -> Result<&'static str, Ended> {
+    ) -> Result<&'static str, ClassicError> {
         let console = self.console.for_client(peer);
         console.line(format!("New client: {peer}")).await?;
         console.line("Negotiating the cipher").await?;
-        let mut watch =
-            self.observers.watch(Role::Server, self.params.plan, peer.to_string()).await;
+        let mut observer =
+            self.observers.observe(Role::Server, self.params.plan, peer.to_string()).await;
         let started = Instant::now();
         let mut params = self.params.clone();
         if peer.ip().to_canonical().is_loopback() && acknowledges_at_once(&stream) {
@@ -93,50 +95,35 @@ impl ClassicServer {
         let source = Source::of(peer.ip());
         let mut driver =
             Driver::new(&mut stream, handshake, &self.pool, source, deadline).admitted(admission);
-        let session = loop {
-            match driver.next().await {
-                Ok(Progress::Chosen(id)) => {
-                    console.line(format!("We are going to use {id}")).await?;
-                    console.line("Negotiating the key").await?;
+        let shaken = shake_hands(&mut driver, &console, &mut observer).await?;
+        drop(driver);
+        let session = match shaken {
+            Ok(session) => session,
+            Err(error) => {
+                let advice = observer.fail_handshake(&error).await;
+                if matches!(error, ClassicIoError::Full) {
+                    admission.excuse();
+                    // If this cannot be sent, the client still sees the close.
+                    let _ = send(&mut stream, BUSY, CLOSE).await;
                 }
-                Ok(Progress::Done(session)) => break session,
-                Ok(Progress::Note(note)) => watch.tell(note).await,
-                Err(error) => {
-                    drop(driver);
-                    let advice = watch.fail_handshake(&error).await;
-                    if matches!(error, ClassicIoError::Full) {
-                        admission.excuse();
-                        // If it cannot be told, closing says enough.
-                        let _ = send(&mut stream, BUSY, CLOSE).await;
-                    }
-                    lingering_close(stream).await;
-                    return Err(Ended::Handshake(error).advised(advice));
-                }
+                lingering_close(stream).await;
+                return Err(ClassicError::Handshake(error).advised(advice));
             }
         };
-        drop(driver);
         admission.await_first_message();
-        console.line("The key has been established").await?;
-        if let Some(established) = &self.established {
-            console.flush().await?;
-            established.notify_one();
-        }
-        log::info!("{peer}: {} established in {:?}", session.suite(), started.elapsed());
-        log::info!(
-            target: SESSION,
-            "{peer}: classic session with {}: the client is not authenticated",
-            session.suite()
-        );
+        self.announce(peer, &console, session.suite(), started).await?;
         let client = Client { peer, admission, console: &console };
-        let ended = self.exchange(&mut stream, session, &client, &mut watch).await;
+        let ended = self.exchange(&mut stream, session, &client, &mut observer).await;
         let advice = match &ended {
-            Err(Ended::Session(error)) => watch.fail_session(error).await,
-            Err(Ended::Io(error)) => watch.fail(Trouble::Lost, &Reason(error).to_string()).await,
+            Err(ClassicError::Session(error)) => observer.fail_session(error).await,
+            Err(ClassicError::Io(error)) => {
+                observer.fail(Trouble::Lost, &Reason(error).to_string()).await
+            }
             _ => None,
         };
-        if let Err(Ended::Session(error)) = &ended {
+        if let Err(ClassicError::Session(error)) = &ended {
             if let Some(text) = error.refusal() {
-                // If it cannot be told, closing says enough.
+                // If this cannot be sent, the client still sees the close.
                 let _ = send(&mut stream, text.as_bytes(), CLOSE).await;
             }
             lingering_close(stream).await;
@@ -144,15 +131,36 @@ impl ClassicServer {
         ended.map_err(|error| error.advised(advice))
     }
 
+    /// Prints and logs that the key is established, and sends the notification.
+    async fn announce(
+        &self,
+        peer: SocketAddr,
+        console: &Console,
+        suite: SuiteId,
+        started: Instant,
+    ) -> Result<(), ConsoleClosed> {
+        console.line("The key has been established").await?;
+        if let Some(established) = &self.established {
+            console.flush().await?;
+            established.notify_one();
+        }
+        log::info!("{peer}: {suite} established in {:?}", started.elapsed());
+        log::info!(
+            target: SESSION,
+            "{peer}: classic session with {suite}: the client is not authenticated"
+        );
+        Ok(())
+    }
+
     async fn exchange(
         &self,
         stream: &mut TcpStream,
         mut session: ServerSession,
         client: &Client<'_>,
-        watch: &mut Watch,
-    ) -> Result<&'static str, Ended> {
-        let result = self.converse(stream, &mut session, client, watch).await;
-        tell_all(&mut session, watch).await;
+        observer: &mut SessionObserver,
+    ) -> Result<&'static str, ClassicError> {
+        let result = self.converse(stream, &mut session, client, observer).await;
+        pass_on_notes(&mut session, observer).await;
         result
     }
 
@@ -161,8 +169,8 @@ impl ClassicServer {
         stream: &mut TcpStream,
         session: &mut ServerSession,
         client: &Client<'_>,
-        watch: &mut Watch,
-    ) -> Result<&'static str, Ended> {
+        observer: &mut SessionObserver,
+    ) -> Result<&'static str, ClassicError> {
         let mut rule = session.mac_rule();
         let mut idle_since = Instant::now();
         let mut has_ended = false;
@@ -170,13 +178,13 @@ impl ClassicServer {
         loop {
             while let Some(text) = session.next_text(Instant::now())? {
                 idle_since = Instant::now();
-                // Its HMAC is right.
+                // The text had a right HMAC, so the client has the key.
                 client.admission.establish();
                 let answer = reversed(&text);
                 let reply = session.reply(&answer);
                 deliver(stream, &text, &reply, client).await?;
                 session.replied(&reply, &answer);
-                tell_all(session, watch).await;
+                pass_on_notes(session, observer).await;
                 if rule.is_none() && session.mac_rule().is_some() {
                     rule = session.mac_rule();
                     let name = match rule {
@@ -219,10 +227,30 @@ impl ClassicServer {
 /// The client of a session.
 struct Client<'a> {
     peer: SocketAddr,
-    /// Its place among the connections whose handshake is not over.
+    /// Its place among the half-open connections.
     admission: &'a Admission,
     /// Where the lines of its session go.
     console: &'a Console,
+}
+
+/// Drives a handshake to its end, prints its progress, and passes its notes on. The outer error is
+/// that of the console.
+async fn shake_hands(
+    driver: &mut Driver<'_, ServerHandshake>,
+    console: &Console,
+    observer: &mut SessionObserver,
+) -> Result<Result<ServerSession, ClassicIoError>, ConsoleClosed> {
+    loop {
+        match driver.next().await {
+            Ok(Progress::Chosen(id)) => {
+                console.line(format!("We are going to use {id}")).await?;
+                console.line("Negotiating the key").await?;
+            }
+            Ok(Progress::Done(session)) => return Ok(Ok(session)),
+            Ok(Progress::Note(note)) => observer.note(note).await,
+            Err(error) => return Ok(Err(error)),
+        }
+    }
 }
 
 /// Prints a text and sends the reply to it.
@@ -231,7 +259,7 @@ async fn deliver(
     text: &[u8],
     reply: &[u8],
     client: &Client<'_>,
-) -> Result<(), Ended> {
+) -> Result<(), ClassicError> {
     if str::from_utf8(text).is_err() {
         log::warn!("{}: a text that is not UTF-8; it is answered byte by byte", client.peer);
     }
@@ -239,32 +267,32 @@ async fn deliver(
     if reply.is_empty() {
         return Ok(());
     }
-    send(stream, reply, REPLY).await.map_err(Ended::Io)
+    send(stream, reply, REPLY).await.map_err(ClassicError::Io)
 }
 
-/// Has what comes acknowledged without delay, where the system can: a client that writes a line end by
-/// itself sends it only once what came before is acknowledged.
+/// Asks the system to acknowledge received bytes without delay; returns whether it does. A client
+/// that writes its line end separately sends it only after the bytes before it are acknowledged.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 fn acknowledges_at_once(stream: &TcpStream) -> bool {
     let set = socket2::SockRef::from(stream).set_tcp_quickack(true);
     set.inspect_err(|error| log::debug!("acknowledgements may be late: {error}")).is_ok()
 }
 
-/// As above; here the system cannot.
+/// The same for systems without this option.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 fn acknowledges_at_once(_: &TcpStream) -> bool {
     false
 }
 
-async fn tell_all(session: &mut ServerSession, watch: &mut Watch) {
+async fn pass_on_notes(session: &mut ServerSession, observer: &mut SessionObserver) {
     while let Some(note) = session.poll_note() {
-        watch.tell(note).await;
+        observer.note(note).await;
     }
 }
 
-/// Why a session ended that should not have.
+/// Why a session failed.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+enum ClassicError {
     #[error("{error}; {advice}")]
     Advised { error: Box<Self>, advice: Box<Advice> },
     #[error("{0}")]
@@ -277,8 +305,8 @@ enum Ended {
     Session(#[from] SessionError),
 }
 
-impl Ended {
-    /// The same with what may mend it, if something is known that may.
+impl ClassicError {
+    /// Adds the setting that may help, if there is one.
     fn advised(self, advice: Option<Advice>) -> Self {
         match advice {
             Some(advice) => Self::Advised { error: Box::new(self), advice: Box::new(advice) },

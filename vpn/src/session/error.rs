@@ -1,4 +1,4 @@
-//! Why a client's session ended before its time.
+//! Why a client's session failed.
 
 use std::io;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::term::ConsoleClosed;
 use vpn_proto::SessionError;
 use vpn_proto::classic::Advice;
 
-/// Why a client ended before its time.
+/// Why a client's session failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A failure that a setting of the dialect may mend.
+    /// A failure, and a setting of the dialect that may help.
     #[error("{error}")]
     Advised {
         /// The failure.
@@ -27,13 +27,13 @@ pub enum ClientError {
     /// Standard output is closed.
     #[error(transparent)]
     Console(#[from] ConsoleClosed),
-    /// There is no connection.
+    /// The client could not connect.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// There is no session.
+    /// The classic handshake failed.
     #[error(transparent)]
     Handshake(ClassicIoError),
-    /// The texts cannot be read.
+    /// The next text cannot be read.
     #[error("cannot read the next text: {}", Reason(.0))]
     Input(io::Error),
     /// The user interrupted.
@@ -42,28 +42,28 @@ pub enum ClientError {
     /// The connection failed.
     #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] io::Error),
-    /// The server stays silent.
+    /// The server did not reply within this time.
     #[error("no reply within {} seconds", .0.as_secs())]
     NoReply(Duration),
-    /// The server does not let us have the service.
+    /// The server does not permit the service.
     #[error("the server refuses the service: {0}")]
     NotPermitted(String),
-    /// A byte stream ended before its end.
+    /// A transfer of bytes failed.
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    /// The sealed session is over, or there is none.
+    /// The sealed handshake or the sealed session failed.
     #[error(transparent)]
     Sealed(#[from] SealedIoError),
-    /// The session is over.
+    /// The classic session failed, or the server ended a session.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The server is not the one that it should be.
+    /// The server has another key than expected, or an unknown one.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
 }
 
 impl ClientError {
-    /// The same with what may mend it, if something is known that may.
+    /// Adds the setting that may help, if there is one.
     pub(super) fn advised(self, advice: Option<Advice>) -> Self {
         match advice {
             Some(advice) => Self::Advised { error: Box::new(self), advice: Box::new(advice) },
@@ -72,7 +72,7 @@ impl ClientError {
     }
 }
 
-/// The server is not the one that it should be.
+/// The server has another key than expected, or an unknown one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Untrusted {
@@ -81,6 +81,3 @@ pub struct Untrusted {
     /// What to do about it.
     pub hint: String,
 }
-
-/// What a client thinks of the server that it has met.
-pub type Verdict = Result<(), Untrusted>;

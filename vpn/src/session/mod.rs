@@ -1,6 +1,6 @@
 //! One session from its first byte to its last, in both roles and both profiles.
 //!
-//! A sealed session is for a [`Service`]; which services there are is none of this module's business.
+//! A sealed session runs a [`Service`]. The list of services is in `service`, above this module.
 
 mod access;
 mod blame;
@@ -23,7 +23,7 @@ pub use access::Clients;
 pub use blame::Blame;
 pub use classic_client::run_classic_client;
 pub use classic_server::ClassicServer;
-pub use error::{ClientError, Untrusted, Verdict};
+pub use error::{ClientError, Untrusted};
 pub use output::ClientOptions;
 pub(crate) use output::Output;
 pub(crate) use reversal::Reversal;
@@ -35,7 +35,7 @@ pub use sealed_server::{Offer, SealedServer};
 pub use server::SessionServer;
 pub use server_trust::{Ask, ServerTrust};
 pub use service::{
-    Ended, Handler, Local, LocalEnd, ServerEnd, ServerSession, Service, ServiceFuture,
+    Handler, Local, LocalEnd, ServerEnd, ServerError, ServerSession, Service, ServiceFuture,
     ServiceResult,
 };
 pub(crate) use stdio::Stdio;

@@ -1,26 +1,26 @@
-//! What a client prints, and how.
+//! What a client prints.
 
 use super::error::ClientError;
 use crate::output::Stream;
 use crate::term::{Console, ConsoleClosed, Observers};
 use vpn_proto::{Printable, SessionError};
 
-/// What a client is to do.
+/// Where a client connects to, and what it prints.
 #[derive(Debug)]
 pub struct ClientOptions {
     /// Where to connect to.
     pub host: String,
     /// The port there.
     pub port: u16,
-    /// Print nothing but replies.
+    /// Print replies only.
     pub is_quiet: bool,
-    /// Somebody sits at a prompt and can try again.
+    /// A user types at a prompt, and can try again.
     pub is_interactive: bool,
-    /// Who else is told what happens.
+    /// They see what happens in the session.
     pub observers: Observers,
 }
 
-/// What a client prints.
+/// The printed output of a client.
 #[derive(Debug)]
 pub(crate) struct Output {
     console: Console,
@@ -33,11 +33,12 @@ impl Output {
         Self { console, is_quiet: options.is_quiet, is_interactive: options.is_interactive }
     }
 
-    /// Prints nothing.
+    /// An output that prints nothing.
     pub(crate) fn nowhere() -> Self {
         Self { console: Console::nowhere(), is_quiet: true, is_interactive: false }
     }
 
+    /// Prints a reply of the server.
     pub(crate) async fn reply(&self, shown: &Printable<'_>) -> Result<(), ConsoleClosed> {
         if self.is_quiet {
             return self.console.line(shown).await;
@@ -45,7 +46,8 @@ impl Output {
         self.console.line(format!("Server says: {shown}")).await
     }
 
-    /// A text that cannot be sent: at a prompt the user can send something else instead.
+    /// Reports a text that cannot be sent. At a prompt this is a line, because the user can try
+    /// another text; otherwise it is an error.
     pub(crate) async fn not_sent(&self, error: SessionError) -> Result<(), ClientError> {
         if !self.is_interactive {
             return Err(error.into());
@@ -53,17 +55,19 @@ impl Output {
         Ok(self.console.line(format!("Not sent: {error}")).await?)
     }
 
+    /// Waits until everything so far is printed.
     pub(crate) async fn flush(&self) -> Result<(), ConsoleClosed> {
         self.console.flush().await
     }
 
-    /// Says on standard error what kind of session it is, before the prompt comes.
+    /// Prints a line on standard error at once, before the prompt comes.
     pub(crate) fn tell(&self, line: impl std::fmt::Display) {
         if !self.is_quiet {
             Stream::tell(line);
         }
     }
 
+    /// Prints a line about the progress of the session.
     pub(crate) async fn note(
         &self,
         line: impl std::fmt::Display + Send,

@@ -1,6 +1,6 @@
 //! The answer of a server to a text: the same text reversed (PROTOCOL.md §3.6, §4.9).
 
-/// Reverses a text by Unicode scalar value, and what is not UTF-8 by byte.
+/// Reverses a text by Unicode scalar value, or by byte if it is not UTF-8.
 ///
 /// # Examples
 ///
@@ -15,7 +15,7 @@ pub fn reversed(text: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The same as [`reversed`], piece by piece, for texts that are too long to have twice.
+/// The same as [`reversed`], but piece by piece: a long text is not in memory twice.
 #[derive(Debug)]
 pub(crate) struct Reversal<'a> {
     rest: &'a [u8],
@@ -27,16 +27,17 @@ impl<'a> Reversal<'a> {
         Self { rest: text, is_text: str::from_utf8(text).is_ok() }
     }
 
-    /// Appends what comes next, up to `most` bytes in all; whether there was anything.
+    /// Appends the next characters until `piece` has at most `most` bytes. Returns whether there
+    /// were any characters left.
     pub(crate) fn fill(&mut self, piece: &mut Vec<u8>, most: usize) -> bool {
-        let had_some = !self.rest.is_empty();
+        let had_rest = !self.rest.is_empty();
         while let Some(last) = self.last_character()
             && piece.len() + last.len() <= most
         {
             piece.extend_from_slice(last);
             self.rest = &self.rest[..self.rest.len() - last.len()];
         }
-        had_some
+        had_rest
     }
 
     fn last_character(&self) -> Option<&'a [u8]> {

@@ -1,8 +1,8 @@
-//! A client's whole sealed session: from dialling to the end of the service.
+//! A client's whole sealed session, from connecting to the end of the service.
 
 use std::sync::Arc;
 
-use super::error::{ClientError, Verdict};
+use super::error::{ClientError, Untrusted};
 use super::output::{ClientOptions, Output};
 use super::sealed_client::connect_sealed_client;
 use super::service::{Local, Service};
@@ -10,12 +10,12 @@ use crate::net::limits::Limits;
 use crate::term::{Console, Texts};
 use vpn_proto::sealed::{ClientConfig, PeerIdentity};
 
-/// Connects, shakes hands, asks for a service and uses it to its end. `judge` decides about the server
-/// that was met.
+/// Connects, shakes hands, opens a service and runs it to its end. `check_server` decides whether
+/// the server is trusted.
 ///
 /// # Errors
 ///
-/// [`ClientError`] says what ended the session before its time.
+/// [`ClientError`] says why the session failed.
 pub async fn run_sealed_client(
     options: &ClientOptions,
     config: Arc<ClientConfig>,
@@ -23,13 +23,13 @@ pub async fn run_sealed_client(
     service: &dyn Service,
     texts: Option<Texts>,
     console: Console,
-    judge: impl FnMut(PeerIdentity) -> Verdict + Send,
+    check_server: impl FnMut(PeerIdentity) -> Result<(), Untrusted> + Send,
 ) -> Result<(), ClientError> {
     let out = Output::new(console, options);
-    // What the way to a session needs is not kept while it lasts.
-    let connecting = Box::pin(connect_sealed_client(options, config, limits, &out, judge));
+    // Boxed, so that the session does not keep the memory of the handshake.
+    let connecting = Box::pin(connect_sealed_client(options, config, limits, &out, check_server));
     let mut session = connecting.await?;
-    // First, so that nothing of standard input is read for a server that does not want it.
+    // Open comes first: if the server refuses, nothing of standard input is read.
     session.open(service.name()).await?;
     service.run(session, Local { texts, out }).await
 }

@@ -1,4 +1,4 @@
-//! The client's side of a sealed session: dialling, the handshake with its retries, asking for a
+//! The client's side of a sealed session: connecting, the handshake with its retries, and opening a
 //! service.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
-use super::error::{ClientError, Verdict};
+use super::error::{ClientError, Untrusted};
 use super::output::{ClientOptions, Output};
 use crate::net::limits::{CLOSE, Limits, REPLY};
 use crate::net::{
@@ -19,49 +19,66 @@ use crate::trust::fingerprint;
 use vpn_proto::sealed::{Alert, ClientConfig, Event, Kex, PeerIdentity, Ready, SealedError};
 use vpn_proto::{Printable, SessionError};
 
-/// A server may give up a handshake while its user thinks about its key for longer than this.
+/// If the user takes longer than this to check a key, the server may have closed the connection.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a client waits before it comes back to a busy server.
+/// How long a client waits before it connects to a busy server again (PROTOCOL.md §4.7).
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(500);
-/// The status of an answer to Open for a service that is taken (PROTOCOL.md §4.9).
+/// The status of OpenReply for a service that is in use (PROTOCOL.md §4.9).
 const BUSY: u8 = 2;
-/// The service that every server had before it could say which ones it has.
+/// The service that most servers permit. Only a list without it is worth a line in the log.
 const USUAL: &str = "message";
 
 /// An established session on the client, as a service sees it.
 #[derive(Debug)]
 pub struct Connected {
-    /// Moves data and events.
+    /// Sends data and receives events.
     pub connection: SealedConnection,
-    /// Who the server is.
+    /// The identity that the server has proved.
     pub server: PeerIdentity,
 }
 
-/// One client's way to a session: each reason to try again counts once.
+/// The attempts to get a session. Each reason to try again is good for one more attempt.
 struct Attempts {
     config: Arc<ClientConfig>,
     kex: Kex,
-    /// Another key exchange was asked for. A second such answer is fatal, so a forged one is harmless.
+    /// The server asked for another key exchange. A second such answer is fatal, so a forged one
+    /// does no harm.
     has_changed_kex: bool,
     /// The server was busy.
     has_waited: bool,
-    /// The user thought for longer than the server waits.
-    has_thought: bool,
-    /// The server has shown another of its known keys.
+    /// The user checked the key for longer than the server waits.
+    has_asked_user: bool,
+    /// The server showed another one of its known keys.
     has_other_key: bool,
 }
 
 impl Attempts {
-    fn is_first(&self) -> bool {
-        !self.has_changed_kex && !self.has_thought && !self.has_waited
+    fn new(config: Arc<ClientConfig>, kex: Kex) -> Self {
+        Self {
+            config,
+            kex,
+            has_changed_kex: false,
+            has_waited: false,
+            has_asked_user: false,
+            has_other_key: false,
+        }
     }
 
-    /// What to do about a handshake that failed: nothing for another attempt, or why it is over.
-    async fn after(
+    fn is_first(&self) -> bool {
+        !self.has_changed_kex && !self.has_asked_user && !self.has_waited
+    }
+
+    /// Prepares the next attempt after a handshake that failed. `asked_for` is how long the user
+    /// checked the key.
+    ///
+    /// # Errors
+    ///
+    /// The failure, if another attempt would not help.
+    async fn prepare_next(
         &mut self,
         error: ClientError,
-        thought: Duration,
-        judge: &mut (impl FnMut(PeerIdentity) -> Verdict + Send),
+        asked_for: Duration,
+        check_server: &mut (impl FnMut(PeerIdentity) -> Result<(), Untrusted> + Send),
     ) -> Result<(), ClientError> {
         let ClientError::Sealed(sealed) = error else { return Err(error) };
         match sealed {
@@ -79,7 +96,7 @@ impl Attempts {
                 self.kex = other;
                 self.has_changed_kex = true;
             }
-            // It may have room in a moment. Each client waits for another time.
+            // The server may have room soon. The random pause spreads the clients out.
             error @ (SealedIoError::NoAnswer | SealedIoError::Sealed(SealedError::Busy))
                 if !self.has_waited =>
             {
@@ -87,11 +104,11 @@ impl Attempts {
                 sleep(rand::rng().random_range(PAUSE)).await;
                 self.has_waited = true;
             }
-            // The key is known now, so the next attempt does not ask.
-            _ if thought > PATIENCE && !self.has_thought => self.has_thought = true,
-            // A server may be known by several keys.
+            // The user has accepted the key, so the next attempt does not ask.
+            _ if asked_for > PATIENCE && !self.has_asked_user => self.has_asked_user = true,
+            // A server may have several known keys.
             SealedIoError::Sealed(error @ SealedError::ServerKey { got }) => {
-                judge(PeerIdentity::Key(got))?;
+                check_server(PeerIdentity::Key(got))?;
                 if self.has_other_key {
                     return Err(SealedIoError::Sealed(error).into());
                 }
@@ -105,7 +122,8 @@ impl Attempts {
     }
 }
 
-/// Connects and shakes hands. `judge` decides about the server that was met.
+/// Connects and shakes hands (PROTOCOL.md §4.2), with another attempt where that may help.
+/// `check_server` decides whether the server is trusted.
 ///
 /// # Errors
 ///
@@ -115,20 +133,13 @@ pub(crate) async fn connect_sealed_client(
     config: Arc<ClientConfig>,
     limits: Limits,
     out: &Output,
-    mut judge: impl FnMut(PeerIdentity) -> Verdict + Send,
+    mut check_server: impl FnMut(PeerIdentity) -> Result<(), Untrusted> + Send,
 ) -> Result<Connected, ClientError> {
     let key_log = options.observers.key_log.as_ref();
     let pool = DhPool::new(limits.dh_workers);
     let started = Instant::now();
     let kex = *config.kex.first().ok_or(SealedIoError::Sealed(SealedError::Internal))?;
-    let mut attempts = Attempts {
-        config,
-        kex,
-        has_changed_kex: false,
-        has_waited: false,
-        has_thought: false,
-        has_other_key: false,
-    };
+    let mut attempts = Attempts::new(config, kex);
     let mut server = PeerIdentity::PskOnly;
     let (mut connection, ready) = loop {
         let stream = connect(&options.host, options.port).await?;
@@ -137,7 +148,7 @@ pub(crate) async fn connect_sealed_client(
             out.note("Negotiating the cipher").await?;
         }
         let mut chosen = None;
-        let mut thought = Duration::ZERO;
+        let mut asked_for = Duration::ZERO;
         let check = |step| match step {
             HandshakeEvent::Chosen(id) => {
                 chosen = Some(id);
@@ -146,9 +157,9 @@ pub(crate) async fn connect_sealed_client(
             HandshakeEvent::ServerAuthenticated(peer) => {
                 server = peer;
                 let asked = Instant::now();
-                let verdict = judge(peer);
-                thought = asked.elapsed();
-                verdict.map_err(ClientError::Untrusted)
+                let trusted = check_server(peer);
+                asked_for = asked.elapsed();
+                trusted.map_err(ClientError::Untrusted)
             }
         };
         let deadline = Instant::now() + limits.sealed_handshake;
@@ -156,29 +167,35 @@ pub(crate) async fn connect_sealed_client(
         let log_keys = |secrets: &LoggedSecrets<'_>| KeyLog::write(key_log, secrets);
         let config = attempts.config.clone();
         let result = connect_sealed(stream, config, attempts.kex, place, check, &log_keys).await;
-        // A server that is not trusted is not used, and one that was not waited for comes again.
-        let is_used = match &result {
+        // Nothing is printed for an untrusted server, or for an attempt that is repeated because
+        // the user took too long.
+        let is_shown = match &result {
             Ok(_) => true,
-            Err(error) => thought <= PATIENCE && !matches!(error, ClientError::Untrusted(_)),
+            Err(error) => asked_for <= PATIENCE && !matches!(error, ClientError::Untrusted(_)),
         };
-        if let Some(id) = chosen.filter(|_| is_used) {
+        if let Some(id) = chosen.filter(|_| is_shown) {
             out.note(format!("We are going to use {id}")).await?;
             out.note("Negotiating the key").await?;
         }
         match result {
             Ok(connected) => break connected,
-            Err(error) => attempts.after(error, thought, &mut judge).await?,
+            Err(error) => attempts.prepare_next(error, asked_for, &mut check_server).await?,
         }
     };
     connection.ping_every(ready.keepalive.map(|s| Duration::from_secs(s.max(1).into())));
     out.note("The key has been established").await?;
     log::info!("sealed session established in {:?}", started.elapsed());
-    describe(&mut connection, server, &ready, out);
+    print_summary(&mut connection, server, &ready, out);
     Ok(Connected { connection, server })
 }
 
-/// Says what kind of session it is.
-fn describe(connection: &mut SealedConnection, server: PeerIdentity, ready: &Ready, out: &Output) {
+/// Prints the server's identity and the algorithms of the session.
+fn print_summary(
+    connection: &mut SealedConnection,
+    server: PeerIdentity,
+    ready: &Ready,
+    out: &Output,
+) {
     let (suite, kex) = (connection.session().suite(), connection.session().kex().name());
     let server = match server {
         PeerIdentity::Key(key) => fingerprint(&key),
@@ -193,18 +210,18 @@ fn describe(connection: &mut SealedConnection, server: PeerIdentity, ready: &Rea
 }
 
 impl Connected {
-    /// Asks for a service.
+    /// Opens a service (PROTOCOL.md §4.9).
     ///
     /// # Errors
     ///
-    /// [`ClientError::Busy`] and [`ClientError::NotPermitted`] if the server says no; or how the
-    /// session ended.
+    /// [`ClientError::Busy`] or [`ClientError::NotPermitted`] if the server refuses, or the failure
+    /// of the session.
     pub async fn open(&mut self, service: &str) -> Result<(), ClientError> {
         self.connection.session().open(service, b"").map_err(SealedIoError::Sealed)?;
         match self.next_event().await {
             Ok(Event::OpenReply { status: 0, .. }) => Ok(()),
-            Ok(Event::OpenReply { status: BUSY, text }) => Err(ClientError::Busy(said(&text))),
-            Ok(Event::OpenReply { text, .. }) => Err(ClientError::NotPermitted(said(&text))),
+            Ok(Event::OpenReply { status: BUSY, text }) => Err(ClientError::Busy(printable(&text))),
+            Ok(Event::OpenReply { text, .. }) => Err(ClientError::NotPermitted(printable(&text))),
             Err(ClientError::Sealed(SealedIoError::Sealed(SealedError::Alert(
                 Alert::CloseNotify,
             )))) => Err(ClientError::Busy(
@@ -215,11 +232,11 @@ impl Connected {
         }
     }
 
-    /// The next event that a service has to know of, within the time for a reply.
+    /// Returns the next event for a service. It waits for at most [`REPLY`].
     ///
     /// # Errors
     ///
-    /// How the session ended, or that no event came in time.
+    /// The failure or end of the session, or [`ClientError::NoReply`].
     pub async fn next_event(&mut self) -> Result<Event, ClientError> {
         let wait = timeout(REPLY, async {
             loop {
@@ -237,8 +254,8 @@ impl Connected {
         }
     }
 
-    /// Keeps a session alive in which nothing is due, until it ends.
-    pub async fn watch(&mut self) -> ClientError {
+    /// Keeps an idle session alive until it ends. Returns why it ended.
+    pub async fn wait_for_end(&mut self) -> ClientError {
         loop {
             match self.connection.next().await {
                 Ok(Event::Alert(alert)) => log::warn!("the server says: {alert}"),
@@ -249,22 +266,22 @@ impl Connected {
         }
     }
 
-    /// Answers a server that has ended the session properly.
+    /// Answers the close_notify of a server.
     async fn ended_by_server(&mut self) -> ClientError {
         if self.connection.session().close(Alert::CloseNotify).is_ok() {
-            // It may not wait for the answer.
+            // The server may not wait for the answer.
             let _ = timeout(CLOSE, self.connection.flush()).await;
         }
         SessionError::Closed.into()
     }
 
-    /// An answer that nobody asked for.
+    /// The error for an event that the client did not ask for.
     pub(crate) fn unexpected() -> ClientError {
         SealedIoError::Sealed(SealedError::Malformed("an answer that was not asked for")).into()
     }
 }
 
-/// What the server says, made fit for a terminal.
-fn said(text: &str) -> String {
+/// A text of the server with its control characters escaped.
+fn printable(text: &str) -> String {
     Printable(text.as_bytes()).to_string()
 }

@@ -1,4 +1,4 @@
-//! The server's side of a sealed session: handshake, access, the choice of a service, last words.
+//! The server's side of a sealed session: the handshake, access, and the choice of a service.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use super::access::{Access, Admitted, Clients, may_use};
-use super::service::{Ended, Handler, ServerEnd, ServerSession, ServiceResult};
+use super::service::{Handler, ServerEnd, ServerError, ServerSession, ServiceResult};
 use crate::net::limits::{Limits, MESSAGE_READ, SEALED_MESSAGE};
 use crate::net::{
     AcceptContext, Admission, DhPool, HandshakeContext, LoggedSecrets, Offence, ReplayCache,
@@ -20,7 +20,7 @@ use crate::trust::{Grant, fingerprint};
 use vpn_proto::Printable;
 use vpn_proto::sealed::{Decision, Event, PeerIdentity, Ready, SealedError, ServerConfig};
 
-/// Statuses of an answer to Open, besides 0 for yes (PROTOCOL.md §4.9).
+/// The statuses of OpenReply that refuse a service (PROTOCOL.md §4.9).
 const NOT_PERMITTED: u8 = 1;
 const BUSY: u8 = 2;
 
@@ -29,7 +29,7 @@ const BUSY: u8 = 2;
 pub struct Offer {
     /// Its name.
     pub service: String,
-    /// The name of the server's end, as `--service` says it.
+    /// The name of the server's end, as in `--service`.
     pub end_name: String,
     /// The server's end.
     pub end: Arc<dyn ServerEnd>,
@@ -51,18 +51,20 @@ pub struct SealedServer {
     key_log: Option<KeyLog>,
 }
 
-/// How the wait for a service ended.
+/// The result of the wait for a client's Open.
 enum Opened {
-    /// The client has the service.
+    /// The client has the service, and this serves it.
     Handler(Box<dyn Handler>),
-    /// The session is over, for this reason.
-    Over(&'static str),
+    /// The session ended without a service. This is the line for the log.
+    Closed(&'static str),
 }
 
 impl SealedServer {
-    /// A server with these settings, computing in `pool`, printing to `console` until told to stop.
+    /// A server with these settings. It computes in `pool`, prints to `console`, and stops when
+    /// `shutdown` says so.
     ///
-    /// `clients` may come in by their keys, and holders of a PSK may do what `psk_grant` says.
+    /// `clients` may come in by their keys. `psk_grant` says what a client with a PSK and no key
+    /// may do.
     pub fn new(
         config: Arc<ServerConfig>,
         (clients, psk_grant): (Clients, Grant),
@@ -77,19 +79,19 @@ impl SealedServer {
         Self { config, access, offer, limits, pool, console, shutdown, replays, key_log }
     }
 
-    /// Also writes the keys of every session to a log.
+    /// Adds a key log, which gets the secrets of every session.
     #[must_use]
     pub fn logging_keys(mut self, key_log: Option<KeyLog>) -> Self {
         self.key_log = key_log;
         self
     }
 
-    /// Serves one connection to its end. What goes wrong is logged and stays here.
+    /// Serves one connection to its end. Errors are logged here.
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr, admission: &Admission) {
         match self.session(stream, peer, admission).await {
             Ok(reason) => log::info!(target: SESSION, "{peer}: {reason}"),
-            // That is no fault of the client's, and the server ends.
-            Err(Ended::Console(error)) => log::info!(target: SESSION, "{peer}: {error}"),
+            // The client did nothing wrong. The server ends because its output is closed.
+            Err(ServerError::Console(error)) => log::info!(target: SESSION, "{peer}: {error}"),
             Err(error) => log::warn!("{peer}: {error}"),
         }
     }
@@ -104,7 +106,7 @@ impl SealedServer {
         console.line(format!("New client: {peer}")).await?;
         console.line("Negotiating the cipher").await?;
         let started = Instant::now();
-        // What a handshake needs is not kept while the session lasts.
+        // Boxed, so that the session does not keep the memory of the handshake.
         let handshake = Box::pin(self.handshake(stream, peer, admission, &console));
         let (connection, client, admitted) = handshake.await?;
         admission.establish();
@@ -131,13 +133,15 @@ impl SealedServer {
         log::debug!("{peer}: established in {:?}", started.elapsed());
         session.connection.expect_pings(Some(self.limits.keepalive));
         session.connection.read_at_most(MESSAGE_READ);
-        match self.opened(&mut session, &admitted.grant, client).await {
+        match self.wait_for_open(&mut session, &admitted.grant, client).await {
             Ok(Opened::Handler(handler)) => handler.serve(session).await,
-            Ok(Opened::Over(reason)) => Box::pin(session.leave(Ok(reason))).await,
-            Err(ended) => Box::pin(session.leave(Err(ended))).await,
+            Ok(Opened::Closed(reason)) => Box::pin(session.close(Ok(reason))).await,
+            Err(ended) => Box::pin(session.close(Err(ended))).await,
         }
     }
 
+    /// Shakes hands and decides about the client. A failure counts for the client's source, unless
+    /// it is our fault.
     async fn handshake(
         &self,
         stream: TcpStream,
@@ -147,7 +151,7 @@ impl SealedServer {
     ) -> Result<(SealedConnection, PeerIdentity, Admitted), SealedIoError> {
         let console = console.clone();
         let chosen = async move |id| {
-            // A closed console ends the server by itself.
+            // If the console is closed, the server stops anyway.
             let _ = console.line(format!("We are going to use {id}")).await;
             let _ = console.line("Negotiating the key").await;
         };
@@ -190,7 +194,7 @@ impl SealedServer {
         Ok((connection, client, admitted))
     }
 
-    /// What a client is told when it may come in.
+    /// The Ready message for a client with this grant.
     fn ready(&self, grant: &Grant) -> Ready {
         Ready {
             keepalive: u32::try_from(self.limits.keepalive.as_secs()).ok(),
@@ -199,23 +203,23 @@ impl SealedServer {
         }
     }
 
-    /// Waits until the client opens a service, and answers.
-    async fn opened(
+    /// Waits for the client's Open, and answers it.
+    async fn wait_for_open(
         &self,
         session: &mut ServerSession,
         grant: &Grant,
         client: PeerIdentity,
-    ) -> Result<Opened, Ended> {
+    ) -> Result<Opened, ServerError> {
         loop {
             let idle = Instant::now() + self.limits.idle;
             let event = tokio::select! {
                 event = timeout_at(idle.into(), session.connection.next()) => match event {
                     Ok(event) => event?,
-                    Err(_) => return Ok(Opened::Over("closed, nothing happened for too long")),
+                    Err(_) => return Ok(Opened::Closed("closed, nothing happened for too long")),
                 },
-                // A client that has not begun may go elsewhere or come again.
+                // The client has not begun yet. Busy tells it to come again.
                 () = session.shutdown.wait() => {
-                    return Err(Ended::Busy("the server is stopping".to_owned()));
+                    return Err(ServerError::Busy("the server is stopping".to_owned()));
                 }
             };
             match event {
@@ -227,8 +231,8 @@ impl SealedServer {
                         }
                         Err(refused) => {
                             let (status, reason) = match &refused {
-                                Ended::Busy(reason) => (BUSY, reason),
-                                Ended::Denied(reason) => (NOT_PERMITTED, reason),
+                                ServerError::Busy(reason) => (BUSY, reason),
+                                ServerError::Denied(reason) => (NOT_PERMITTED, reason),
                                 _ => return Err(refused),
                             };
                             session.connection.session().reply_open(status, reason)?;
@@ -238,47 +242,52 @@ impl SealedServer {
                     };
                 }
                 Event::CloseRequested | Event::Closed => {
-                    return Ok(Opened::Over("the client closed the session"));
+                    return Ok(Opened::Closed("the client closed the session"));
                 }
-                // The connection looks after its exchanges and pings itself. Data cannot come yet.
+                // The connection answers pings and key exchanges itself. The core refuses data that
+                // comes before OpenReply.
                 _ => {}
             }
         }
     }
 
-    /// The handler of the service that a client asks for, or the refusal.
+    /// Returns the handler of the service that a client asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Denied`] or [`ServerError::Busy`], with the text for the client.
     fn admit(
         &self,
         service: &str,
         grant: &Grant,
         client: PeerIdentity,
-    ) -> Result<Box<dyn Handler>, Ended> {
+    ) -> Result<Box<dyn Handler>, ServerError> {
         if !self.offer.known.iter().any(|known| known == service) {
-            return Err(Ended::Denied(format!("there is no service '{service}'")));
+            return Err(ServerError::Denied(format!("there is no service '{service}'")));
         }
-        may_use(service, grant, client).map_err(Ended::Denied)?;
+        may_use(service, grant, client).map_err(ServerError::Denied)?;
         if service != self.offer.service {
-            return Err(Ended::Denied(format!(
+            return Err(ServerError::Denied(format!(
                 "this server does not offer the service '{service}': it was started with \
                  --service {}",
                 self.offer.end_name
             )));
         }
-        self.offer.end.admit().map_err(Ended::Busy)
+        self.offer.end.admit().map_err(ServerError::Busy)
     }
 }
 
-/// The same for the log: a service's name is the client's text.
-fn printable(refused: Ended) -> Ended {
+/// Escapes control characters for the log: the name of the service comes from the client.
+fn printable(refused: ServerError) -> ServerError {
     let shown = |reason: String| Printable(reason.as_bytes()).to_string();
     match refused {
-        Ended::Busy(reason) => Ended::Busy(shown(reason)),
-        Ended::Denied(reason) => Ended::Denied(shown(reason)),
+        ServerError::Busy(reason) => ServerError::Busy(shown(reason)),
+        ServerError::Denied(reason) => ServerError::Denied(shown(reason)),
         ended => ended,
     }
 }
 
-/// What the source of a failed handshake is to blame for, if it is to blame.
+/// What a failed handshake counts as for its source; `None` if the source did nothing wrong.
 fn offence(error: &SealedIoError) -> Option<Offence> {
     Some(match error {
         SealedIoError::Sealed(error) => match error {
@@ -288,11 +297,11 @@ fn offence(error: &SealedIoError) -> Option<Offence> {
             | SealedError::Malformed(_)
             | SealedError::Replayed
             | SealedError::Unexpected { .. } => Offence::Protocol,
-            // The client is about to come again with what we want.
+            // The client will connect again with the key exchange that we asked for.
             SealedError::KexRetry { .. } => return None,
             _ => Offence::NoAuth,
         },
-        // That is our lack of room.
+        // We have no room; the client did nothing wrong.
         SealedIoError::Full => return None,
         _ => Offence::NoAuth,
     })

@@ -1,4 +1,4 @@
-//! Serves connections: the first byte of each decides the profile.
+//! Serves connections. The first byte of a connection decides its profile (PROTOCOL.md §4.1).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use vpn_proto::Profile;
 pub struct SessionServer {
     classic: Option<ClassicServer>,
     sealed: Option<SealedServer>,
-    /// How long a client may take for its first byte.
+    /// How long the server waits for a client's first byte.
     first_byte: Duration,
 }
 
 impl SessionServer {
-    /// A server of these profiles. A client gets `first_byte` to show which one it speaks.
+    /// A server of these profiles. It waits for a client's first byte for at most `first_byte`.
     pub fn new(
         classic: Option<ClassicServer>,
         sealed: Option<SealedServer>,
@@ -31,11 +31,12 @@ impl SessionServer {
         Self { classic, sealed, first_byte }
     }
 
-    /// Serves one connection to its end. What goes wrong is logged and stays here.
+    /// Serves one connection to its end. Errors are logged here.
     ///
-    /// Each profile has a box of its own, so that the task has no room for both.
+    /// The future of each profile is boxed, so that a task does not have the memory of both.
     pub async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, admission: Admission) {
-        // A classic server speaks first in some dialects, so only a server of both waits.
+        // Without the sealed profile there is nothing to decide, and the classic server has a
+        // timeout of its own for the proposal.
         let profile = match &self.sealed {
             None => Some(Profile::Classic),
             Some(_) => match self.first_byte(&stream, peer, &admission).await {
@@ -62,7 +63,7 @@ impl SessionServer {
         }
     }
 
-    /// The first byte, which stays in the socket. Nothing is said before it.
+    /// Returns the first byte, which stays in the socket. The server sends nothing before it.
     async fn first_byte(
         &self,
         stream: &TcpStream,

@@ -1,11 +1,11 @@
-//! What a client thinks of the server that it has met: pinned, known, new, or another one than
+//! The client's decision about a server's key: it is pinned, known, new, or another one than
 //! expected (PROTOCOL.md §4.8).
 
-use super::error::{Untrusted, Verdict};
+use super::error::Untrusted;
 use crate::trust::{KnownServers, Pin, ServerName, fingerprint};
 use vpn_proto::sealed::PeerIdentity;
 
-/// Asks a person whether a server's key is the right one. It is given the fingerprint.
+/// Asks the user whether a server has this fingerprint. Returns the answer.
 pub type Ask = Box<dyn FnMut(&ServerName, &str) -> bool + Send>;
 
 /// Decides about the key of one server.
@@ -15,7 +15,7 @@ pub struct ServerTrust {
     pinned: Option<Pin>,
     accepts_new: bool,
     ask: Option<Ask>,
-    /// The key of an unknown server that was accepted.
+    /// The key of a new server that the user has accepted.
     accepted: Option<[u8; 32]>,
 }
 
@@ -30,34 +30,34 @@ impl std::fmt::Debug for ServerTrust {
 }
 
 impl ServerTrust {
-    /// Trusts the keys that are known for this server, and no other one.
+    /// Trusts the keys that `known` has for this server, and no other key.
     pub fn new(server: ServerName, known: KnownServers) -> Self {
         Self { server, known, pinned: None, accepts_new: false, ask: None, accepted: None }
     }
 
-    /// Trusts this key alone, if there is one.
+    /// Trusts this key only, if there is one.
     #[must_use]
     pub fn pinned(mut self, pin: Option<Pin>) -> Self {
         self.pinned = pin;
         self
     }
 
-    /// Also remembers the key of a server that is met for the first time, without asking.
+    /// Accepts and remembers the key of a new server without asking.
     #[must_use]
     pub fn accepting_new(mut self, accepts_new: bool) -> Self {
         self.accepts_new = accepts_new;
         self
     }
 
-    /// Asks about a server that is met for the first time.
+    /// Asks the user about the key of a new server.
     #[must_use]
     pub fn asking(mut self, ask: Ask) -> Self {
         self.ask = Some(ask);
         self
     }
 
-    /// The key that the server is likely to have, if one is known. The one that was written down last
-    /// is the likeliest.
+    /// The key that the server probably has, for the gate of the first message. Of several known
+    /// keys it is the last one in the file.
     pub fn likely_key(&self) -> Option<[u8; 32]> {
         match self.pinned {
             Some(Pin::Key(key)) => Some(key),
@@ -70,15 +70,16 @@ impl ServerTrust {
         }
     }
 
-    /// Whether the server that was met is the right one. A new one may be remembered here.
+    /// Checks the identity that a server has proved. The key of a new server may be remembered
+    /// here.
     ///
     /// # Errors
     ///
-    /// [`Untrusted`] says why it is not, and what to do.
-    pub fn judge(&mut self, peer: PeerIdentity) -> Verdict {
+    /// [`Untrusted`] says why the server is not trusted, and what to do.
+    pub fn check(&mut self, peer: PeerIdentity) -> Result<(), Untrusted> {
         let key = match peer {
             PeerIdentity::Key(key) => key,
-            // The handshake allows this with a PSK only, and then the PSK has proved the server.
+            // The server has proved that it has the PSK; the handshake checks that.
             PeerIdentity::PskOnly if self.pinned.is_none() => return Ok(()),
             PeerIdentity::PskOnly => {
                 return Err(untrusted("the server shows no key", "--server-key wants one"));
@@ -104,13 +105,13 @@ impl ServerTrust {
                     fingerprint(&other.key)
                 ),
                 format!(
-                    "somebody may sit in between; if the change is right, take out {}:{}",
+                    "an attacker may be in between; if the change is right, remove {}:{}",
                     self.known.shown(),
                     other.line
                 ),
             ));
         }
-        // Accepted a moment ago, on a connection that did not wait for that.
+        // The user has accepted it on the connection before, which the server closed meanwhile.
         if self.accepted == Some(key) {
             return Ok(());
         }
@@ -129,7 +130,7 @@ impl ServerTrust {
         }
         self.accepted = Some(key);
         if let Err(error) = self.known.add(&self.server, key) {
-            // As ssh does: the session is what the user wants, and the key was accepted.
+            // The session goes on, as with ssh: the user has accepted the key.
             log::warn!("{error}; {} is not remembered", self.server);
         }
         Ok(())

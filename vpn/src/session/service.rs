@@ -1,4 +1,4 @@
-//! What a service is: what a sealed session is for (PROTOCOL.md §4.9).
+//! The interface of a service. Each sealed session runs one service (PROTOCOL.md §4.9).
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,37 +14,42 @@ use crate::net::{SealedConnection, SealedIoError, Shutdown};
 use crate::term::{Console, ConsoleClosed, Texts};
 use vpn_proto::sealed::{Alert, PeerIdentity, SealedError, Undelivered};
 
-/// The work of one end of a service.
+/// The future of one end of a service.
 pub type ServiceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// How a session of a service ended on the server: the words for the log, or what went wrong.
-pub type ServiceResult = Result<&'static str, Ended>;
+/// The end of a session on the server: a line for the log, or the error.
+pub type ServiceResult = Result<&'static str, ServerError>;
 
 /// A service: its name, and both of its ends.
 ///
-/// A service is one file in `service/` and one line in the list there. It sees an established session
-/// and moves data; sockets, handshakes and permits are looked after before it is asked.
+/// A service is one file in `service/` and one line in the list there. It gets an established
+/// session and moves data. Sockets, handshakes and permits are done before.
 pub trait Service: fmt::Debug + Send + Sync {
-    /// Its name on the wire, in `permit` and in `--service`.
+    /// The name on the wire, in `permit` and in `--service`.
     fn name(&self) -> &'static str;
 
-    /// What it is for: one line for `--help` and for the documentation.
+    /// What the service does: one line for `--help` and for the documentation.
     fn about(&self) -> &'static str;
 
-    /// The names that `vpn server --service` has for its server's ends, each with one line about it.
+    /// The server's ends of this service: their names for `vpn server --service`, each with one
+    /// line about it.
     fn ends(&self) -> Vec<(&'static str, &'static str)> {
         vec![(self.name(), self.about())]
     }
 
-    /// Makes one of its server's ends, once for a server.
+    /// Makes the server's end with this name. A server calls it once.
     fn serve(&self, end: &str, limits: &Limits) -> Arc<dyn ServerEnd>;
 
-    /// What the client's end takes from the program.
+    /// What the client's end needs from the program.
     fn local_end(&self) -> LocalEnd;
 
-    /// The client's end: uses the session until the work is done, and closes it.
+    /// Runs the client's end until the work is done, and closes the session.
     ///
-    /// The server has granted the service already. Success means that the server has everything.
+    /// The server has permitted the service already. Success means that the server has everything.
+    ///
+    /// # Errors
+    ///
+    /// Why the work is not done.
     fn run(
         &self,
         session: Connected,
@@ -52,16 +57,16 @@ pub trait Service: fmt::Debug + Send + Sync {
     ) -> ServiceFuture<'static, Result<(), ClientError>>;
 }
 
-/// What the client's end of a service takes from the program.
+/// What the client's end of a service needs from the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalEnd {
-    /// Texts that a person types or a script gives, and a place to print replies.
+    /// Texts that a user types or a script sends, and a place to print replies.
     Texts,
     /// Standard input and standard output, byte for byte.
     Bytes,
 }
 
-/// What the program lends the client's end of a service.
+/// What the program passes to the client's end of a service.
 #[derive(Debug)]
 pub struct Local {
     /// The texts to send, for [`LocalEnd::Texts`].
@@ -70,26 +75,26 @@ pub struct Local {
     pub(crate) out: Output,
 }
 
-/// The server's end of a service. It serves many sessions at once.
+/// The server's end of a service, which all sessions of the server share.
 pub trait ServerEnd: fmt::Debug + Send + Sync {
-    /// Takes what one more session needs, before the client is told that it has the service.
+    /// Reserves what one more session needs, and returns its handler. The client hears of it after.
     ///
     /// # Errors
     ///
-    /// Why it cannot be had now, in the words for the client.
+    /// Why there is no room for the session now, as a text for the client.
     fn admit(&self) -> Result<Box<dyn Handler>, String>;
 
-    /// Whether it reads standard input and writes standard output. Then nothing else may.
+    /// Whether it uses standard input and output. Then nothing else may use them.
     fn owns_stdio(&self) -> bool {
         false
     }
 
-    /// Resolves when there is nothing more to serve and the server is to stop.
+    /// Resolves when there is nothing more to serve, so that the server stops.
     fn done(&self) -> ServiceFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
 
-    /// How its one session ended, if a server has only one. It is told once.
+    /// The result of the session, for an end that serves only one. It is returned once.
     fn outcome(&self) -> Option<Result<(), TransferError>> {
         None
     }
@@ -104,87 +109,88 @@ pub trait Handler: Send {
 /// An established session on the server, as a service sees it.
 #[derive(Debug)]
 pub struct ServerSession {
-    /// Moves data and events.
+    /// Sends data and receives events.
     pub connection: SealedConnection,
-    /// Who the client is.
+    /// The identity that the client has proved.
     pub client: PeerIdentity,
-    /// Where the server prints what concerns this client.
+    /// Prints lines about this client.
     pub console: Console,
-    /// Says when the server is told to stop.
+    /// Says when the server has to stop.
     pub shutdown: Shutdown,
-    /// How long nothing may happen.
+    /// How long the session may be idle.
     pub idle: Duration,
-    /// How often the client was asked for a sign of life.
+    /// How often the client sends a ping when it sends nothing else.
     pub keepalive: Duration,
 }
 
 impl ServerSession {
-    /// Says last words according to how the session ended.
+    /// Closes the session: with close_notify if `result` is a success, else with the error's alert.
+    /// Returns `result`.
     ///
     /// # Errors
     ///
-    /// How it ended, or why the last words were not heard.
-    pub async fn leave(self, ended: ServiceResult) -> ServiceResult {
-        let alert = match &ended {
+    /// The error of `result`, or the failure to close.
+    pub async fn close(self, result: ServiceResult) -> ServiceResult {
+        let alert = match &result {
             Ok(_) => {
                 self.connection.close(CLOSE).await?;
-                return ended;
+                return result;
             }
-            Err(ended) => ended.alert(),
+            Err(error) => error.alert(),
         };
         self.connection.abort(alert).await;
-        ended
+        result
     }
 }
 
-/// Why a session ended on the server that should not have.
+/// Why a session failed on the server.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    /// The server has no room for it.
+pub enum ServerError {
+    /// The server has no room for the session.
     #[error("turned away: {0}")]
     Busy(String),
     /// The server's output is closed.
     #[error("{0}")]
     Console(#[from] ConsoleClosed),
-    /// The client may not have what it asks for.
+    /// The client may not use the service.
     #[error("turned away: {0}")]
     Denied(String),
-    /// The client went beyond a limit.
+    /// The client exceeded a limit.
     #[error("{0}")]
     Policy(String),
     /// The connection or the protocol failed.
     #[error("{0}")]
     Sealed(#[from] SealedIoError),
     /// The client took too long.
-    #[error("a message was not there in time")]
+    #[error("a message took too long")]
     Slow,
-    /// A byte stream ended before its end.
+    /// A transfer of bytes failed.
     #[error("{0}")]
     Transfer(String),
 }
 
-impl Ended {
-    /// What the client is told.
+impl ServerError {
+    /// The alert for the client.
     pub fn alert(&self) -> Alert {
         match self {
             Self::Busy(_) => Alert::Busy,
             Self::Console(_) => Alert::Undelivered(Undelivered::Output),
             Self::Denied(_) => Alert::AccessDenied,
             Self::Policy(_) => Alert::Policy,
-            // A session that has failed by itself has said its last words already.
+            // Such a session has sent its alert already.
             Self::Sealed(_) | Self::Transfer(_) => Alert::ProtocolError,
             Self::Slow => Alert::Timeout,
         }
     }
 }
 
-impl From<SealedError> for Ended {
+impl From<SealedError> for ServerError {
     fn from(error: SealedError) -> Self {
         Self::Sealed(error.into())
     }
 }
 
-impl From<std::io::Error> for Ended {
+impl From<std::io::Error> for ServerError {
     fn from(error: std::io::Error) -> Self {
         Self::Sealed(error.into())
     }

@@ -10,23 +10,24 @@ use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use super::streams::CHUNK;
 use super::streams::{Drain, Feed};
 
-/// What a pipe of the system should hold in bytes: two chunks, so that both of its ends can work. A
-/// user may have 64 MiB of them in all before every new pipe becomes small.
+/// The wanted size of a pipe of the system, in bytes: two chunks, so that both of its ends can
+/// work. Linux limits the pipes of a user to 64 MiB in all; after that new pipes are small.
 #[cfg(target_os = "linux")]
 const PIPE_ROOM: usize = 2 * CHUNK;
-/// The right to use standard input and output for a pipe. A process has them once, so there is one
-/// of it: two pipes would run into each other.
+
+/// The right to use standard input and output for a pipe. There is only one in a process, because
+/// two pipes would mix their bytes.
 #[derive(Debug)]
 pub(crate) struct Stdio(());
 
 impl Stdio {
-    /// The right, unless somebody has it or has had it.
+    /// Returns the right once; `None` after that.
     pub(crate) fn take() -> Option<Self> {
         static IS_TAKEN: AtomicBool = AtomicBool::new(false);
         (!IS_TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
     }
 
-    /// Starts reading the one and makes the other ready to be written.
+    /// Starts to read standard input, and opens standard output.
     pub(crate) fn open(self) -> (Feed, Drain) {
         (stdin(), stdout())
     }
@@ -48,7 +49,7 @@ fn stdout() -> Drain {
     Drain::of(io::stdout())
 }
 
-/// The same stream without the standard library's buffer, which would only copy chunks like ours.
+/// The same stream without the standard library's buffer, which would only copy our large chunks.
 #[cfg(unix)]
 fn unbuffered(stream: &impl std::os::fd::AsFd) -> io::Result<std::fs::File> {
     let stream = stream.as_fd().try_clone_to_owned()?;
@@ -57,10 +58,10 @@ fn unbuffered(stream: &impl std::os::fd::AsFd) -> io::Result<std::fs::File> {
     Ok(stream.into())
 }
 
-/// Makes a pipe hold more: both ends of one that holds 64 KiB wait for each other four times a chunk.
+/// Makes a pipe hold more. With the usual 64 KiB its ends wait for each other four times a chunk.
 #[cfg(target_os = "linux")]
 fn widen(stream: &std::os::fd::OwnedFd) {
-    // What is not a pipe has no such size, and a user who has many wide pipes gets no more of them.
+    // A stream that is not a pipe has no such size. The system may refuse more wide pipes.
     if fcntl_getpipe_size(stream).is_ok_and(|size| size < PIPE_ROOM)
         && let Err(error) = fcntl_setpipe_size(stream, PIPE_ROOM)
     {
@@ -78,7 +79,7 @@ mod tests {
         let (reader, _writer) = io::pipe().unwrap();
         let reader = std::os::fd::OwnedFd::from(reader);
         let before = fcntl_getpipe_size(&reader).unwrap();
-        // Whoever has too many wide pipes gets no more of them.
+        // The system refuses a wide pipe if the user has too many.
         let (other, _writer) = io::pipe().unwrap();
         let expected = match fcntl_setpipe_size(&other, PIPE_ROOM) {
             Ok(_) => PIPE_ROOM,
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn standard_input_and_output_are_handed_out_once() {
         assert!(Stdio::take().is_some());
-        // Not even once its owner is gone: what was read and written stays read and written.
+        // It is not given out again: bytes that were read and written cannot be taken back.
         assert!(Stdio::take().is_none());
     }
 }

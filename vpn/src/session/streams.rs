@@ -1,7 +1,7 @@
-//! The local ends of two byte streams: where their bytes come from and go to.
+//! The local ends of two byte streams: a [`Feed`] is read, a [`Drain`] is written.
 //!
-//! Standard input and output have a thread each: what blocks there blocks nothing else, and the
-//! directions do not wait for each other.
+//! Standard input and output have a thread each. So a stream that blocks does not block the other
+//! one or the session.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc as blocking;
@@ -12,32 +12,32 @@ use zeroize::Zeroizing;
 
 use vpn_proto::sealed::wiped;
 
-/// How much is read at once, in bytes, and sealed at once: as many full records as fit side by side.
+/// The most bytes that are read and sealed at once: sixteen full records.
 pub(crate) const CHUNK: usize = 256 * 1024;
-/// How much is read at once of a stream of this program at first.
+/// The first size of a read from a stream of this program, in bytes.
 const FIRST_READ: usize = 4 * 1024;
-/// How many chunks may be under way between a thread and the session.
+/// How many chunks may wait between a thread and the session.
 const UNDER_WAY: usize = 2;
 
-/// Where bytes come from.
+/// A source of bytes.
 #[derive(Debug)]
 pub(crate) enum Feed {
-    /// From nowhere: it is at its end.
+    /// No bytes.
     Empty,
-    /// From a thread that reads; used buffers go back to it.
+    /// A thread that reads. Used buffers go back to it.
     Thread {
         chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
         used: blocking::Sender<Vec<u8>>,
-        /// What was read and is not given out yet, from this byte on.
+        /// A chunk that was read, and the index of its first byte that was not returned yet.
         rest: Option<(Vec<u8>, usize)>,
     },
-    /// From a stream of this program.
+    /// A stream of this program.
     Stream(Reader),
-    /// Nothing but zeros.
+    /// Zeros without end.
     Zeros,
 }
 
-/// A stream that is read, and how much of it at once.
+/// A stream to read, and the size of the next read.
 pub(crate) struct Reader {
     stream: Box<dyn AsyncRead + Send + Unpin>,
     at_once: usize,
@@ -50,12 +50,12 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Reads what is there. Nothing is lost if the wait is given up.
+    /// Reads the bytes that are there. The future may be dropped without losing bytes.
     async fn next(&mut self) -> io::Result<Vec<u8>> {
         let mut chunk = Vec::with_capacity(self.at_once);
         let read = self.stream.read_buf(&mut chunk).await?;
         if read == self.at_once {
-            // There is more, and long records are faster.
+            // There may be more, and long records are faster.
             self.at_once = (2 * self.at_once).min(CHUNK);
         }
         Ok(chunk)
@@ -89,7 +89,7 @@ impl Feed {
                     }
                     Err(error) => (Err(error), true),
                 };
-                // An empty chunk is the end; nobody listens any more when the session is over.
+                // An empty chunk is the end. If the receiver is gone, the session is over.
                 if sender.blocking_send(read).is_err() || is_last {
                     return;
                 }
@@ -98,8 +98,8 @@ impl Feed {
         Self::Thread { chunks, used, rest: None }
     }
 
-    /// What is there, once there is something; empty at the end. Nothing is lost if the wait is
-    /// given up.
+    /// Waits for bytes and returns them; an empty chunk is the end. The future may be dropped
+    /// without losing bytes.
     pub(crate) async fn next(&mut self) -> io::Result<Vec<u8>> {
         match self {
             Self::Empty => Ok(Vec::new()),
@@ -108,15 +108,15 @@ impl Feed {
                     chunk.drain(..start);
                     Ok(chunk)
                 }
-                // A thread says that it is the end; one that only goes has failed.
-                None => chunks.recv().await.unwrap_or_else(|| Err(gone())),
+                // A thread reports the end. Without that report it has failed.
+                None => chunks.recv().await.unwrap_or_else(|| Err(thread_failed())),
             },
             Self::Stream(reader) => reader.next().await,
             Self::Zeros => Ok(vec![0; CHUNK]),
         }
     }
 
-    /// More of what is there without waiting, up to [`CHUNK`] bytes in all.
+    /// Appends the bytes that are there already, without waiting, up to [`CHUNK`] bytes in all.
     pub(crate) fn gather(&mut self, gathered: &mut Vec<u8>) {
         let Self::Thread { chunks, used, rest } = self else { return };
         while gathered.len() < CHUNK
@@ -133,7 +133,7 @@ impl Feed {
                         *rest = Some((chunk, count));
                     }
                 }
-                // The end or an error is found again: the thread is gone, and its channel closed.
+                // Keep the end or the error for the next call: the thread sends it only once.
                 last => {
                     let (sender, again) = mpsc::channel(1);
                     let _ = sender.try_send(last);
@@ -147,20 +147,20 @@ impl Feed {
     /// Gives a buffer back.
     pub(crate) fn reuse(&self, chunk: Vec<u8>) {
         if let Self::Thread { used, .. } = self {
-            // Without a thread there is nobody who needs it.
+            // The thread may have ended.
             let _ = used.send(chunk);
         }
     }
 }
 
-/// Where bytes go to.
+/// A destination of bytes.
 #[derive(Debug)]
 pub(crate) enum Drain {
-    /// Nowhere; holds the last chunk until [`Drain::used`] takes it.
+    /// Drops the bytes. It keeps the last chunk until [`Drain::used`] takes it.
     Nothing { last: Option<Zeroizing<Vec<u8>>>, is_at_end: bool },
-    /// To a stream of this program.
+    /// A stream of this program.
     Stream(Writer),
-    /// To a thread that writes, and gives back what it has written.
+    /// A thread that writes, and gives used buffers back.
     Thread {
         /// `None` once there is no more.
         chunks: Option<mpsc::Sender<Zeroizing<Vec<u8>>>>,
@@ -169,10 +169,10 @@ pub(crate) enum Drain {
     },
 }
 
-/// A stream that is written.
+/// A stream to write.
 pub(crate) struct Writer {
     stream: Box<dyn AsyncWrite + Send + Unpin>,
-    /// How much of the chunk at hand is written.
+    /// How many bytes of the current chunk are written.
     written: usize,
     used: Option<Zeroizing<Vec<u8>>>,
     is_at_end: bool,
@@ -185,9 +185,9 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Writes a chunk, or else waits for the end of the stream. Nothing is lost if the wait is given
-    /// up.
-    async fn give(&mut self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> io::Result<Given> {
+    /// Writes a chunk if there is one, else waits until the end is written. The future may be
+    /// dropped without losing bytes.
+    async fn write(&mut self, chunk: &mut Option<Zeroizing<Vec<u8>>>) -> io::Result<Written> {
         if let Some(bytes) = chunk {
             while let Some(rest) = bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
                 match self.stream.write(rest).await? {
@@ -198,27 +198,27 @@ impl Writer {
             self.stream.flush().await?;
             self.written = 0;
             self.used = chunk.take();
-            return Ok(Given::Taken);
+            return Ok(Written::Chunk);
         }
         if !self.is_at_end {
             std::future::pending::<()>().await;
         }
         self.stream.shutdown().await?;
-        Ok(Given::Finished)
+        Ok(Written::All)
     }
 }
 
-/// What came of [`Drain::give`].
+/// The result of [`Drain::write`].
 #[derive(Debug)]
-pub(crate) enum Given {
+pub(crate) enum Written {
     /// The chunk was taken.
-    Taken,
-    /// Everything was written, the end included.
-    Finished,
+    Chunk,
+    /// Everything is written and flushed, and the end is reached.
+    All,
 }
 
 impl Drain {
-    /// Nowhere.
+    /// Drops the bytes.
     pub(crate) fn nothing() -> Self {
         Self::Nothing { last: None, is_at_end: false }
     }
@@ -238,7 +238,7 @@ impl Drain {
             let mut write = || {
                 while let Some(chunk) = queue.blocking_recv() {
                     let written = stream.write_all(&chunk);
-                    // Nobody takes it when the session is over.
+                    // If the receiver is gone, the session is over.
                     let _ = give_back.send(Zeroizing::new(wiped(chunk)));
                     written?;
                     if queue.is_empty() {
@@ -249,13 +249,13 @@ impl Drain {
             };
             let result = write();
             drop(queue);
-            // Nobody waits for it when the session has failed.
+            // If the receiver is gone, the session has failed.
             let _ = end.send(result);
         });
         Self::Thread { chunks: Some(chunks), written, ended }
     }
 
-    /// Says that there is no more.
+    /// Ends the stream: there are no more chunks.
     pub(crate) fn end(&mut self) {
         match self {
             Self::Nothing { is_at_end, .. } => *is_at_end = true,
@@ -264,24 +264,24 @@ impl Drain {
         }
     }
 
-    /// Hands over a chunk, if there is one, when there is room for it; or else waits for the thread to
-    /// finish what it has. Nothing is lost if the wait is given up.
+    /// Takes a chunk if there is one and there is room for it. Without a chunk it waits until
+    /// everything is written. The future may be dropped without losing bytes.
     ///
     /// # Errors
     ///
-    /// Why not everything was written. It is not to be asked again then.
-    pub(crate) async fn give(
+    /// Why not everything was written. After an error it must not be called again.
+    pub(crate) async fn write(
         &mut self,
         chunk: &mut Option<Zeroizing<Vec<u8>>>,
-    ) -> io::Result<Given> {
+    ) -> io::Result<Written> {
         match self {
             Self::Nothing { last, .. } if chunk.is_some() => {
                 *last = chunk.take();
-                Ok(Given::Taken)
+                Ok(Written::Chunk)
             }
-            Self::Nothing { is_at_end: true, .. } => Ok(Given::Finished),
+            Self::Nothing { is_at_end: true, .. } => Ok(Written::All),
             Self::Nothing { .. } => std::future::pending().await,
-            Self::Stream(writer) => writer.give(chunk).await,
+            Self::Stream(writer) => writer.write(chunk).await,
             Self::Thread { chunks, ended, .. } => {
                 if let Some(chunks) = chunks
                     && chunk.is_some()
@@ -290,16 +290,16 @@ impl Drain {
                     if let Some(chunk) = chunk.take() {
                         room.send(chunk);
                     }
-                    return Ok(Given::Taken);
+                    return Ok(Written::Chunk);
                 }
-                // While there may be more to come, a thread ends only because it has failed.
-                ended.await.unwrap_or_else(|_| Err(gone()))?;
-                Ok(Given::Finished)
+                // Before the end of the stream, the thread ends only if it has failed.
+                ended.await.unwrap_or_else(|_| Err(thread_failed()))?;
+                Ok(Written::All)
             }
         }
     }
 
-    /// A buffer that is needed no more.
+    /// Returns a buffer that is no longer needed.
     pub(crate) fn used(&mut self) -> Option<Zeroizing<Vec<u8>>> {
         match self {
             Self::Nothing { last, .. } => last.take(),
@@ -309,8 +309,8 @@ impl Drain {
     }
 }
 
-/// A thread of ours went without a word.
-fn gone() -> io::Error {
+/// The error of a thread that ended without a result.
+fn thread_failed() -> io::Error {
     io::Error::other("its thread has failed")
 }
 
@@ -318,7 +318,7 @@ fn gone() -> io::Error {
 mod tests {
     use super::*;
 
-    /// A stream that gives its pieces one by one.
+    /// A stream that returns its pieces one by one.
     struct Pieces(Vec<io::Result<Vec<u8>>>);
 
     impl Read for Pieces {
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_there_is_gathered_and_the_end_comes_last() {
+    async fn all_bytes_are_gathered_and_the_end_comes_last() {
         for last in [None, Some(io::ErrorKind::Other)] {
             let mut pieces: Vec<_> = (0..20u8).map(|n| Ok(vec![n; 1000])).collect();
             pieces.extend(last.map(|kind| Err(kind.into())));
@@ -376,26 +376,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_comes_back() {
+    async fn written_buffers_come_back() {
         let mut drain = Drain::of(io::sink());
         let mut chunk = Some(Zeroizing::new(vec![7; 10]));
-        assert!(matches!(drain.give(&mut chunk).await, Ok(Given::Taken)));
+        assert!(matches!(drain.write(&mut chunk).await, Ok(Written::Chunk)));
         let Drain::Thread { written, .. } = &drain else { panic!("{drain:?}") };
         let used = written.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
         assert!(used.is_empty() && used.capacity() >= 10);
         drain.end();
-        assert!(matches!(drain.give(&mut None).await, Ok(Given::Finished)));
+        assert!(matches!(drain.write(&mut None).await, Ok(Written::All)));
         let mut nothing = Drain::nothing();
         let mut chunk = Some(Zeroizing::new(vec![8; 10]));
-        assert!(matches!(nothing.give(&mut chunk).await, Ok(Given::Taken)));
+        assert!(matches!(nothing.write(&mut chunk).await, Ok(Written::Chunk)));
         assert_eq!(**nothing.used().unwrap(), [8; 10]);
         assert!(nothing.used().is_none());
         nothing.end();
-        assert!(matches!(nothing.give(&mut None).await, Ok(Given::Finished)));
+        assert!(matches!(nothing.write(&mut None).await, Ok(Written::All)));
     }
 
     #[tokio::test]
-    async fn a_drain_that_fails_says_why() {
+    async fn a_failed_write_is_reported() {
         struct Full;
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -407,14 +407,14 @@ mod tests {
         }
         let mut drain = Drain::of(Full);
         let mut chunk = Some(Zeroizing::new(vec![0; 10]));
-        assert!(matches!(drain.give(&mut chunk).await, Ok(Given::Taken)));
-        // Nobody has to bring more to learn of it.
-        let failed = drain.give(&mut None).await.unwrap_err();
+        assert!(matches!(drain.write(&mut chunk).await, Ok(Written::Chunk)));
+        // The error comes without another chunk.
+        let failed = drain.write(&mut None).await.unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
     }
 
     #[tokio::test]
-    async fn a_drain_that_fails_at_its_flush_has_failed() {
+    async fn a_failed_flush_is_reported() {
         struct Late;
         impl Write for Late {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -426,12 +426,12 @@ mod tests {
         }
         let mut drain = Drain::of(Late);
         drain.end();
-        let failed = drain.give(&mut None).await.unwrap_err();
+        let failed = drain.write(&mut None).await.unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
     }
 
     #[tokio::test]
-    async fn a_reading_thread_that_fails_is_not_taken_for_the_end() {
+    async fn a_failed_thread_is_not_the_end_of_the_stream() {
         struct Panics;
         impl Read for Panics {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

@@ -1,42 +1,42 @@
-//! Two byte streams over a sealed session, each with an end of its own.
+//! Two byte streams over a sealed session, one in each direction. Each ends by itself.
 //!
-//! Success is a promise: each side says close_notify only when it has written and flushed everything
-//! that it received, and counts as done only when it has heard the same of the other side.
+//! Success is a promise (PROTOCOL.md §4.5): a side sends close_notify only when it has written and
+//! flushed everything that it received. A side has succeeded only when it has the other's
+//! close_notify.
 
 use std::io;
 
-use super::streams::{Drain, Feed, Given};
+use super::streams::{Drain, Feed, Written};
 use crate::net::{IoEvent, SealedConnection, SealedIoError};
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
 
-/// Joins these streams to the peer's to their ends, and says and hears the last words. A transfer that
-/// is stopped has failed.
+/// Moves bytes between the local streams and the peer until all streams have ended, and closes the
+/// session. If `stopped` resolves before that, the transfer fails.
 ///
 /// # Errors
 ///
-/// Why not everything was handed over.
+/// Why not everything was handed over. The peer gets the alert for it.
 pub(crate) async fn transfer(
     mut connection: SealedConnection,
     streams: Result<(Feed, Drain), TransferError>,
     role: Role,
     stopped: impl Future<Output = ()>,
 ) -> Result<(), TransferError> {
-    let joined = async {
+    let moved = async {
         let (input, output) = streams?;
-        join(&mut connection, input, output).await?;
-        // The client says first that it has passed on everything, or it was cut.
+        move_bytes(&mut connection, input, output).await?;
+        // The client sends its close_notify first.
         while role == Role::Server && !connection.session().is_closed() {
             connection.next().await?;
         }
         Ok(())
     };
-    let joined = tokio::select! {
-        joined = joined => joined,
+    let moved = tokio::select! {
+        moved = moved => moved,
         () = stopped => Err(TransferError::Stopped),
     };
-    match joined {
-        // We have passed on everything, and the peer says when it has.
+    match moved {
         Ok(()) => Ok(connection.close_when_peer_does().await?),
         Err(error) => {
             connection.abort(error.alert()).await;
@@ -45,38 +45,37 @@ pub(crate) async fn transfer(
     }
 }
 
-/// Moves bytes both ways until both directions have come to their ends and everything that the peer
-/// sent is written and flushed.
+/// Moves bytes until both directions have ended and everything from the peer is written and
+/// flushed.
 ///
-/// Neither direction waits for the other: while nobody takes what the peer sent, what we have to say
-/// still goes out.
+/// Neither direction waits for the other: if our output blocks, our input is still sent.
 ///
 /// # Errors
 ///
-/// Why it ended before; what was written by then is incomplete.
-async fn join(
+/// Why a direction failed. The bytes written so far are incomplete.
+async fn move_bytes(
     connection: &mut SealedConnection,
     mut input: Feed,
     mut output: Drain,
 ) -> Result<(), TransferError> {
     let (mut has_ended, mut peer_has_ended) = (false, false);
     let mut is_written = false;
-    // What the peer sent last and nobody has taken yet; nothing more is read meanwhile.
-    let mut untaken = None;
+    // The last data from the peer, until the output takes it. Nothing more is read meanwhile.
+    let mut received = None;
     loop {
-        if peer_has_ended && untaken.is_none() {
+        if peer_has_ended && received.is_none() {
             output.end();
         }
         if has_ended && is_written && connection.is_flushed() {
             return Ok(());
         }
-        connection.pause_reading(untaken.is_some());
+        connection.pause_reading(received.is_some());
         while let Some(used) = output.used() {
             connection.recycle(used);
         }
         tokio::select! {
-            // One chunk at a time: what the peer does not take we do not read.
-            // While a fresh exchange holds our key fast its limit could come too near.
+            // One chunk at a time, so that we read no more than the peer takes. During a fresh key
+            // exchange our key cannot change, and more data could bring it to its limit.
             read = input.next(),
                 if !has_ended && connection.is_flushed() && !connection.session().is_exchanging() =>
             {
@@ -91,16 +90,16 @@ async fn join(
                 }
                 connection.stage();
             }
-            given = output.give(&mut untaken), if !is_written => {
-                match given.map_err(TransferError::of_output)? {
-                    Given::Taken => {}
-                    Given::Finished => is_written = true,
+            written = output.write(&mut received), if !is_written => {
+                match written.map_err(TransferError::of_output)? {
+                    Written::Chunk => {}
+                    Written::All => is_written = true,
                 }
             }
             io_event = connection.advance() => match io_event? {
-                IoEvent::Event(Event::Data(data)) => untaken = Some(data),
+                IoEvent::Event(Event::Data(data)) => received = Some(data),
                 IoEvent::Event(Event::Eof) => peer_has_ended = true,
-                // It has all that we sent; it waits for our word until what it sent is written.
+                // The peer has everything. It waits until we have written everything, too.
                 IoEvent::Event(Event::CloseRequested)
                     if has_ended && peer_has_ended && connection.is_flushed() => {}
                 IoEvent::Event(Event::CloseRequested | Event::Closed) => {
@@ -113,13 +112,13 @@ async fn join(
     }
 }
 
-/// Why a pipe ended before its end.
+/// Why a transfer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The connection was lost, and nobody knows what arrived.
+    /// The connection was cut. It is unknown which bytes arrived.
     #[error("the connection was cut: not everything was handed over")]
     Cut(#[source] io::Error),
-    /// The peer said that it was the end when it was not.
+    /// The peer closed the session too early.
     #[error("the other side ended the session before everything was handed over")]
     EndedEarly,
     /// Standard input cannot be read.
@@ -128,21 +127,21 @@ pub enum TransferError {
     /// Standard output cannot be written.
     #[error("cannot write standard output")]
     Output(#[source] io::Error),
-    /// Whoever reads our standard output does so no more.
+    /// The reader of standard output has closed it.
     #[error("the reader of standard output has gone before it had everything")]
     ReaderGone,
-    /// The session ended.
+    /// The session failed.
     #[error(transparent)]
     Sealed(SealedIoError),
-    /// The pipe was given up before its end, for a reason of this side.
+    /// This side stopped the transfer.
     #[error("the pipe was cut off: not everything was handed over")]
     Stopped,
-    /// The peer says that it could not hand over everything.
+    /// The peer could not hand over everything.
     #[error("{}", undelivered(.by, *.what))]
     Undelivered {
-        /// The peer.
+        /// The peer's name in messages.
         by: &'static str,
-        /// What it could not hand over.
+        /// The direction that failed.
         what: Undelivered,
     },
 }
@@ -155,15 +154,15 @@ impl TransferError {
         }
     }
 
-    /// Names the peer.
-    pub(crate) fn said_by(self, peer: &'static str) -> Self {
+    /// Sets the peer's name in messages.
+    pub(crate) fn with_peer(self, peer: &'static str) -> Self {
         match self {
             Self::Undelivered { what, .. } => Self::Undelivered { by: peer, what },
             error => error,
         }
     }
 
-    /// What the peer is to be told, if it is not the peer that told us.
+    /// The alert for the peer, if the session can still send one.
     pub(crate) fn alert(&self) -> Alert {
         match self {
             Self::Input(_) => Alert::Undelivered(Undelivered::Input),
@@ -171,7 +170,7 @@ impl TransferError {
             Self::Cut(_) | Self::EndedEarly | Self::Stopped | Self::Undelivered { .. } => {
                 Alert::Undelivered(Undelivered::Unspecified)
             }
-            // A session that has failed by itself has said its last words already.
+            // Such a session has sent its alert already.
             Self::Sealed(_) => Alert::ProtocolError,
         }
     }

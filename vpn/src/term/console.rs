@@ -1,8 +1,8 @@
-//! Lines for people on a standard stream, from many tasks, printed by one thread.
+//! Lines on a standard stream. Many tasks send them, and one thread prints them.
 //!
-//! The lines that wait are bounded by their bytes. What happens when nobody reads them is the
-//! program's choice: a client waits, since its replies are what it is for; a server goes on and
-//! counts the lines that it could not print, since one reader must not stop it from serving.
+//! The bytes of the lines that wait are limited. If nobody reads the lines, a client waits, because
+//! its replies are its purpose. A server goes on and counts the lines that it left out, because it
+//! must not depend on the reader.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -18,15 +18,15 @@ use crate::output::{Stream, StreamError};
 
 /// How many bytes of lines may wait to be printed.
 const ROOM: usize = 4 * 1024 * 1024;
-/// What a line costs beside its bytes.
+/// The memory of a line besides its bytes.
 const LINE: usize = 64;
-/// How long a server waits for room before it goes on without a line.
+/// How long a server waits for room before it leaves a line out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where a task puts its lines.
+/// The sender of lines. Each task may have a clone.
 #[derive(Clone, Debug)]
 pub struct Console {
-    /// None for a console whose lines go nowhere.
+    /// `None` for a console that prints nothing.
     queue: Option<mpsc::UnboundedSender<Item>>,
     room: Arc<Semaphore>,
     unread: Unread,
@@ -35,27 +35,27 @@ pub struct Console {
     client: Option<Arc<Client>>,
 }
 
-/// What becomes of lines that nobody reads.
+/// What happens to lines that nobody reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// They are left out after a second, and counted.
+    /// After a second they are left out, and counted.
     LeftOut,
-    /// Tasks wait until they can be printed.
+    /// The tasks wait until the lines are printed.
     Waited,
 }
 
-/// What tasks and the printing thread know of each other.
+/// The state that the tasks and the printing thread share.
 #[derive(Debug, Default)]
 struct State {
-    /// Lines left out since the last one that was taken.
+    /// The number of lines left out since the last line that was queued.
     left_out: AtomicU64,
-    /// A line waited in vain, and nothing was printed since.
+    /// A line was left out, and nothing was printed since.
     is_stuck: AtomicBool,
-    /// Clients whose sessions print.
+    /// The number of clients with a console.
     clients: AtomicUsize,
 }
 
-/// One of the clients of a server; counted as long as it lives.
+/// One of the clients of a server. It is counted until it is dropped.
 #[derive(Debug)]
 struct Client {
     peer: SocketAddr,
@@ -68,12 +68,12 @@ impl Drop for Client {
     }
 }
 
-/// What stands before each line.
+/// The prefix of each line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Label {
     /// The text, empty for none.
     pub text: &'static str,
-    /// An ANSI colour code to wrap it in, empty for none.
+    /// The ANSI colour code of the text, empty for none.
     pub colour: &'static str,
 }
 
@@ -81,7 +81,7 @@ impl Label {
     /// No label.
     pub const NONE: Self = Self { text: "", colour: "" };
 
-    /// The text as it is to be printed.
+    /// The text with its colour, as printed.
     pub fn rendered(self) -> String {
         if self.colour.is_empty() {
             return self.text.to_owned();
@@ -115,7 +115,7 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// If the system has no thread left.
+    /// If the system cannot start a thread.
     pub fn start(stream: Stream, label: Label, unread: Unread) -> io::Result<(Self, Printer)> {
         Self::start_with(stream.writer(), stream, label, unread)
     }
@@ -136,12 +136,12 @@ impl Console {
                     Item::Line(line, _room) => {
                         let written = out.write_all(line.as_bytes());
                         printing.is_stuck.store(false, Ordering::Relaxed);
-                        // Lines beside what standard output carries may be lost; the rest goes on.
+                        // Lines on standard error may be lost; the program goes on.
                         if stream == Stream::Out {
                             written?;
                         }
                     }
-                    // The task that asked may have gone in the meantime.
+                    // The task that asked may have ended meanwhile.
                     Item::Flush(done) => drop(done.send(())),
                 }
             }
@@ -158,7 +158,7 @@ impl Console {
         Ok((console, Printer { stream, state, ended }))
     }
 
-    /// A console whose lines go nowhere, for programs that print nothing.
+    /// A console that prints nothing.
     pub fn nowhere() -> Self {
         Self {
             queue: None,
@@ -170,14 +170,14 @@ impl Console {
         }
     }
 
-    /// The same console under another label.
+    /// The same console with another label.
     #[must_use]
     pub fn labelled(&self, label: Label) -> Self {
         Self { label, ..self.clone() }
     }
 
-    /// The same console for the session of one client. While there are several clients, lines name
-    /// the one that they are about.
+    /// The same console for the session of one client. While there are several clients, each line
+    /// begins with the client's address.
     #[must_use]
     pub fn for_client(&self, peer: SocketAddr) -> Self {
         self.state.clients.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +194,7 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// [`ConsoleClosed`] if the stream is gone; [`Printer::finish`] says why.
+    /// [`ConsoleClosed`] if the stream is closed; [`Printer::finish`] says why.
     pub async fn line(&self, text: impl std::fmt::Display + Send) -> Result<(), ConsoleClosed> {
         let Some(queue) = &self.queue else { return Ok(()) };
         let label = self.label.rendered();
@@ -215,7 +215,7 @@ impl Console {
         queue.send(Item::Line(line, permit)).map_err(|_| ConsoleClosed)
     }
 
-    /// Room for a line of so many bytes, if it is to be had.
+    /// Reserves room for a line of `length` bytes. Returns `None` if the line has to be left out.
     async fn make_room(&self, length: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from((length + LINE).min(ROOM)).ok()?;
         let room = self.room.clone();
@@ -234,11 +234,11 @@ impl Console {
         }
     }
 
-    /// Returns once everything before it was printed, or, on a server, after a second.
+    /// Waits until all lines before it are printed; a server waits for at most a second.
     ///
     /// # Errors
     ///
-    /// As [`Console::line`].
+    /// The same as [`Console::line`].
     pub async fn flush(&self) -> Result<(), ConsoleClosed> {
         let Some(queue) = &self.queue else { return Ok(()) };
         if self.unread == Unread::LeftOut && self.state.is_stuck.load(Ordering::Relaxed) {
@@ -255,7 +255,7 @@ impl Console {
         }
     }
 
-    /// Returns once the stream is gone.
+    /// Resolves when the stream is closed.
     pub async fn closed(&self) {
         match &self.queue {
             Some(queue) => queue.closed().await,
@@ -270,19 +270,20 @@ fn left_out(count: u64) -> String {
 }
 
 impl Printer {
-    /// Waits until every line is printed; all consoles must be dropped by then. A server does not wait
-    /// for longer than `within`.
+    /// Waits until every line is printed, at most for `within`. All consoles must be dropped
+    /// before.
     ///
     /// # Errors
     ///
-    /// Why printing stopped. A reader that went away is no error: then there is nobody to tell.
+    /// Why printing stopped, or that lines were left out. A reader that has closed the stream is no
+    /// error, because nobody would see it.
     pub fn finish(self, within: Option<Duration>) -> Result<(), StreamError> {
-        let gone = || Err(io::Error::other("the printing thread failed"));
+        let failed = || Err(io::Error::other("the printing thread failed"));
         let result = match within {
-            None => self.ended.recv().unwrap_or_else(|_| gone()),
+            None => self.ended.recv().unwrap_or_else(|_| failed()),
             Some(within) => match self.ended.recv_timeout(within) {
                 Ok(result) => result,
-                Err(blocking::RecvTimeoutError::Disconnected) => gone(),
+                Err(blocking::RecvTimeoutError::Disconnected) => failed(),
                 Err(blocking::RecvTimeoutError::Timeout) => {
                     Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"))
                 }
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_pipe_is_noticed_and_no_error() {
+    async fn a_broken_pipe_closes_the_console_without_an_error() {
         let (console, printer) =
             start(Broken(io::ErrorKind::BrokenPipe), Label::NONE, Unread::Waited);
         let _ = console.line("x").await;
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn standard_error_may_be_lost_and_nothing_ends_because_of_it() {
+    async fn a_broken_standard_error_ends_nothing() {
         let broken = Broken(io::ErrorKind::BrokenPipe);
         let (console, printer) =
             Console::start_with(broken, Stream::Err, Label::NONE, Unread::LeftOut).unwrap();
@@ -395,7 +396,7 @@ mod tests {
         assert_eq!(*sink.0.lock().unwrap(), all);
     }
 
-    /// A stream that takes nothing until it is told to.
+    /// A stream that blocks until the test releases it.
     struct Stuck(blocking::Receiver<()>, Sink);
 
     impl Write for Stuck {
@@ -409,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_goes_on_without_the_lines_that_nobody_reads() {
+    async fn a_server_leaves_out_lines_that_nobody_reads() {
         let (go, wait) = blocking::channel();
         let sink = Sink::default();
         let (console, printer) = start(Stuck(wait, sink.clone()), Label::NONE, Unread::LeftOut);
@@ -417,14 +418,15 @@ mod tests {
         for _ in 0..3 {
             console.line(&long).await.unwrap();
         }
-        // There is no room for the fourth of that length; it waits a second, others do not.
+        // There is no room for a fourth line of that length. It waits for a second, the others do
+        // not.
         let start = std::time::Instant::now();
         for _ in 0..20 {
             console.line(&long).await.unwrap();
         }
         console.flush().await.unwrap();
         assert!(start.elapsed() < 10 * PATIENCE, "{:?}", start.elapsed());
-        // When it is read again it says what is missing, where it is missing.
+        // The next line that is printed says how many lines are missing before it.
         drop(go);
         let permits = console.room.acquire_many(u32::try_from(ROOM).unwrap()).await.unwrap();
         drop(permits);
@@ -439,7 +441,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_ends_though_nobody_reads_what_it_printed() {
+    async fn a_server_ends_although_nobody_reads_its_lines() {
         let (_go, wait) = blocking::channel();
         let (console, printer) = start(Stuck(wait, Sink::default()), Label::NONE, Unread::LeftOut);
         console.line("x").await.unwrap();

@@ -1,4 +1,5 @@
-//! `--explain`: a running commentary on what happens and on what an eavesdropper makes of it.
+//! `--explain`: it explains each message of a classic session, and what an eavesdropper learns from
+//! it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -6,6 +7,7 @@ use std::fmt::Write as _;
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
 
+use super::block::{Block, colour};
 use super::console::Console;
 use super::keylog::push_hex;
 use vpn_proto::classic::{
@@ -14,15 +16,15 @@ use vpn_proto::classic::{
 };
 use vpn_proto::{Candidate, Choice, Printable, Separator, SupportedBy};
 
-/// This many bytes are shown in hexadecimal in full.
+/// The most bytes that are shown in full, in hexadecimal.
 const HEX_WHOLE: usize = 96;
-/// Of more bytes, this many of the beginning and of the end.
+/// The bytes shown of longer data: so many at its beginning, so many at its end.
 const HEX_ENDS: (usize, usize) = (32, 8);
-/// This many digits of the ends of a large number.
+/// The digits shown at each end of a large number.
 const DIGITS: usize = 12;
-/// This many candidates of a selection.
+/// The most ciphers shown in a selection.
 const ROWS: usize = 40;
-/// This many characters of a text.
+/// The most bytes shown of a text.
 const TEXT: usize = 400;
 
 /// Where sessions are explained, and how.
@@ -49,47 +51,8 @@ pub(super) struct Narrator {
     role: Role,
     plan: DialectPlan,
     peer: String,
-    /// What need not be said twice.
+    /// The remarks that were printed already. Each comes only once.
     said: HashSet<&'static str>,
-}
-
-/// Colours of kinds of lines.
-mod colour {
-    pub(super) const ADVICE: &str = "1;35";
-    pub(super) const FAILURE: &str = "1;31";
-    pub(super) const SECRET: &str = "31";
-    pub(super) const TO_CLIENT: &str = "1;32";
-    pub(super) const TO_SERVER: &str = "1;36";
-    pub(super) const WEAKNESS: &str = "33";
-}
-
-/// Lines that belong together, printed at once so that other sessions do not come between them.
-struct Block {
-    text: Zeroizing<String>,
-    has_colour: bool,
-}
-
-impl Block {
-    fn painted(&self, colour: &str, text: &str) -> String {
-        if self.has_colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn line(&mut self, text: &str) {
-        if !self.text.is_empty() {
-            self.text.push('\n');
-        }
-        self.text.push_str(text);
-    }
-
-    /// A line of its own under the first one: a word, and what there is to it.
-    fn item(&mut self, word: &str, text: &str) {
-        self.line(&format!("     {word:<10} {text}"));
-    }
-
-    fn coloured_item(&mut self, colour: &str, word: &str, text: &str) {
-        let line = self.painted(colour, &format!("{word:<10} {text}"));
-        self.line(&format!("     {line}"));
-    }
 }
 
 impl Narrator {
@@ -102,7 +65,7 @@ impl Narrator {
         self.print(block).await;
     }
 
-    /// Tells what happened, and what may be changed because of it.
+    /// Explains a note of the session, and prints the advice that follows from it.
     pub(super) async fn tell(&mut self, note: &Note, advice: &[Advice]) {
         let mut block = self.block();
         match note {
@@ -120,7 +83,7 @@ impl Narrator {
         self.print(block).await;
     }
 
-    /// Tells how it failed, and what may be changed because of it.
+    /// Prints a failure of the session, and the advice that follows from it.
     pub(super) async fn fail(&mut self, words: &str, advice: &[Advice]) {
         let mut block = self.block();
         let head = format!("[{}] it failed: {words}", self.role.name());
@@ -135,7 +98,7 @@ impl Narrator {
     }
 
     pub(super) async fn flush(&self) {
-        // Nobody is left to read it, then.
+        // An error means that nobody reads it.
         let _ = self.explain.console.flush().await;
     }
 
@@ -144,11 +107,12 @@ impl Narrator {
     }
 
     async fn print(&self, block: Block) {
-        // A commentary that nobody reads any more is no reason to end a session.
+        // If nobody reads the explanation, the session still goes on.
         let _ = self.explain.console.line(block.text.as_str()).await;
     }
 
-    /// The first line of a message: who to whom, what, how long.
+    /// Adds the first line about a message: its direction, its step in PROTOCOL.md §3.1, its kind
+    /// and length.
     fn head(&self, block: &mut Block, from: Role, step: &str, what: &str) {
         let (arrow, colour) = match from {
             Role::Client => ("client -> server", colour::TO_SERVER),
@@ -158,7 +122,7 @@ impl Narrator {
         block.line(&format!("[{} {}] {head}", self.role.name(), self.peer));
     }
 
-    /// A weakness of the protocol, where it shows for the first time.
+    /// Adds a weakness of the protocol when it shows for the first time.
     fn weakness(&mut self, block: &mut Block, words: &'static str) {
         if self.said.insert(words) {
             block.coloured_item(colour::WEAKNESS, "weakness", words);
@@ -195,8 +159,8 @@ impl Narrator {
                 self.once(block, "overheard", "which ciphers the client supports");
                 self.weakness(
                     block,
-                    "nothing authenticates the list: whoever sits in between can strike out the \
-                     strong ciphers",
+                    "nothing authenticates the list: an attacker in between can remove the strong \
+                     ciphers",
                 );
             }
             MessageKind::Choice => {
@@ -219,7 +183,7 @@ impl Narrator {
                 );
                 self.weakness(
                     block,
-                    "nothing proves who sent it: whoever sits in between can exchange keys with \
+                    "nothing proves who sent it: an attacker in between can exchange keys with \
                      both sides",
                 );
             }
@@ -277,7 +241,7 @@ impl Narrator {
         if self.explain.has_secrets {
             for (word, bytes) in [("key", &session.keys.key), ("IV", &session.keys.iv)] {
                 let mut text = Zeroizing::new(String::with_capacity(8 + 3 * bytes.len()));
-                // Keys of this profile are hexadecimal digits themselves.
+                // The bytes of classic keys are hexadecimal digits (PROTOCOL.md §3.4).
                 text.extend(bytes.iter().copied().map(char::from));
                 text.push_str("  hex ");
                 push_hex(&mut text, bytes);
@@ -361,7 +325,7 @@ impl Narrator {
     }
 }
 
-/// Whether this row is what was chosen; an alias may stand for the name.
+/// Whether this row has the chosen name. If no row has it, the server chose by an alias.
 fn list_name_is(chosen: &Choice, row: &Candidate, list: &[Candidate]) -> bool {
     let equals = |c: &&Candidate| c.bits == chosen.bits && c.has == SupportedBy::Both;
     row.name == chosen.name || list.iter().filter(equals).all(|c| c.name != chosen.name)
@@ -425,7 +389,7 @@ fn end_text(end: End, is_ours: bool, what: MessageKind) -> &'static str {
     }
 }
 
-/// Text of a peer, escaped, and cut if there is very much of it.
+/// A text of the peer, with control characters escaped, and shortened if it is long.
 fn shown(text: &[u8]) -> String {
     match text.get(..TEXT) {
         Some(start) if text.len() > TEXT => {
@@ -452,7 +416,7 @@ fn hex(bytes: &[u8]) -> String {
     format!("{head} ... {tail} ({} bytes)", bytes.len())
 }
 
-/// A public value, abbreviated.
+/// A public value, shortened.
 fn number(message: &[u8]) -> String {
     let digits: String =
         message.iter().filter(|b| b.is_ascii_digit()).copied().map(char::from).collect();
@@ -462,7 +426,6 @@ fn number(message: &[u8]) -> String {
         text.push_str(&digits);
     } else {
         let (head, tail) = (&digits[..DIGITS], &digits[digits.len() - DIGITS..]);
-        // Writing to a string does not fail.
         let _ = write!(text, "{head}...{tail}");
     }
     let _ = write!(text, " ({} digits, {bits} bits)", digits.len());

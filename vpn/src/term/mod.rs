@@ -1,6 +1,7 @@
-//! How the program talks to a person: console, running commentary, key log, and the texts that a
-//! person types.
+//! The program's contact with the user: the console, `--explain`, the key log, and the texts that
+//! the user types.
 
+mod block;
 mod console;
 mod explain;
 mod keylog;
@@ -11,6 +12,6 @@ pub use console::{Console, ConsoleClosed, Label, Printer, Unread};
 pub use explain::Explain;
 pub use keylog::KeyLog;
 pub use observe::Observers;
-pub(crate) use observe::Watch;
+pub(crate) use observe::SessionObserver;
 pub(crate) use texts::QUIT;
-pub use texts::{Said, Texts};
+pub use texts::{NextText, Texts};

@@ -1,4 +1,4 @@
-//! Who is told about sessions besides the user at the terminal.
+//! The observers of sessions: `--explain` and `--keylog`.
 
 use super::explain::{Explain, Narrator};
 use super::keylog::KeyLog;
@@ -7,7 +7,7 @@ use crate::net::ClassicIoError;
 use vpn_proto::SessionError;
 use vpn_proto::classic::{Advice, Diagnosis, DialectPlan, Note, Role, Telling, Trouble};
 
-/// A running commentary, a key log, both, or (the default) nobody.
+/// `--explain`, `--keylog`, both, or (the default) neither.
 #[derive(Clone, Debug, Default)]
 pub struct Observers {
     /// Where sessions are explained.
@@ -17,8 +17,8 @@ pub struct Observers {
 }
 
 impl Observers {
-    /// How much a session of this side has to tell for these. A client always hears everything: when
-    /// it fails, it can say which setting would have helped.
+    /// The notes that a session of this side has to make for its observers. A client always makes
+    /// all of them: if it fails, they show which setting would have helped.
     pub fn telling(&self, role: Role) -> Telling {
         match (role, &self.explain, &self.key_log) {
             (Role::Client, ..) | (_, Some(_), _) => Telling::Everything,
@@ -27,27 +27,33 @@ impl Observers {
         }
     }
 
-    /// Watches one session of this side.
-    pub(crate) async fn watch(&self, role: Role, plan: DialectPlan, peer: String) -> Watch {
+    /// Makes the observer of one session. `peer` is the peer's address or name.
+    pub(crate) async fn observe(
+        &self,
+        role: Role,
+        plan: DialectPlan,
+        peer: String,
+    ) -> SessionObserver {
         let key_log = self.key_log.clone();
         let mut narrator = self.explain.as_ref().map(|explain| explain.narrate(role, plan, peer));
         if let Some(narrator) = &mut narrator {
             narrator.begin().await;
         }
-        Watch { key_log, narrator, story: Diagnosis::new(role, plan) }
+        SessionObserver { key_log, narrator, story: Diagnosis::new(role, plan) }
     }
 }
 
 /// The observers of one session.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct SessionObserver {
     key_log: Option<KeyLog>,
     narrator: Option<Narrator>,
     story: Diagnosis,
 }
 
-impl Watch {
-    pub(crate) async fn tell(&mut self, note: Note) {
+impl SessionObserver {
+    /// Passes a note of the session on: to the key log, the diagnosis and `--explain`.
+    pub(crate) async fn note(&mut self, note: Note) {
         if let (Note::Established(session), Some(key_log)) = (&note, &self.key_log)
             && let Err(error) = key_log.record(session)
         {
@@ -62,7 +68,8 @@ impl Watch {
         }
     }
 
-    /// The handshake failed. Returns the setting that is the likeliest to help, if one may.
+    /// Reports a failed handshake. Returns the setting that is most likely to help, if there is
+    /// one.
     pub(crate) async fn fail_handshake(&mut self, error: &ClassicIoError) -> Option<Advice> {
         let trouble = match error {
             ClassicIoError::Handshake(error) => Trouble::Handshake(error),
@@ -72,12 +79,12 @@ impl Watch {
         self.fail(trouble, &error.to_string()).await
     }
 
-    /// The session failed. Returns as [`Watch::fail_handshake`] does.
+    /// Reports a failed session. Returns the same as [`SessionObserver::fail_handshake`].
     pub(crate) async fn fail_session(&mut self, error: &SessionError) -> Option<Advice> {
         self.fail(Trouble::Session(error), &error.to_string()).await
     }
 
-    /// The connection broke, or the peer fell silent. Returns as [`Watch::fail_handshake`] does.
+    /// Reports a failure with its text. Returns the same as [`SessionObserver::fail_handshake`].
     pub(crate) async fn fail(&mut self, trouble: Trouble<'_>, words: &str) -> Option<Advice> {
         let mut advice = self.story.advise(trouble);
         if let Some(narrator) = &mut self.narrator {
@@ -87,7 +94,7 @@ impl Watch {
         (!advice.is_empty()).then(|| advice.swap_remove(certain.unwrap_or(0)))
     }
 
-    /// Returns once everything told so far was printed.
+    /// Waits until everything so far is printed.
     pub(crate) async fn flush(&self) {
         if let Some(narrator) = &self.narrator {
             narrator.flush().await;

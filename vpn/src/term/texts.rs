@@ -1,4 +1,4 @@
-//! The texts that a client sends: typed at a prompt, piped in, or given on the command line.
+//! The texts that a client sends. They come from a prompt, a pipe, or the command line.
 
 use std::io;
 use std::sync::Arc;
@@ -9,74 +9,76 @@ use tokio::time::timeout;
 
 /// The text that ends a session instead of being sent.
 pub(crate) const QUIT: &str = r"\quit";
-/// How long the first text may have to wait for what is printed before it.
+/// How long the first prompt waits for the lines that are printed before it.
 const FIRST: Duration = Duration::from_secs(20);
 
 /// A source of texts to send, asked for one at a time.
 #[derive(Debug)]
 pub struct Texts {
-    requests: mpsc::Sender<oneshot::Sender<Said>>,
-    /// Whether the connection is watched while the source thinks; not behind a line editor, which
-    /// has to leave the terminal as it found it.
+    requests: mpsc::Sender<oneshot::Sender<NextText>>,
+    /// Whether the session may end while the source waits for the user. A line editor may forbid
+    /// it, because it has to restore the terminal first.
     is_interruptible: bool,
-    /// What to wait for before the first request.
+    /// The notification to wait for before the first request.
     gate: Option<Arc<Notify>>,
 }
 
-/// What a source of texts has to say.
+/// The answer of a source of texts.
 #[derive(Debug)]
-pub enum Said {
-    /// There is no more.
+pub enum NextText {
+    /// There are no more texts.
     End,
     /// The source failed.
     Failed(io::Error),
-    /// The user wants out, now.
+    /// The user interrupted with Ctrl-C.
     Interrupted,
-    /// Send this.
+    /// The next text to send.
     Text(String),
 }
 
 impl Texts {
-    /// Asks `next` on a thread of its own whenever a text is wanted.
+    /// Makes a source that calls `next` on its own thread for each text.
     ///
     /// # Errors
     ///
-    /// If the system has no thread left.
+    /// If the system cannot start a thread.
     pub fn new(
         is_interruptible: bool,
-        mut next: impl FnMut() -> Said + Send + 'static,
+        mut next: impl FnMut() -> NextText + Send + 'static,
     ) -> io::Result<Self> {
-        let (requests, mut wanted) = mpsc::channel::<oneshot::Sender<Said>>(1);
+        let (requests, mut wanted) = mpsc::channel::<oneshot::Sender<NextText>>(1);
         let thread = std::thread::Builder::new().name("texts".to_owned());
         thread.spawn(move || {
             while let Some(answer) = wanted.blocking_recv() {
-                // The session may have ended in the meantime.
+                // The session may have ended meanwhile.
                 let _ = answer.send(next());
             }
         })?;
         Ok(Self { requests, is_interruptible, gate: None })
     }
 
-    /// Whether a connection may be watched while the source thinks.
+    /// Whether the session may end while the source waits for the user.
     pub(crate) fn is_interruptible(&self) -> bool {
         self.is_interruptible
     }
 
-    /// Asks for the first text only when notified, so that a prompt follows what is printed first.
+    /// Asks for the first text only after a notification, so that the prompt comes after the lines
+    /// before it.
     #[must_use]
     pub fn after(mut self, gate: Arc<Notify>) -> Self {
         self.gate = Some(gate);
         self
     }
 
-    pub(crate) async fn request(&mut self) -> oneshot::Receiver<Said> {
+    /// Asks for the next text. The receiver resolves when it is there.
+    pub(crate) async fn request(&mut self) -> oneshot::Receiver<NextText> {
         if let Some(gate) = self.gate.take() {
-            // If the other side never gets there, its failure shows soon enough.
+            // If the notification never comes, the session reports its failure itself.
             let _ = timeout(FIRST, gate.notified()).await;
         }
-        let (answer, said) = oneshot::channel();
-        // If the thread is gone the receiver says so.
+        let (answer, next) = oneshot::channel();
+        // If the thread is gone, the receiver fails.
         let _ = self.requests.send(answer).await;
-        said
+        next
     }
 }

@@ -1,4 +1,4 @@
-//! What client.toml says of a server, where the command line says nothing.
+//! The settings of a server in client.toml. The command line comes before them.
 
 use super::args::{ClientArgs, ProbeArgs};
 use super::failure::{Exit, Failure};
@@ -6,7 +6,7 @@ use crate::config::ClientEntries;
 use crate::net::DEFAULT_PORT;
 use crate::trust::{Host, ServerName, config_folder, merge_ports};
 
-/// The servers of client.toml, and its name for messages.
+/// The servers of client.toml; none if there is no such file.
 fn entries() -> Result<ClientEntries, Failure> {
     match config_folder().map(|folder| folder.join("client.toml")) {
         Some(path) => Ok(ClientEntries::read(&path)?),
@@ -18,7 +18,8 @@ fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Usage, error)
 }
 
-/// The arguments of a client together with what client.toml says, and the server that is meant.
+/// Adds the settings of client.toml to the arguments of a client. Returns the arguments and the
+/// server.
 pub(super) fn client(mut args: ClientArgs) -> Result<(ClientArgs, ServerName), Failure> {
     let (host, own) = Host::parse(&args.host).map_err(usage)?;
     let mut port = merge_ports(&args.host, own, args.port).map_err(usage)?;
@@ -53,7 +54,7 @@ pub(super) fn client(mut args: ClientArgs) -> Result<(ClientArgs, ServerName), F
     Ok((args, server))
 }
 
-/// The server that is to be probed, and its configuration.
+/// The server to probe, and the path of the configuration.
 pub(super) fn probe(args: &ProbeArgs) -> Result<(ServerName, Option<std::path::PathBuf>), Failure> {
     let (host, own) = Host::parse(&args.host).map_err(usage)?;
     let port = merge_ports(&args.host, own, args.port).map_err(usage)?;

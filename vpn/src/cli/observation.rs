@@ -1,4 +1,4 @@
-//! `--explain` and `--keylog`: who watches the sessions of this process.
+//! Starts the observers of sessions: `--explain` and `--keylog`.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::files::shown;
 use crate::output::Stream;
 use crate::term::{Explain, KeyLog, Label, Observers, Printer, Unread};
 
-/// The observers that the command line asks for, and the thread that prints for them.
-pub(super) struct Watching {
+/// The observers that the command line asks for, and their printing thread.
+pub(super) struct Observation {
     pub(super) observers: Observers,
     printer: Option<Printer>,
 }
 
-impl Watching {
-    /// Opens what there is to open, and warns of what gives keys away.
+impl Observation {
+    /// Opens the key log and the console for explanations. It prints a warning if they show keys.
     pub(super) fn start(args: &Common, unread: Unread) -> Result<Self, Failure> {
         let mut observers = Observers::default();
         let mut printer = None;
         if let Some(path) = &args.keylog {
             let log = KeyLog::open(path)?;
             Stream::tell(format_args!(
-                "warning: the keys of every session go to {}; who reads it can read them all",
+                "warning: the keys of every session go to {}; with it, anybody can read the sessions",
                 shown(path)
             ));
             observers.key_log = Some(log);
@@ -41,11 +41,11 @@ impl Watching {
         Ok(Self { observers, printer })
     }
 
-    /// Waits until everything was printed, or for that long. Sessions must be over.
+    /// Waits until everything is printed, at most for `within`. All sessions must be over before.
     pub(super) fn finish(self, within: Option<Duration>) {
         drop(self.observers);
         if let Some(printer) = self.printer {
-            // If standard error is gone there is nowhere to say so.
+            // A failure of standard error cannot be reported.
             let _ = printer.finish(within);
         }
     }
