@@ -66,6 +66,7 @@
 //! The public API is listed on this page. Other modules are public only for the tests and
 //! benchmarks of this repository. They change without notice.
 
+#![warn(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 // Only `output` writes to the standard streams: `println!` panics if they are closed.
 #![deny(clippy::print_stderr, clippy::print_stdout)]

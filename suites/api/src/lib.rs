@@ -33,6 +33,7 @@
 //! rustc links only crates that are *named*. So a program needs the line `use that_suite as _;` in
 //! addition to the dependency in its manifest.
 
+#![warn(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
 mod cbc;

@@ -36,6 +36,7 @@
 //! assert_eq!(modulus.power_of_two(&exponent)[254..], [0x04, 0x00]);
 //! ```
 
+#![warn(clippy::too_many_lines)]
 #![deny(unsafe_code)]
 
 pub mod jacobi;

@@ -81,6 +81,7 @@
 //! # }
 //! ```
 
+#![warn(clippy::too_many_lines)]
 #![forbid(unsafe_code)]
 
 pub mod classic;

@@ -148,9 +148,12 @@ impl Channel {
         let ending = Ending(shared.clone());
         let work = Box::pin(async move {
             let outcome = transfer(connection, Ok((input, output)), role, stopped).await;
-            let told = outcome.as_ref().map(|()| ()).map_err(ToString::to_string);
+            let for_log = match &outcome {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            };
             ending.0.end(outcome);
-            told
+            for_log
         });
         (Self { stream, shared, peer: Peer::new(peer) }, work)
     }

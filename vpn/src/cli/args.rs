@@ -225,7 +225,7 @@ impl ClientArgs {
     /// The service of the session.
     pub(super) fn service(&self) -> &'static dyn Service {
         let name = if self.sealed.pipe { Some("pipe") } else { self.sealed.service.as_deref() };
-        name.and_then(service::find).unwrap_or(service::usual())
+        name.and_then(service::find).unwrap_or_else(service::usual)
     }
 
     /// A flag that has no meaning without the sealed profile, if one is given.

@@ -355,7 +355,8 @@ mod tests {
         ClientError::Sealed(SealedIoError::Sealed(error))
     }
 
-    /// Every failure of a client, with its exit code. The function is long because it is one table.
+    /// Every failure of a client, with its exit code.
+    #[expect(clippy::too_many_lines, reason = "one table of all failures")]
     fn causes() -> Vec<(ClientError, Exit)> {
         let text = || "x".to_owned();
         let advice = Advice { setting: text(), preset: None, why: text(), is_certain: true };

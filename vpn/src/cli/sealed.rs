@@ -84,7 +84,7 @@ fn service_names() -> ServiceNames {
 
 /// The service that a server offers, by the name of its server's end.
 fn offer(end: Option<&str>, settings: &Settings) -> Result<Offer, Failure> {
-    let end_name = end.unwrap_or(service::usual().name()).to_owned();
+    let end_name = end.unwrap_or_else(|| service::usual().name()).to_owned();
     // The command line and the configuration have checked the name.
     let service = service::with_end(&end_name).ok_or_else(|| {
         Failure::new(Exit::Usage, format_args!("there is no service '{end_name}'"))

@@ -239,7 +239,7 @@ mod tests {
     const HOSTILE: &[u8] = b"\x1b[2J\nx";
     const ESCAPED: &str = "'\\x1b[2J\\nx'";
 
-    // Long because it is a table: one row for each error.
+    #[expect(clippy::too_many_lines, reason = "a table of all errors")]
     #[test]
     fn handshake_errors_are_one_line_and_quote_the_peer() {
         let got = HOSTILE.to_vec();
