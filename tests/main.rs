@@ -86,6 +86,12 @@ mod sealed {
     mod strangers_are_limited;
 }
 
+/// Services besides messages and pipes.
+mod service {
+    #[cfg(unix)]
+    mod echo_sends_every_byte_back;
+}
+
 /// The ciphers.
 mod suites {
     mod every_suite_is_linked;

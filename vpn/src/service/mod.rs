@@ -3,6 +3,7 @@
 //! To add one, write its file and add it to [`ALL`]. `permit`, `--service`, `--help` and
 //! `docs/services.md` are made from the list.
 
+mod echo;
 mod frames;
 mod memory;
 mod message;
@@ -12,7 +13,7 @@ use crate::session::Service;
 
 /// All services. The first one is the default: of a client without `--service`, and of a line in
 /// `authorized_clients` without `permit`.
-pub const ALL: &[&dyn Service] = &[&message::Message, &pipe::Pipe];
+pub const ALL: &[&dyn Service] = &[&message::Message, &pipe::Pipe, &echo::Echo];
 
 /// The default service.
 pub fn usual() -> &'static dyn Service {
