@@ -77,7 +77,7 @@ fn a_source_that_connects_too_often_is_served_as_long_as_there_is_room() {
     let ended = keys.says_abc(&server, "client");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""));
     assert!(ended.stderr.contains("or it is busy"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("comes too often"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("connect too often"), "{}", ended.stderr);
     server.log.until("its source opens connections too often");
 }
 
