@@ -28,6 +28,7 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// Reads `ssh-ed25519 AAAA… comment`. `None` if the line is something else.
+    #[doc(hidden)]
     pub fn parse(line: &str) -> Option<Self> {
         Self::read(line).ok()
     }
@@ -37,6 +38,7 @@ impl PublicKey {
     /// # Errors
     ///
     /// A message for the user that says what the line is instead.
+    #[doc(hidden)]
     pub fn read(line: &str) -> Result<Self, String> {
         let (key_type, rest) = split_word(line.trim());
         if key_type != KEY_TYPE {
@@ -65,6 +67,7 @@ impl PublicKey {
     }
 
     /// The fingerprint and the comment, for the terminal. Control characters are escaped.
+    #[doc(hidden)]
     pub fn summary(&self) -> String {
         let text = format!("{} {}", fingerprint(&self.bytes), Printable(self.comment.as_bytes()));
         text.trim_end().to_owned()

@@ -24,6 +24,7 @@ impl Pin {
     /// # Errors
     ///
     /// A message for the user that says what to write instead.
+    #[doc(hidden)]
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let form = "expected SHA256: and 43 characters, as `vpn fingerprint` shows, or the text of \
