@@ -36,6 +36,7 @@ mod files {
 mod flood;
 
 /// The library, as other programs use it.
+#[cfg(unix)]
 mod library {
     mod channels_are_never_cut_silently;
 }

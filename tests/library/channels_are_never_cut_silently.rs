@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use vpn::{Blame, Channel, Client, Error, Identity, Peer, Psk, Server};
 use zeroize::Zeroizing;
 
+use crate::support::{TempDir, set_mode};
+
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -114,6 +116,89 @@ fn a_dropped_channel_is_an_error_at_the_other_end() {
             assert!(left.finish().await.is_err());
             drop(done);
         }
+        served.end().await;
+    });
+}
+
+#[test]
+fn finish_says_why_the_peer_does_not_have_everything() {
+    run(async {
+        let identity = Identity::generate();
+        let mut served = Served::to(&identity).await;
+        let (mut client, server, done) = served.open(&identity).await;
+        client.write_all(b"lost").await.unwrap();
+        drop(server);
+        let error = client.finish().await.unwrap_err();
+        assert_eq!(error.blame(), Blame::Peer);
+        assert!(error.to_string().contains("not everything was handed over"), "{error}");
+        drop(done);
+        served.end().await;
+    });
+}
+
+#[test]
+fn a_channel_that_is_dropped_behind_its_own_end_is_cut_all_the_same() {
+    run(async {
+        let identity = Identity::generate();
+        let mut served = Served::to(&identity).await;
+        let (mut client, mut server, done) = served.open(&identity).await;
+        client.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
+        // The reply that the server could still send would be lost.
+        drop(client);
+        assert!(server.finish().await.is_err());
+        drop(done);
+        served.end().await;
+    });
+}
+
+#[test]
+fn both_halves_of_a_channel_hear_of_its_failure() {
+    run(async {
+        let identity = Identity::generate();
+        let mut served = Served::to(&identity).await;
+        let (client, server, done) = served.open(&identity).await;
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let reading = tokio::spawn(async move { reader.read_to_end(&mut Vec::new()).await });
+        let writing = tokio::spawn(async move {
+            loop {
+                writer.write_all(&[7; 1000]).await?;
+            }
+            #[expect(unreachable_code, reason = "names the type of the task's result")]
+            Ok::<(), io::Error>(())
+        });
+        drop(server);
+        assert!(reading.await.unwrap().is_err());
+        assert!(writing.await.unwrap().is_err());
+        drop(done);
+        served.end().await;
+    });
+}
+
+#[test]
+fn the_policy_of_the_sealed_profile_holds_in_the_library() {
+    run(async {
+        let identity = Identity::generate();
+        let served = Served::to(&identity).await;
+        let folder = TempDir::new();
+        let blowfish = "[[supported_cipher]]\nname = \"Blowfish\"\nkeys = [448]\n";
+        let client = |name: &str, text: &str| {
+            let path = folder.file(name, text);
+            set_mode(&path, 0o600);
+            served.client(&identity).config(path).unwrap()
+        };
+        // Its blocks have 64 bits.
+        let error = client("small.toml", blowfish).open("test").await.unwrap_err();
+        assert_eq!(error.blame(), Blame::Usage, "{error}");
+        // Allowed here, and not on the server.
+        let allowed = format!("{blowfish}[sealed]\nallow_64bit = true\n");
+        let error = client("allowed.toml", &allowed).open("test").await.unwrap_err();
+        assert_eq!(error.blame(), Blame::Negotiation, "{error}");
+        // Others could have written whom to trust.
+        let path = folder.file("open.toml", "[sealed]\nallow_64bit = true\n");
+        set_mode(&path, 0o666);
+        let error = served.client(&identity).config(path).unwrap_err();
+        assert_eq!(error.blame(), Blame::Usage, "{error}");
         served.end().await;
     });
 }

@@ -62,3 +62,15 @@ fn a_server_that_has_no_echoes_says_what_it_was_started_with() {
     let words = "does not offer the service 'echo': it was started with --service message";
     assert!(ended.stderr.contains(words), "{}", ended.stderr);
 }
+
+#[test]
+fn flags_of_messages_do_not_go_with_echoes() {
+    let (keys, server) = echo_server();
+    let identity = keys.path("client");
+    for flag in [&["--message", "x"][..], &["--quiet"]] {
+        let args = ["--sealed", "--service", "echo", "--identity", &identity];
+        let ended = server.client(&[&args[..], flag].concat(), b"");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+        assert!(ended.stderr.contains(&format!("{} is for messages", flag[0])), "{}", ended.stderr);
+    }
+}

@@ -9,6 +9,7 @@ use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf,
     duplex, split,
 };
+use tokio::sync::Notify;
 
 use super::error::Error;
 use crate::net::SealedConnection;
@@ -45,8 +46,8 @@ impl Peer {
 /// bytes is the end of the peer's. If the connection is cut, a read returns an error.
 ///
 /// A successful write does not mean that the peer has the bytes. [`Channel::finish`] says whether the
-/// program at the other end has read them. If a channel is dropped without `finish`, it is cut, and
-/// the peer gets an error.
+/// program at the other end has read them. If a channel is dropped before both directions have
+/// ended, it is cut, and the peer gets an error.
 pub struct Channel {
     stream: DuplexStream,
     shared: Arc<Shared>,
@@ -61,7 +62,11 @@ impl fmt::Debug for Channel {
 
 /// The state that the channel shares with the task that moves its bytes.
 #[derive(Debug, Default)]
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    /// The program has dropped the channel before its end.
+    is_abandoned: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -71,35 +76,32 @@ struct State {
     peer_has_ended: bool,
     /// The program has read everything, up to the peer's end.
     has_read_all: bool,
-    /// The program has dropped the channel.
-    is_dropped: bool,
-    /// Waits for the program to read or to drop the channel.
+    /// Waits for the program to read the end.
     reading: Option<Waker>,
     /// The result of the session. The error is returned once.
     outcome: Option<Result<(), Option<TransferError>>>,
-    waker: Option<Waker>,
+    /// The tasks that wait for the result: one may read and another one write.
+    waiting: Vec<Waker>,
 }
 
 impl Shared {
-    /// The program has done something that the session waits for.
-    fn note(&self, change: impl FnOnce(&mut State)) {
+    /// The program has read everything.
+    fn read_to_end(&self) {
         let mut state = self.state();
-        change(&mut state);
+        state.has_read_all = true;
         if let Some(waker) = state.reading.take() {
             waker.wake();
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, outcome: Result<(), TransferError>) {
         let mut state = self.state();
         state.outcome.get_or_insert_with(|| outcome.map_err(Some));
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        state.waiting.drain(..).for_each(Waker::wake);
     }
 
     /// Returns the result of the session when it has ended.
@@ -107,7 +109,9 @@ impl Shared {
         let mut state = self.state();
         match &mut state.outcome {
             None => {
-                state.waker = Some(context.waker().clone());
+                if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                    state.waiting.push(context.waker().clone());
+                }
                 Poll::Pending
             }
             Some(Ok(())) => Poll::Ready(Ok(())),
@@ -146,6 +150,13 @@ impl Channel {
         let input = Feed::stream(Outgoing { reader, shared: shared.clone() });
         let output = Drain::stream(Incoming { writer, shared: shared.clone() });
         let ending = Ending(shared.clone());
+        let abandoned = shared.clone();
+        let stopped = async move {
+            tokio::select! {
+                () = stopped => {}
+                () = abandoned.is_abandoned.notified() => {}
+            }
+        };
         let work = Box::pin(async move {
             let outcome = transfer(connection, Ok((input, output)), role, stopped).await;
             let for_log = match &outcome {
@@ -170,21 +181,19 @@ impl Channel {
     ///
     /// If the peer does not have every byte, or if it has sent bytes that were not read.
     pub async fn finish(mut self) -> Result<(), Error> {
-        // The result of the session says more about a failure, so it comes first.
-        let shut_down = self.shutdown().await;
+        self.shutdown().await.map_err(Error::of_channel)?;
         let mut rest = [0];
-        if let Ok(1..) = self.read(&mut rest).await {
+        if self.read(&mut rest).await.map_err(Error::of_channel)? > 0 {
             return Err(Error::new(Blame::Usage, "the peer has sent bytes that were not read"));
         }
         let shared = self.shared.clone();
-        std::future::poll_fn(|context| shared.poll_outcome(context)).await?;
-        shut_down.map_err(|error| Error::new(Blame::Peer, error.to_string()))
+        std::future::poll_fn(|context| shared.poll_outcome(context)).await
     }
 
     /// Explains the end of the stream: the peer has ended its direction, or the session has failed.
     fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         if self.shared.state().peer_has_ended {
-            self.shared.note(|state| state.has_read_all = true);
+            self.shared.read_to_end();
             return Poll::Ready(Ok(()));
         }
         self.shared.poll_outcome(context).map_err(io::Error::from)
@@ -193,7 +202,12 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.shared.note(|state| state.is_dropped = true);
+        let state = self.shared.state();
+        let is_at_its_end = state.is_shut_down && state.has_read_all;
+        drop(state);
+        if !is_at_its_end {
+            self.shared.is_abandoned.notify_one();
+        }
     }
 }
 
@@ -254,9 +268,10 @@ impl AsyncRead for Outgoing {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.reader).poll_read(context, buffer);
         if matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before {
-            // A channel that is dropped looks the same as one that is shut down.
+            // A channel that is dropped looks the same as one that is shut down. The session is
+            // stopped for that reason.
             if !self.shared.state().is_shut_down {
-                return Poll::Ready(Err(io::Error::other("the channel was dropped")));
+                return Poll::Pending;
             }
         }
         read
@@ -275,7 +290,11 @@ impl AsyncWrite for Incoming {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.writer).poll_write(context, bytes)
+        match Pin::new(&mut self.writer).poll_write(context, bytes) {
+            // The channel is dropped. The session is stopped for that reason.
+            Poll::Ready(Err(_)) => Poll::Pending,
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -289,9 +308,6 @@ impl AsyncWrite for Incoming {
         let mut state = self.shared.state();
         if state.has_read_all {
             return Poll::Ready(Ok(()));
-        }
-        if state.is_dropped {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         state.reading = Some(context.waker().clone());
         Poll::Pending

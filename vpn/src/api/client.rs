@@ -9,8 +9,9 @@ use super::identity::{Identity, Psk};
 use crate::config::{Overrides, Settings};
 use crate::session::{Blame, ClientOptions, Output, ServerTrust, connect_sealed_client};
 use crate::trust::{KnownServers, Pin, ServerName};
+use vpn_proto::EnabledSuite;
 use vpn_proto::classic::Role;
-use vpn_proto::sealed::{ClientConfig, Kex, Limits};
+use vpn_proto::sealed::{ClientConfig, Limits};
 use vpn_suite::Registry;
 
 /// A client of sealed sessions with one server.
@@ -48,15 +49,15 @@ impl Client {
         })
     }
 
-    /// Uses the ciphers of a `server_cipher.toml`.
+    /// Uses the ciphers of a `server_cipher.toml`, and `kex` and `allow_64bit` of its table `[sealed]`.
+    /// Keys are what this program says.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is wrong; the error names the line.
+    /// If the file cannot be read or is wrong; the error names the line. If it has a table `[sealed]`
+    /// and others can write it.
     pub fn config(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let registry = Registry::linked().map_err(Error::registry)?;
-        let settings = Settings::load(Some(path.as_ref()), &registry, &Overrides::default())?;
-        self.settings = Arc::new(settings);
+        self.settings = Arc::new(configured(path.as_ref())?);
         Ok(self)
     }
 
@@ -108,8 +109,8 @@ impl Client {
         let mut trust = ServerTrust::new(self.server.clone(), known).pinned(self.server_key);
         let limits = self.settings.limits.net;
         let config = ClientConfig {
-            enabled: self.settings.ciphers.enabled.clone(),
-            kex: Kex::ALL.to_vec(),
+            enabled: sealed_suites(&self.settings)?,
+            kex: self.settings.sealed.key_exchanges(&[]),
             identity: self.identity.as_ref().map(|identity| identity.0.clone()),
             server_key: trust.likely_key(),
             psk: self.psk.as_ref().map(|psk| psk.0.clone()),
@@ -139,4 +140,24 @@ impl Client {
 pub(super) fn built_in() -> Result<Settings, Error> {
     let registry = Registry::linked().map_err(Error::registry)?;
     Ok(Settings::built_in(&registry)?)
+}
+
+/// Reads a configuration. One that others can write is refused if it says whom to trust.
+pub(super) fn configured(path: &Path) -> Result<Settings, Error> {
+    let registry = Registry::linked().map_err(Error::registry)?;
+    let settings = Settings::load(Some(path), &registry, &Overrides::default())?;
+    match settings.distrust {
+        Some(error) => Err(error.into()),
+        None => Ok(settings),
+    }
+}
+
+/// The suites that sealed sessions may use.
+pub(super) fn sealed_suites(settings: &Settings) -> Result<Arc<[EnabledSuite]>, Error> {
+    let suites = settings.sealed.suites(&settings.ciphers.enabled, false);
+    if suites.is_empty() {
+        let words = "every cipher of the configuration has 64-bit blocks";
+        return Err(Error::new(Blame::Usage, words));
+    }
+    Ok(suites)
 }

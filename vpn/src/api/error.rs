@@ -42,6 +42,14 @@ impl Error {
         Self::lower(Blame::Usage, error)
     }
 
+    /// What a read or a write of a channel says.
+    pub(super) fn of_channel(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(error) => error,
+            Err(error) => Self::lower(Blame::Peer, error),
+        }
+    }
+
     fn lower(blame: Blame, error: impl StdError + Send + Sync + 'static) -> Self {
         Self { blame, cause: Cause::Lower(Box::new(error)) }
     }

@@ -39,7 +39,8 @@ impl Identity {
     /// If the file cannot be read, others may read it, it is not such a key, or it has a
     /// passphrase.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let nobody = || Err(io::Error::other("Identity::load has none"));
+        let nobody =
+            || Err(io::Error::other("there is nobody to ask: use Identity::load_with_passphrase"));
         Ok(Self(read_identity(path.as_ref(), nobody)?))
     }
 

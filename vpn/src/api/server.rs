@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use super::channel::Channel;
-use super::client::built_in;
+use super::client::{built_in, configured, sealed_suites};
 use super::error::Error;
 use super::identity::{Identity, Psk};
-use crate::config::{Overrides, Settings};
+use crate::config::Settings;
 use crate::net::{self, AdmissionControl, DEFAULT_PORT, DhPool, Shutdown};
 use crate::session::{
     Blame, Clients, Handler, Offer, SealedServer, ServerEnd, ServerError, ServerSession,
@@ -18,8 +18,7 @@ use crate::session::{
 use crate::term::Console;
 use crate::trust::{AuthorizedClients, ClientList, Grant, Host, PublicKey, ServiceNames};
 use vpn_proto::classic::Role;
-use vpn_proto::sealed::{Kex, Limits, ServerConfig};
-use vpn_suite::Registry;
+use vpn_proto::sealed::{Limits, ServerConfig};
 
 /// A server of sealed sessions. It has one service, which the program implements.
 ///
@@ -71,14 +70,15 @@ impl Server {
         self.listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port())
     }
 
-    /// Uses the ciphers and limits of a `server_cipher.toml`.
+    /// Uses the ciphers and limits of a `server_cipher.toml`, and `kex`, `allow_64bit` and `gate` of its
+    /// table `[sealed]`. Keys, clients and the service are what this program says.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or is wrong; the error names the line.
+    /// If the file cannot be read or is wrong; the error names the line. If it has a table `[sealed]`
+    /// and others can write it.
     pub fn config(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let registry = Registry::linked().map_err(Error::registry)?;
-        self.settings = Settings::load(Some(path.as_ref()), &registry, &Overrides::default())?;
+        self.settings = configured(path.as_ref())?;
         Ok(self)
     }
 
@@ -121,6 +121,11 @@ impl Server {
     /// The clients that may come in by their keys. Each key of a list gets `grant`.
     fn clients(&self, grant: &Grant) -> Result<Clients, Error> {
         match &self.file {
+            Some(_) if !self.allowed.is_empty() => {
+                let words =
+                    "allow() and authorized_clients() exclude each other: list the key in the file";
+                Err(Error::new(Blame::Usage, words))
+            }
             Some(file) => Ok(Clients::File(file.clone())),
             None if self.allowed.is_empty() && self.psks.is_empty() => {
                 Err(Error::new(Blame::Usage, "nobody could come in"))
@@ -132,7 +137,8 @@ impl Server {
         }
     }
 
-    /// Serves clients until `stop` resolves. Then sessions get five seconds to end.
+    /// Serves clients until `stop` resolves. Channels that are open then get two and a half seconds; what
+    /// is left is cut. Handlers get five seconds.
     ///
     /// It calls `handler` with the channel of each client; many handlers run at the same time. A
     /// handler should end with [`Channel::finish`]. If it drops the channel without that, the
@@ -156,11 +162,11 @@ impl Server {
         let grant = Grant::usual(&self.names());
         let clients = self.clients(&grant)?;
         let config = ServerConfig {
-            enabled: self.settings.ciphers.enabled.clone(),
-            kex: Kex::ALL.to_vec(),
+            enabled: sealed_suites(&self.settings)?,
+            kex: self.settings.sealed.key_exchanges(&[]),
             identity: self.identity.map(|identity| identity.0),
             psks: self.psks.into_iter().map(|psk| psk.0).collect(),
-            is_gate_required: false,
+            is_gate_required: self.settings.sealed.is_gate_required,
             limits: Limits::default(),
         };
         let handle = move |channel| -> ServiceFuture<'static, ()> { Box::pin(handler(channel)) };
@@ -222,23 +228,19 @@ impl Handler for Custom {
             // The program may read as slowly as it likes, so pings are not expected.
             connection.expect_pings(None);
             connection.read_at_most(usize::MAX);
-            // The work is not stopped. After the signal, the select below drops it.
-            let never = std::future::pending();
-            let (channel, work) = Channel::new(connection, client, Role::Server, never);
-            let handled = (self.0)(channel);
-            let both = async { tokio::join!(work, handled).0 };
-            let ended = tokio::select! {
-                ended = both => ended,
-                () = async { shutdown.wait().await; tokio::time::sleep(GRACE).await } => {
-                    Err("the server has stopped".to_owned())
-                }
+            let stopped = async move {
+                shutdown.wait().await;
+                tokio::time::sleep(GRACE).await;
             };
+            let (channel, work) = Channel::new(connection, client, Role::Server, stopped);
+            let handled = (self.0)(channel);
+            let (ended, ()) = tokio::join!(work, handled);
             ended.map(|()| "the client closed the session").map_err(ServerError::Transfer)
         })
     }
 }
 
-/// How long sessions may go on after the server was told to stop.
+/// How long channels may stay open after the server was told to stop. The last words need time, too.
 const GRACE: std::time::Duration = match net::limits::SHUTDOWN.checked_div(2) {
     Some(half) => half,
     None => net::limits::SHUTDOWN,

@@ -228,6 +228,12 @@ impl ClientArgs {
         name.and_then(service::find).unwrap_or_else(service::usual)
     }
 
+    /// A flag that has no meaning for a service of bytes, if one is given.
+    pub(super) fn texts_only(&self) -> Option<&'static str> {
+        let flags = [("--message", !self.texts.messages.is_empty()), ("--quiet", self.texts.quiet)];
+        flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
     /// A flag that has no meaning without the sealed profile, if one is given.
     pub(super) fn sealed_only(&self) -> Option<&'static str> {
         let sealed = &self.sealed;

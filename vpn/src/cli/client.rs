@@ -21,6 +21,10 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
     let service = args.service();
+    if let Some(flag) = args.texts_only().filter(|_| service.local_end() == LocalEnd::Bytes) {
+        let problem = format!("{flag} is for messages, not for the service '{}'", service.name());
+        return Err(Failure::new(Exit::Usage, problem).hint("the service reads standard input"));
+    }
     // A service of bytes uses standard output itself.
     let (source, stream) = match service.local_end() {
         LocalEnd::Bytes => (None, Stream::Err),

@@ -147,10 +147,7 @@ fn is_trusted(settings: &Settings) -> Result<(), Failure> {
 
 /// The suites of the configuration. Those with 64-bit blocks need `--allow-64bit` or its setting.
 fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>, Failure> {
-    let allow_64bit = allow_64bit || settings.sealed.allow_64bit;
-    let is_allowed = |e: &&EnabledSuite| allow_64bit || e.suite.block_size() > 8;
-    let enabled: Arc<[EnabledSuite]> =
-        settings.ciphers.enabled.iter().filter(is_allowed).cloned().collect();
+    let enabled = settings.sealed.suites(&settings.ciphers.enabled, allow_64bit);
     if enabled.is_empty() {
         return Err(Failure::new(
             Exit::Usage,
@@ -164,10 +161,7 @@ fn suites(settings: &Settings, allow_64bit: bool) -> Result<Arc<[EnabledSuite]>,
 /// The key exchanges: the command line's, or else the configuration's, or else all of them.
 fn kex(names: &[String], settings: &Settings) -> Vec<Kex> {
     let named: Vec<Kex> = names.iter().filter_map(|name| Kex::from_name(name)).collect();
-    [named, settings.sealed.kex.clone()]
-        .into_iter()
-        .find(|list| !list.is_empty())
-        .unwrap_or_else(|| Kex::ALL.to_vec())
+    settings.sealed.key_exchanges(&named)
 }
 
 fn own_key(path: &Path) -> Result<Identity, Failure> {

@@ -2,6 +2,7 @@
 //! of `vpn server` and `vpn client` replace its values.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use toml::Spanned;
 
@@ -10,6 +11,7 @@ use super::section::{Context, Section};
 use super::table::RawTable;
 use super::values::{choice, one_of, path, resolved};
 use crate::service;
+use vpn_proto::EnabledSuite;
 use vpn_proto::sealed::Kex;
 
 /// The values of `[sealed]`. Relative paths start from the folder of the configuration.
@@ -82,6 +84,23 @@ impl Section for SealedTable {
 
     fn needs_trust(&self) -> bool {
         !self.lines.is_empty()
+    }
+}
+
+impl SealedTable {
+    /// The suites among these that sealed sessions may use. Those with 64-bit blocks need this
+    /// table's `allow_64bit`, or the caller's.
+    pub fn suites(&self, enabled: &[EnabledSuite], allow_64bit: bool) -> Arc<[EnabledSuite]> {
+        let allow_64bit = allow_64bit || self.allow_64bit;
+        let is_allowed = |suite: &&EnabledSuite| allow_64bit || suite.suite.block_size() > 8;
+        enabled.iter().filter(is_allowed).cloned().collect()
+    }
+
+    /// The key exchanges, the best one first: the caller's, or else those of this table, or else all.
+    pub fn key_exchanges(&self, named: &[Kex]) -> Vec<Kex> {
+        let lists = [named, self.kex.as_slice()];
+        let list = lists.into_iter().find(|list| !list.is_empty());
+        list.map_or_else(|| Kex::ALL.to_vec(), <[Kex]>::to_vec)
     }
 }
 

@@ -51,7 +51,7 @@ impl Handler for Echo {
         Box::pin(async move {
             let (reader, writer) = simplex(BUFFER);
             let streams = (Feed::stream(reader), Drain::stream(writer));
-            told(&serve_bytes(session, Ok(streams)).await)
+            told(&serve_bytes(session, Ok(streams), true).await)
         })
     }
 }

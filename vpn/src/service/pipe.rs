@@ -69,7 +69,8 @@ pub(super) async fn run_bytes(session: Connected) -> Result<(), ClientError> {
 }
 
 /// Runs the server's end of a service of bytes: moves bytes between `streams` and the client, and
-/// closes the session.
+/// closes the session. A client that is expected to ping and falls silent, or takes nothing, for three
+/// times the keepalive is given up.
 ///
 /// # Errors
 ///
@@ -77,11 +78,10 @@ pub(super) async fn run_bytes(session: Connected) -> Result<(), ClientError> {
 pub(super) async fn serve_bytes(
     session: ServerSession,
     streams: Result<(Feed, Drain), TransferError>,
+    expect_pings: bool,
 ) -> Result<(), TransferError> {
-    let ServerSession { mut connection, mut shutdown, .. } = session;
-    // The reader of the client's output may stop the client for any time, so pings are not
-    // expected.
-    connection.expect_pings(None);
+    let ServerSession { mut connection, mut shutdown, keepalive, .. } = session;
+    connection.expect_pings(expect_pings.then_some(keepalive));
     connection.read_at_most(usize::MAX);
     let stopped = async {
         shutdown.wait().await;
@@ -121,7 +121,7 @@ impl Handler for Synthetic {
                 Self::Discard => Feed::Empty,
                 Self::Generate => Feed::Zeros,
             };
-            told(&serve_bytes(session, Ok((input, Drain::nothing()))).await)
+            told(&serve_bytes(session, Ok((input, Drain::nothing())), false).await)
         })
     }
 }
@@ -150,7 +150,7 @@ impl ServerEnd for PipeOutcome {
 impl Handler for PipeOwner {
     fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
         Box::pin(async move {
-            let ended = serve_bytes(session, self.open()).await;
+            let ended = serve_bytes(session, self.open(), false).await;
             let told = told(&ended);
             self.end(ended);
             told

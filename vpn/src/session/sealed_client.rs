@@ -171,7 +171,11 @@ pub(crate) async fn connect_sealed_client(
         // the user took too long.
         let is_shown = match &result {
             Ok(_) => true,
-            Err(error) => asked_for <= PATIENCE && !matches!(error, ClientError::Untrusted(_)),
+            Err(
+                ClientError::Untrusted(_)
+                | ClientError::Sealed(SealedIoError::Sealed(SealedError::ServerKey { .. })),
+            ) => false,
+            Err(_) => asked_for <= PATIENCE,
         };
         if let Some(id) = chosen.filter(|_| is_shown) {
             out.note(format!("We are going to use {id}")).await?;

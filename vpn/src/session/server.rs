@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::classic_server::ClassicServer;
 use super::sealed_server::SealedServer;
 use crate::net::{Admission, lingering_close};
+use crate::output::log::SESSION;
 use vpn_proto::Profile;
 
 /// A server of one profile, or of both.
@@ -55,7 +56,10 @@ impl SessionServer {
                 match profile {
                     None => log::info!("{peer}: closed, it speaks no profile"),
                     Some(_) => {
-                        log::warn!("{peer}: turned away: it does not speak the sealed profile")
+                        log::info!(
+                            target: SESSION,
+                            "{peer}: turned away: it does not speak the sealed profile"
+                        );
                     }
                 }
                 lingering_close(stream).await;

@@ -41,6 +41,8 @@ pub(crate) enum Feed {
 pub(crate) struct Reader {
     stream: Box<dyn AsyncRead + Send + Unpin>,
     at_once: usize,
+    /// Empty between two reads.
+    buffer: Vec<u8>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -52,20 +54,24 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Reads the bytes that are there. The future may be dropped without losing bytes.
     async fn next(&mut self) -> io::Result<Vec<u8>> {
-        let mut chunk = Vec::with_capacity(self.at_once);
-        let read = self.stream.read_buf(&mut chunk).await?;
-        if read == self.at_once {
+        // The buffer is kept if the future is dropped, so that a wait costs no allocation.
+        if self.buffer.capacity() < self.at_once {
+            self.buffer.reserve_exact(self.at_once);
+        }
+        let read = self.stream.read_buf(&mut self.buffer).await?;
+        if read >= self.at_once {
             // There may be more, and long records are faster.
             self.at_once = (2 * self.at_once).min(CHUNK);
         }
-        Ok(chunk)
+        Ok(std::mem::take(&mut self.buffer))
     }
 }
 
 impl Feed {
     /// Reads a stream of this program.
     pub(crate) fn stream(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
-        Self::Stream(Reader { stream: Box::new(stream), at_once: FIRST_READ })
+        let stream = Box::new(stream);
+        Self::Stream(Reader { stream, at_once: FIRST_READ, buffer: Vec::new() })
     }
 
     /// Reads a stream on a thread.
@@ -145,10 +151,12 @@ impl Feed {
     }
 
     /// Gives a buffer back.
-    pub(crate) fn reuse(&self, chunk: Vec<u8>) {
-        if let Self::Thread { used, .. } = self {
+    pub(crate) fn reuse(&mut self, chunk: Vec<u8>) {
+        match self {
             // The thread may have ended.
-            let _ = used.send(chunk);
+            Self::Thread { used, .. } => drop(used.send(chunk)),
+            Self::Stream(reader) => reader.buffer = wiped(Zeroizing::new(chunk)),
+            Self::Empty | Self::Zeros => {}
         }
     }
 }
