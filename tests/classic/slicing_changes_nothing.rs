@@ -359,7 +359,7 @@ fn blanks_behind_a_choice_are_the_same_in_one_piece_and_in_many() {
     let cell = [("AES", 256)];
     let now = Instant::now();
     let share = format!("DHMKE:{}\n", "7".repeat(616));
-    for between in ["   ", "  \n", " \r\n"] {
+    for between in ["   ", "  \n", " \r\n", "\r\r  \n", " \r \r\n", "\r \n\r\n"] {
         let wire = format!("ChosenCipher:AES:256{between}{share}");
         for slicing in (20..25).map(Slicing::At).chain([Slicing::Whole, Slicing::Bytes]) {
             let mut client =

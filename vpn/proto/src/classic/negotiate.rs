@@ -177,14 +177,15 @@ impl Choice {
     /// # Errors
     ///
     /// [`ChoiceError`] if the text is not `ChosenCipher:NAME:BITS` or `ChosenCipher:NAME,BITS`.
-    /// Spaces are allowed around name and number.
+    /// Spaces are allowed around name and number. Behind the number carriage returns are, too: they are
+    /// the begin of a line end, in whatever order it has spaces.
     pub fn parse(text: &str) -> Result<(Self, Separator), ChoiceError> {
         let rest = text.strip_prefix(CHOICE_HEAD).ok_or(ChoiceError)?;
         let at = rest.find([':', ',']).ok_or(ChoiceError)?;
         let separator =
             if rest.as_bytes()[at] == b':' { Separator::Colon } else { Separator::Comma };
         let name = rest[..at].trim_matches(' ');
-        let digits = rest[at + 1..].trim_matches(' ');
+        let digits = rest[at + 1..].trim_start_matches(' ').trim_end_matches([' ', '\r']);
         if name.is_empty() || !name.bytes().all(is_name_byte) {
             return Err(ChoiceError);
         }
