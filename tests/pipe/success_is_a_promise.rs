@@ -179,7 +179,7 @@ impl Cell {
             Fault::DiskFull if role == self.at => Sink::Full,
             // What fits into a pipe of the system counts as handed over.
             Fault::ReaderGone if role == self.at => {
-                Sink::Gone(if coming >= large() { 1000 } else { 0 })
+                Sink::Gone(if coming >= LARGE { 1000 } else { 0 })
             }
             _ => Sink::Read,
         };
@@ -197,7 +197,7 @@ impl Cell {
             // Through, or in the middle of it.
             for (end, role) in [(&server, Server), (&client, Client)] {
                 let coming = self.sends(role.other());
-                end.has_got(if coming >= large() { coming / 2 } else { coming });
+                end.has_got(if coming >= LARGE { coming / 2 } else { coming });
             }
             if self.sends(Server) + self.sends(Client) == 0 {
                 // No byte shows that the session is there, so the server's log has to; the service follows.
@@ -241,7 +241,7 @@ impl Cell {
         } else {
             // An alert behind megabytes that the peer has not read yet may not get through in the time
             // that last words have; then the session was cut, which is a failure as well.
-            let is_cut = self.size == large() && said.contains("the connection was cut");
+            let is_cut = self.size == LARGE && said.contains("the connection was cut");
             assert!(said.contains(words) || is_cut, "{context}");
         }
         // One line, and nothing of the system's or a library's.
@@ -253,20 +253,15 @@ fn is_full() -> bool {
     std::env::var_os("VPN_PIPE_MATRIX").is_some_and(|v| v == "full")
 }
 
-/// More than all buffers between two ends can hold.
-fn large() -> usize {
-    if is_full() { LARGE } else { 24_000_000 }
-}
-
 fn all_of(fault: Fault) {
     let mut cells = Vec::new();
     for at in [Client, Server] {
         for way in [Way::There, Way::Away, Way::Both] {
-            for size in SIZES.into_iter().chain([large()]) {
+            for size in SIZES.into_iter().chain([LARGE]) {
                 let is_in_default = way == Way::There && at == Client && fault == Fault::Nobody
                     || way == Way::There && fault == Fault::ReaderGone;
                 let is_repeated = size == 0 && way != Way::There;
-                if is_repeated || size == large() && !is_full() && !is_in_default {
+                if is_repeated || size == LARGE && !is_full() && !is_in_default {
                     continue;
                 }
                 cells.push(Cell { fault, at, way, size });
