@@ -7,6 +7,7 @@
 //! arguments.
 
 mod alert;
+mod channels;
 mod error;
 mod handshake;
 mod hello;
@@ -20,6 +21,10 @@ mod transcript;
 mod wire;
 
 pub use alert::{Alert, Undelivered};
+pub use channels::{
+    Answer, ChannelError, ChannelEvent, ChannelExit, ChannelLimits, ChannelStream, Channels,
+    CloseCode, FIRST_WINDOW, Frame, FrameSink, MAX_DATA, OpenStatus, Question, WindowBudget,
+};
 pub use error::SealedError;
 pub use handshake::{
     AuthSent, AwaitServerAuth, ClientConfig, Decision, Gated, HelloSent, Identity, PeerIdentity,
@@ -30,7 +35,7 @@ pub use kex::{Kex, KexError, KexKeyPair, KexSecret};
 pub use psk::Psk;
 pub use record::{MAX_PAYLOAD, MAX_RECORD, Opened, RecordKeys, RecordOpener, RecordSealer};
 pub use schedule::TrafficSecret;
-pub use session::{Event, Limits, Session, wiped};
+pub use session::{Event, FrameBatch, Limits, Session, wiped};
 pub use suites::suite_name;
 pub use transcript::Transcript;
 pub use wire::{HANDSHAKE_LIMIT, PREFACE, Part, next_length};

@@ -148,6 +148,11 @@ impl<'a> Reader<'a> {
     pub(super) fn rest(self) -> &'a [u8] {
         self.0
     }
+
+    /// Takes everything that is left.
+    pub(super) fn take_rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
 }
 
 /// Appends bytes with a length field of one byte. There must be at most 255 bytes.

@@ -34,23 +34,34 @@ pub(in crate::sealed) mod content {
     pub(crate) const OPEN: u8 = 0x1b;
     pub(crate) const OPEN_REPLY: u8 = 0x1c;
     pub(crate) const EOF: u8 = 0x1d;
+    pub(crate) const CHAN_OPEN: u8 = 0x20;
+    pub(crate) const CHAN_REPLY: u8 = 0x21;
+    pub(crate) const CHAN_DATA: u8 = 0x22;
+    pub(crate) const CHAN_CREDIT: u8 = 0x23;
+    pub(crate) const CHAN_EOF: u8 = 0x24;
+    pub(crate) const CHAN_CLOSE: u8 = 0x25;
+    pub(crate) const CHAN_NOTE: u8 = 0x26;
+    pub(crate) const ASK: u8 = 0x27;
 }
 
 /// Appends a record that is not encrypted yet: length field, plaintext of `inner` bytes, and zeros
-/// in place of the tag.
+/// in place of the tag. The payload has two parts.
 pub(super) fn append_plaintext(
     content: u8,
-    payload: &[u8],
+    payload: [&[u8]; 2],
     inner: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), SealedError> {
     let length = u16::try_from(inner + TAG).map_err(|_| SealedError::Internal)?;
-    let payload_length = u16::try_from(payload.len()).map_err(|_| SealedError::Internal)?;
+    let [first, second] = payload;
+    let payload_length = u16::try_from(first.len() + second.len());
+    let payload_length = payload_length.map_err(|_| SealedError::Internal)?;
     let start = out.len();
     out.extend_from_slice(&length.to_be_bytes());
     out.push(content);
     out.extend_from_slice(&payload_length.to_be_bytes());
-    out.extend_from_slice(payload);
+    out.extend_from_slice(first);
+    out.extend_from_slice(second);
     out.resize(start + LENGTH + inner + TAG, 0);
     Ok(())
 }
@@ -74,7 +85,7 @@ mod tests {
     #[test]
     fn a_plaintext_is_parsed_as_it_was_written() {
         let mut record = Vec::new();
-        append_plaintext(content::PING, b"abc", 16, &mut record).unwrap();
+        append_plaintext(content::PING, [b"a", b"bc"], 16, &mut record).unwrap();
         assert_eq!(record[..8], [0, 48, content::PING, 0, 3, b'a', b'b', b'c']);
         assert_eq!(record[8..], [0; 42]);
         assert_eq!(parse_plaintext(&record[2..18]), Ok((content::PING, b"abc".as_slice())));
@@ -94,7 +105,7 @@ mod tests {
         long[1..3].copy_from_slice(&16385u16.to_be_bytes());
         assert_eq!(parse_plaintext(&long), Err(SealedError::Malformed("padding")));
         let mut record = Vec::new();
-        let error = append_plaintext(content::DATA, &[], 0x10000, &mut record).unwrap_err();
+        let error = append_plaintext(content::DATA, [&[], &[]], 0x10000, &mut record).unwrap_err();
         assert_eq!((error, record.len()), (SealedError::Internal, 0));
     }
 }

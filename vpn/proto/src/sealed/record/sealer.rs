@@ -74,7 +74,7 @@ impl RecordSealer {
         self.direction.check_sequence(1)?;
         let inner = self.inner(payload.len(), pad_to);
         let start = out.len();
-        append_plaintext(content, payload, inner, out)?;
+        append_plaintext(content, [payload, &[]], inner, out)?;
         let sealed = self.seal_in_place(&mut out[start..]);
         self.settle(sealed, 1, start, out)
     }
@@ -142,26 +142,61 @@ impl RecordSealer {
         let start = out.len();
         out.reserve(data.len() + count * (LENGTH + INNER_HEADER + self.block() + TAG));
         for payload in data.chunks(piece) {
-            append_plaintext(content, payload, self.inner(payload.len(), 1), out)?;
+            append_plaintext(content, [payload, &[]], self.inner(payload.len(), 1), out)?;
         }
-        let sealed = self.seal_lanes(&mut out[start..], count, self.size(piece, 1).0);
+        let sealed = self.seal_lanes(&mut out[start..], count);
         self.settle(sealed, count, start, out)
     }
 
-    /// Encrypts `count` records at once and writes their tags. All but the last have `size` bytes.
-    /// Returns the number of blocks.
-    fn seal_lanes(
+    /// Appends a record that is not encrypted yet, for [`RecordSealer::seal_appended`]. The payload has
+    /// two parts.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedError::Limit`] if the payload is too long. Then `out` does not change.
+    pub(in crate::sealed) fn append(
         &self,
-        records: &mut [u8],
+        content: u8,
+        payload: [&[u8]; 2],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealedError> {
+        let length = payload[0].len() + payload[1].len();
+        if length > MAX_PAYLOAD {
+            return Err(SealedError::Limit("the length of a record"));
+        }
+        append_plaintext(content, payload, self.inner(length, 1), out)
+    }
+
+    /// Seals the `count` records that were appended to `out` from `start` on, all at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecordSealer::seal_into`]. Then the records are wiped and removed.
+    pub(in crate::sealed) fn seal_appended(
+        &mut self,
         count: usize,
-        size: usize,
-    ) -> Result<usize, SealedError> {
+        start: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SealedError> {
+        let sealed = match self.direction.check_sequence(count) {
+            Err(error) => Err(error),
+            Ok(()) if count == 1 => self.seal_in_place(&mut out[start..]),
+            Ok(()) => self.seal_lanes(&mut out[start..], count),
+        };
+        self.settle(sealed, count, start, out)
+    }
+
+    /// Encrypts `count` records at once and writes their tags. Returns the number of blocks.
+    fn seal_lanes(&self, mut rest: &mut [u8], count: usize) -> Result<usize, SealedError> {
         let Direction { keys, sequence, .. } = &self.direction;
         let mut ivs = keys.ivs(*sequence, count)?;
-        let mut records: Vec<(&mut [u8], &mut [u8])> = records
-            .chunks_mut(size)
-            .map(|record| record.split_at_mut(record.len() - TAG))
-            .collect();
+        let mut records: Vec<(&mut [u8], &mut [u8])> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+            let (record, behind) = rest.split_at_mut(LENGTH + length);
+            records.push(record.split_at_mut(LENGTH + length - TAG));
+            rest = behind;
+        }
         let mut lanes: Vec<Lane<'_>> = ivs
             .iter_mut()
             .zip(&mut records)

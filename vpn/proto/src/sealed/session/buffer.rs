@@ -15,7 +15,7 @@ pub fn wiped(mut buffer: Zeroizing<Vec<u8>>) -> Vec<u8> {
 
 /// Appends bytes. If the vector must grow, the old memory is wiped. `room` is the capacity of the
 /// new memory in bytes, if that is enough.
-pub(super) fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room: usize) {
+pub(in crate::sealed) fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room: usize) {
     if data.capacity() - data.len() < more.len() {
         let room = room.max(data.len() + more.len());
         let mut grown = Zeroizing::new(Vec::with_capacity(room));

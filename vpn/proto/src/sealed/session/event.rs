@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::sealed::alert::Alert;
+use crate::sealed::channels::{ChannelStream, Frame};
 
 /// An event of a session, for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,17 @@ pub enum Event {
     },
     /// Data from the peer. Wiped on drop.
     Data(Zeroizing<Vec<u8>>),
+    /// Data of a channel, from one frame or more. Wiped on drop.
+    ChannelData {
+        /// The channel.
+        id: u32,
+        /// The stream of the data.
+        stream: ChannelStream,
+        /// The data.
+        data: Zeroizing<Vec<u8>>,
+    },
+    /// Another frame of channels, for [`Channels::handle`](crate::sealed::Channels::handle).
+    Frame(Frame<'static>),
     /// The peer will send no more data.
     Eof,
     /// The peer ended the session and waits for our answer. Call

@@ -5,9 +5,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::buffer::{append, wiped};
 use super::event::Event;
-use super::state::{BATCH, DATA, MAX_PING, Rekey, Session, State};
+use super::state::{BATCH, CHANNELS, DATA, MAX_PING, Rekey, Session, State};
 use crate::role::Role;
 use crate::sealed::alert::Alert;
+use crate::sealed::channels::Frame;
 use crate::sealed::error::SealedError;
 use crate::sealed::record::{MAX_PAYLOAD, content};
 use crate::sealed::wire::{Part, Reader, next_length};
@@ -166,6 +167,13 @@ impl Session {
     fn handle_record(&mut self, kind: u8, payload: &[u8]) -> Result<(), SealedError> {
         match (kind, self.role) {
             (content::ALERT, _) => self.handle_alert(payload),
+            (content::CHAN_OPEN..=content::ASK, _) if self.is_accepted && self.has_channels => {
+                self.handle_frame(Frame::parse(kind, payload)?);
+                Ok(())
+            }
+            (content::DATA | content::EOF, _) if self.has_channels => {
+                Err(SealedError::Unexpected { expected: content::CHAN_DATA, got: kind })
+            }
             (content::DATA, _) if self.is_accepted && !self.theirs.is_at_end => {
                 self.handle_data(payload);
                 Ok(())
@@ -211,6 +219,24 @@ impl Session {
         }
     }
 
+    fn handle_frame(&mut self, frame: Frame<'_>) {
+        let Frame::Data { id, stream, data } = frame else {
+            return self.events.push_back(Event::Frame(frame.into_owned()));
+        };
+        match self.events.back_mut() {
+            // Data of one channel that arrived at once is one event.
+            Some(Event::ChannelData { id: last, stream: same, data: before })
+                if *last == id && *same == stream && before.len() < BATCH * MAX_PAYLOAD =>
+            {
+                append(before, &data, 2 * before.len());
+            }
+            _ => {
+                let data = Zeroizing::new(data.into_owned());
+                self.events.push_back(Event::ChannelData { id, stream, data });
+            }
+        }
+    }
+
     fn handle_open(&mut self, payload: &[u8]) -> Result<(), SealedError> {
         let mut reader = Reader::new(payload);
         let service = str::from_utf8(reader.short()?)
@@ -219,6 +245,7 @@ impl Session {
         let argument = reader.long()?.to_vec();
         reader.finish()?;
         self.theirs.is_open = true;
+        self.has_channels = (service.as_str(), argument.as_slice()) == CHANNELS;
         self.events.push_back(Event::Open { service, argument });
         Ok(())
     }

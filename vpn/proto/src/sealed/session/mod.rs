@@ -3,6 +3,7 @@
 
 mod buffer;
 mod event;
+mod frames;
 mod incoming;
 mod limits;
 mod outgoing;
@@ -11,8 +12,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(super) use buffer::append;
 pub use buffer::wiped;
 pub use event::Event;
+pub use frames::FrameBatch;
 pub use limits::Limits;
 pub(super) use state::Keys;
 pub use state::Session;

@@ -1,6 +1,6 @@
 //! The outgoing direction of a session: what a side sends, and when it changes its key.
 
-use super::state::{BATCH, MAX_PING, Rekey, Session, State};
+use super::state::{BATCH, CHANNELS, MAX_PING, Rekey, Session, State};
 use crate::role::Role;
 use crate::sealed::alert::Alert;
 use crate::sealed::error::SealedError;
@@ -22,6 +22,7 @@ impl Session {
         put_short(&mut payload, service.as_bytes());
         put_long(&mut payload, argument);
         self.ours.is_open = true;
+        self.has_channels = (service, argument) == CHANNELS;
         self.send_record(content::OPEN, &payload, 1)
     }
 
@@ -49,16 +50,13 @@ impl Session {
     /// If the service is not open, after [`Session::send_eof`], or if a limit is reached.
     pub fn send(&mut self, data: &[u8]) -> Result<(), SealedError> {
         self.running()?;
-        if !self.is_accepted || self.ours.is_at_end {
+        if !self.is_accepted || self.has_channels || self.ours.is_at_end {
             return Err(SealedError::Internal);
         }
         let mut rest = data;
         while !rest.is_empty() {
             self.change_key_if_due()?;
-            // Seals as many records at once as fit before the next change of keys.
-            let limit = self.limits.blocks(self.sealer.block());
-            let room = if self.may_change_key() { limit / 2 } else { limit };
-            let count = self.sealer.records_until(room).clamp(1, BATCH);
+            let count = self.batch_room();
             let (batch, behind) = rest.split_at(rest.len().min(count * MAX_PAYLOAD));
             let sizes = batch.chunks(MAX_PAYLOAD).map(|piece| self.sealer.size(piece.len(), 1));
             let size = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
@@ -76,7 +74,7 @@ impl Session {
     /// As [`Session::send`].
     pub fn send_eof(&mut self) -> Result<(), SealedError> {
         self.running()?;
-        if !self.is_accepted || self.ours.is_at_end {
+        if !self.is_accepted || self.has_channels || self.ours.is_at_end {
             return Err(SealedError::Internal);
         }
         self.ours.is_at_end = true;
@@ -143,8 +141,15 @@ impl Session {
         self.sealer.seal_into(kind, payload, pad_to, &mut self.output)
     }
 
+    /// How many full records may be sealed at once before the next change of keys.
+    pub(super) fn batch_room(&self) -> usize {
+        let limit = self.limits.blocks(self.sealer.block());
+        let room = if self.may_change_key() { limit / 2 } else { limit };
+        self.sealer.records_until(room).clamp(1, BATCH)
+    }
+
     /// Changes the key after half of the blocks that are allowed under one key.
-    fn change_key_if_due(&mut self) -> Result<(), SealedError> {
+    pub(super) fn change_key_if_due(&mut self) -> Result<(), SealedError> {
         let limit = self.limits.blocks(self.sealer.block());
         if self.sealer.direction.blocks >= limit / 2 && self.may_change_key() {
             self.update_key()?;
@@ -154,14 +159,19 @@ impl Session {
 
     /// Counts bytes and blocks before they are sealed. Ends the session if they would exceed a
     /// limit.
-    fn account(&mut self, (bytes, blocks): (usize, u64)) -> Result<(), SealedError> {
+    fn account(&mut self, size: (usize, u64)) -> Result<(), SealedError> {
+        let counted = self.counted(size);
+        self.settle(counted)
+    }
+
+    /// Counts bytes and blocks before they are sealed. After an error the session has to end.
+    pub(super) fn counted(&mut self, (bytes, blocks): (usize, u64)) -> Result<(), SealedError> {
         // There must be room for the alert that ends the session.
         let (_, alert) = self.sealer.size(0, ALERT_PAD);
         let limit = self.limits.blocks(self.sealer.block());
-        let counted = match self.sealer.direction.blocks + blocks + alert > limit {
+        match self.sealer.direction.blocks + blocks + alert > limit {
             true => Err(SealedError::Limit("the data under one key")),
             false => self.count(bytes),
-        };
-        self.settle(counted)
+        }
     }
 }

@@ -15,6 +15,8 @@ use crate::sealed::schedule::{SessionSecrets, TrafficSecret};
 use crate::sealed::wire::{Part, next_length};
 use crate::suite::SuiteId;
 
+/// The service that has channels, and its argument, the version.
+pub(super) const CHANNELS: (&str, &[u8]) = ("channels", &[1]);
 /// The longest payload of a ping in bytes.
 pub(super) const MAX_PING: usize = 64;
 /// The number of records that are sealed or verified at once: 256 KiB of data.
@@ -90,6 +92,8 @@ pub struct Session {
     pub(super) theirs: Flow,
     /// Whether an OpenReply with status 0 was sent or received.
     pub(super) is_accepted: bool,
+    /// Whether the service that was asked for has channels.
+    pub(super) has_channels: bool,
     pub(super) bytes: u64,
     pub(super) bytes_since_exchange: u64,
     /// The first call of [`Session::handle_timeout`] after the last key exchange.
@@ -149,6 +153,7 @@ impl Session {
             ours: Flow::default(),
             theirs: Flow::default(),
             is_accepted: false,
+            has_channels: false,
             bytes: 0,
             bytes_since_exchange: 0,
             exchanged: None,
@@ -268,6 +273,13 @@ impl Session {
             State::Running | State::Closed => Err(SealedError::Internal),
             State::Failed(error) => Err(error.clone()),
         }
+    }
+
+    /// Ends the session because of an error that the caller has found, such as that of
+    /// [`Channels::handle`](crate::sealed::Channels::handle). Sends the alert for it. Returns the error.
+    pub fn fail(&mut self, error: SealedError) -> SealedError {
+        // The error is returned as it is, or the one before it.
+        self.settle(Err(error.clone())).err().unwrap_or(error)
     }
 
     /// Remembers an error and sends the alert for it. Some errors are not sent, because the peer

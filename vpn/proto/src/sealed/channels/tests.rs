@@ -1,0 +1,472 @@
+//! Two sides of channels, with frames moved by hand.
+
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::role::Role;
+use crate::sealed::error::SealedError;
+
+/// Frames on their way, as their types and payloads.
+#[derive(Default)]
+struct Wire {
+    frames: Vec<(u8, Vec<u8>)>,
+    room: usize,
+}
+
+impl FrameSink for Wire {
+    fn has_room(&self) -> bool {
+        self.frames.len() < self.room
+    }
+
+    fn push(&mut self, kind: u8, header: &[u8], data: &[u8]) -> Result<(), SealedError> {
+        assert!(header.len() + data.len() <= 16384);
+        self.frames.push((kind, [header, data].concat()));
+        Ok(())
+    }
+}
+
+/// All frames that a side has to send, in batches of 16.
+fn output(from: &mut Channels, now: Instant) -> Vec<(u8, Vec<u8>)> {
+    let mut all = Vec::new();
+    loop {
+        let mut wire = Wire { frames: Vec::new(), room: 16 };
+        from.fill(&mut wire, now).unwrap();
+        if wire.frames.is_empty() {
+            return all;
+        }
+        all.append(&mut wire.frames);
+    }
+}
+
+fn deliver(frames: &[(u8, Vec<u8>)], to: &mut Channels) -> Result<(), SealedError> {
+    frames.iter().try_for_each(|(kind, payload)| to.handle(Frame::parse(*kind, payload)?))
+}
+
+fn events(of: &mut Channels) -> Vec<ChannelEvent> {
+    std::iter::from_fn(|| of.poll_event()).collect()
+}
+
+struct Pair {
+    client: Channels,
+    server: Channels,
+    now: Instant,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self::limited(ChannelLimits::default())
+    }
+
+    fn limited(limits: ChannelLimits) -> Self {
+        let client = Channels::new(Role::Client, ChannelLimits::default());
+        Self { client, server: Channels::new(Role::Server, limits), now: Instant::now() }
+    }
+
+    /// Moves frames both ways until there are none.
+    fn run(&mut self) {
+        while self.client.has_output() || self.server.has_output() {
+            let (up, down) =
+                (output(&mut self.client, self.now), output(&mut self.server, self.now));
+            assert!(!up.is_empty() || !down.is_empty(), "nothing moves");
+            deliver(&up, &mut self.server).unwrap();
+            deliver(&down, &mut self.client).unwrap();
+        }
+    }
+
+    /// A channel that the server has accepted.
+    fn open(&mut self) -> u32 {
+        let id = self.client.open("forward", b"localhost:80").unwrap();
+        self.run();
+        let requested = ChannelEvent::Requested {
+            id,
+            kind: "forward".to_owned(),
+            argument: b"localhost:80".to_vec(),
+        };
+        assert_eq!(events(&mut self.server), [requested]);
+        self.server.accept(id).unwrap();
+        self.run();
+        assert_eq!(events(&mut self.client), [ChannelEvent::Accepted { id }]);
+        id
+    }
+}
+
+/// Takes everything that has arrived, and counts it as handed over.
+fn take(from: &mut Channels, id: u32, now: Instant) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some((_, bytes)) = from.receive(id) {
+        from.consume(id, bytes.len(), now);
+        all.extend_from_slice(&bytes);
+    }
+    all
+}
+
+#[test]
+fn a_channel_opens_carries_bytes_both_ways_and_ends_normally() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    assert_eq!(id, 1);
+    pair.client.send(id, ChannelStream::Data, b"ping".to_vec()).unwrap();
+    pair.server.send(id, ChannelStream::Data, b"pong".to_vec()).unwrap();
+    pair.run();
+    assert_eq!(take(&mut pair.server, id, pair.now), b"ping");
+    assert_eq!(take(&mut pair.client, id, pair.now), b"pong");
+    pair.client.finish(id).unwrap();
+    pair.run();
+    assert!(pair.server.is_at_end(id) && !pair.client.is_at_end(id));
+    pair.server.send(id, ChannelStream::Data, b"last".to_vec()).unwrap();
+    pair.server.finish(id).unwrap();
+    pair.server.deliver(id);
+    pair.run();
+    assert_eq!(take(&mut pair.client, id, pair.now), b"last");
+    assert!(pair.client.is_at_end(id));
+    events(&mut pair.client);
+    events(&mut pair.server);
+    pair.client.deliver(id);
+    pair.run();
+    let closed = |code| ChannelEvent::Closed { id, code, text: String::new() };
+    assert_eq!(events(&mut pair.client), [closed(CloseCode::Normal)]);
+    assert_eq!(events(&mut pair.server), [closed(CloseCode::Normal)]);
+    assert_eq!((pair.client.count(), pair.server.count()), (0, 0));
+    assert_eq!((pair.client.budget.used, pair.server.budget.used), (0, 0));
+    assert_eq!(pair.open(), 3);
+}
+
+#[test]
+fn the_opener_sends_64_kib_before_the_answer_and_no_more() {
+    let mut pair = Pair::new();
+    let id = pair.client.open("forward", b"x:1").unwrap();
+    assert_eq!(pair.client.room(id), 65_536);
+    pair.client.send(id, ChannelStream::Data, vec![7; 100_000]).unwrap();
+    let frames = output(&mut pair.client, pair.now);
+    assert_eq!(
+        frames.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+        [0x20, 0x22, 0x22, 0x22, 0x22, 0x22]
+    );
+    assert_eq!(frames[5].1.len(), 4 + 65_536 - 4 * 16_380);
+    deliver(&frames, &mut pair.server).unwrap();
+    // The acceptor's user takes half of it only after the answer.
+    pair.server.accept(id).unwrap();
+    assert_eq!(take(&mut pair.server, id, pair.now).len(), 65_536);
+    pair.run();
+    assert_eq!(take(&mut pair.server, id, pair.now).len(), 100_000 - 65_536);
+}
+
+#[test]
+fn a_refusal_ends_a_channel_on_both_sides() {
+    let mut pair = Pair::new();
+    let id = pair.client.open("forward", b"x:1").unwrap();
+    pair.client.send(id, ChannelStream::Data, vec![1; 10]).unwrap();
+    pair.run();
+    pair.server.refuse(id, OpenStatus::NoSuchName, "there is no host of this name");
+    pair.run();
+    let text = "there is no host of this name".to_owned();
+    let refused = ChannelEvent::Refused { id, status: OpenStatus::NoSuchName, text };
+    assert_eq!(events(&mut pair.client), [refused]);
+    assert_eq!((pair.client.count(), pair.server.count()), (0, 0));
+    assert_eq!((pair.client.opening, pair.server.requested), (0, 0));
+    assert_eq!(pair.client.queued(), 0);
+}
+
+#[test]
+fn a_reset_ends_a_channel_in_every_phase() {
+    for phase in ["unanswered", "open", "half closed", "answered meanwhile", "refused meanwhile"] {
+        let mut pair = Pair::new();
+        let id = match phase {
+            "open" => pair.open(),
+            "half closed" => {
+                let id = pair.open();
+                pair.client.finish(id).unwrap();
+                pair.run();
+                id
+            }
+            _ => {
+                let id = pair.client.open("forward", b"x:1").unwrap();
+                pair.run();
+                match phase {
+                    "answered meanwhile" => pair.server.accept(id).unwrap(),
+                    "refused meanwhile" => pair.server.refuse(id, OpenStatus::Refused, ""),
+                    _ => {}
+                }
+                id
+            }
+        };
+        events(&mut pair.server);
+        pair.client.reset(id, CloseCode::Reset, "gone");
+        pair.run();
+        assert_eq!((pair.client.count(), pair.server.count()), (0, 0), "{phase}");
+        assert_eq!((pair.client.opening, pair.server.requested), (0, 0), "{phase}");
+        let closed = ChannelEvent::Closed { id, code: CloseCode::Reset, text: "gone".to_owned() };
+        assert_eq!(events(&mut pair.server), [closed], "{phase}");
+        assert_eq!(pair.server.accept(id), Err(ChannelError::Closed));
+    }
+}
+
+#[test]
+fn channels_take_turns_and_a_quiet_one_goes_first() {
+    let mut pair = Pair::new();
+    let [bulk, other, quiet] = [(); 3].map(|()| pair.open());
+    for id in [bulk, other] {
+        pair.client.send(id, ChannelStream::Data, vec![0; 60_000]).unwrap();
+    }
+    let mut wire = Wire { frames: Vec::new(), room: 4 };
+    pair.client.fill(&mut wire, pair.now).unwrap();
+    pair.client.send(quiet, ChannelStream::Data, b"key".to_vec()).unwrap();
+    wire.room = 8;
+    pair.client.fill(&mut wire, pair.now).unwrap();
+    let ids: Vec<u8> = wire.frames.iter().map(|(_, payload)| payload[3]).collect();
+    let [bulk, other, quiet] = [bulk, other, quiet].map(|id| u8::try_from(id).unwrap());
+    assert_eq!(ids, [bulk, other, bulk, other, quiet, bulk, other, bulk]);
+}
+
+#[test]
+fn a_user_that_found_no_room_hears_when_there_is() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    pair.client.send(id, ChannelStream::Data, vec![0; 65_536]).unwrap();
+    assert_eq!(pair.client.room(id), 0);
+    pair.run();
+    assert_eq!(events(&mut pair.client), []);
+    take(&mut pair.server, id, pair.now);
+    pair.run();
+    assert_eq!(events(&mut pair.client), [ChannelEvent::Writable { id }]);
+    // Credit comes back by halves: 16,396 bytes are less than one.
+    assert_eq!(pair.client.room(id), 3 * 16_380);
+}
+
+#[test]
+fn standard_error_and_the_exit_of_a_command_arrive_in_order() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    pair.server.send(id, ChannelStream::Data, b"out".to_vec()).unwrap();
+    pair.server.send(id, ChannelStream::StandardError, vec![9; 20_000]).unwrap();
+    pair.server.send_exit(id, ChannelExit::Code(3)).unwrap();
+    pair.server.finish(id).unwrap();
+    pair.run();
+    let (stream, bytes) = pair.client.receive(id).unwrap();
+    assert_eq!((stream, bytes.as_slice()), (ChannelStream::Data, b"out".as_slice()));
+    let mut errors = 0;
+    while let Some((stream, bytes)) = pair.client.receive(id) {
+        assert_eq!(stream, ChannelStream::StandardError);
+        errors += bytes.len();
+    }
+    assert_eq!(errors, 20_000);
+    let exit = ChannelEvent::Exit { id, exit: ChannelExit::Code(3) };
+    assert!(events(&mut pair.client).contains(&exit));
+    assert!(pair.client.is_at_end(id));
+}
+
+#[test]
+fn questions_are_answered_once() {
+    let mut pair = Pair::new();
+    let number = pair.client.ask(Question::Listen("localhost:0".to_owned())).unwrap();
+    pair.run();
+    let question = Question::Listen("localhost:0".to_owned());
+    assert_eq!(events(&mut pair.server), [ChannelEvent::Asked { number, question }]);
+    let answer = Answer::Listening { port: 4711 };
+    pair.server.answer(number, answer.clone());
+    pair.server.answer(number, answer.clone());
+    pair.run();
+    assert_eq!(events(&mut pair.client), [ChannelEvent::Answered { number, answer }]);
+}
+
+#[test]
+fn too_many_channels_are_refused_and_a_flood_ends_the_session() {
+    let limits = ChannelLimits { channels: 3, unanswered: 2, ..ChannelLimits::default() };
+    let mut pair = Pair::limited(limits);
+    for _ in 0..3 {
+        pair.client.open("forward", b"x:1").unwrap();
+    }
+    let frames = output(&mut pair.client, pair.now);
+    deliver(&frames, &mut pair.server).unwrap();
+    let answers = output(&mut pair.server, pair.now);
+    assert_eq!(
+        answers,
+        [(0x21, [&[0, 0, 0, 5, 6, 0, 0, 0, 0, 27][..], b"there are too many channels"].concat())]
+    );
+    // The client of this flood never answers the refusals.
+    for n in 4..=6u8 {
+        let open = [&[0, 0, 0, 2 * n - 1, 0, 0, 0, 9, 1][..], b"x", &[0, 0]].concat();
+        deliver(&[(0x20, open)], &mut pair.server).unwrap();
+    }
+    let open = [&[0, 0, 0, 13, 0, 0, 0, 9, 1][..], b"x", &[0, 0]].concat();
+    let flood = deliver(&[(0x20, open)], &mut pair.server);
+    assert_eq!(flood, Err(SealedError::Limit("the number of channels")));
+}
+
+#[test]
+fn an_honest_opener_keeps_to_the_limits() {
+    let mut client = Channels::new(Role::Client, ChannelLimits::default());
+    for _ in 0..128 {
+        client.open("forward", b"x:1").unwrap();
+    }
+    assert_eq!(client.open("forward", b"x:1"), Err(ChannelError::TooMany));
+}
+
+/// A server with an accepted channel 1, whose client is not honest.
+fn attacked() -> Channels {
+    let mut pair = Pair::new();
+    pair.open();
+    pair.server
+}
+
+/// The frames of wrong peers, each with the error that it causes at a server with channel 1 open.
+fn wrong_frames() -> Vec<(&'static str, Vec<(u8, Vec<u8>)>, &'static str)> {
+    let open = |id: u8| (0x20, vec![0, 0, 0, id, 0, 0, 0, 9, 1, b'x', 0, 0]);
+    let data = |id: u8, length: usize| (0x22, [&[0, 0, 0, id][..], &vec![0; length]].concat());
+    let frame = |kind: u8, id: u8, rest: &[u8]| (kind, [&[0, 0, 0, id][..], rest].concat());
+    let eof = |id| frame(0x24, id, &[]);
+    let close = |id: u8, code: u8| frame(0x25, id, &[code, 0]);
+    vec![
+        ("an even identifier of a client", vec![open(2)], "identifier of a new channel"),
+        ("the identifier 0", vec![open(0)], "identifier of a new channel"),
+        ("an identifier again", vec![open(1)], "identifier of a new channel"),
+        ("a lower identifier", vec![open(7), open(5)], "identifier of a new channel"),
+        ("data of no channel", vec![data(3, 1)], "a channel that is not open"),
+        ("an end of no channel", vec![eof(3)], "a channel that is not open"),
+        ("credit of no channel", vec![frame(0x23, 3, &[0, 0, 0, 1])], "a channel that is not open"),
+        ("a close of no channel", vec![close(3, 1)], "a channel that is not open"),
+        (
+            "an exit of no channel",
+            vec![frame(0x26, 3, &[2, 0, 0, 0, 0, 0])],
+            "a channel that is not open",
+        ),
+        ("an answer of no channel", vec![frame(0x21, 3, &[0; 6])], "a channel that is not open"),
+        ("an answer to no request", vec![frame(0x21, 1, &[0; 6])], "an answer to no request"),
+        ("data behind its end", vec![eof(1), data(1, 1)], "data behind its end"),
+        ("two ends", vec![eof(1), eof(1)], "a second end of a channel"),
+        (
+            "two exits",
+            vec![frame(0x26, 1, &[2, 0, 0, 0, 0, 0]), frame(0x26, 1, &[2, 0, 0, 0, 0, 0])],
+            "a second end of a command",
+        ),
+        (
+            "data beyond the credit",
+            vec![data(1, 16_380), data(1, 16_380), data(1, 16_380), data(1, 16_380), data(1, 17)],
+            "more data than credit",
+        ),
+        ("data of no bytes", vec![data(1, 0)], "data of no bytes"),
+        ("a note of no bytes", vec![frame(0x26, 1, &[1])], "data of no bytes"),
+        ("credit of no bytes", vec![frame(0x23, 1, &[0; 4])], "a credit of 0"),
+        ("credit of 2^31", vec![frame(0x23, 1, &[0x80, 0, 0, 0])], "too much credit"),
+        (
+            "credit of 2^31 - 1 again",
+            vec![frame(0x23, 1, &[0x7f, 0xff, 0xff, 0xff])],
+            "too much credit",
+        ),
+        (
+            "an opening credit of 2^31",
+            vec![(0x20, vec![0, 0, 0, 3, 0x80, 0, 0, 0, 1, b'x', 0, 0])],
+            "too much credit",
+        ),
+        ("a normal close without an end", vec![close(1, 0)], "a channel closed before its end"),
+        (
+            "a normal close before our end",
+            vec![eof(1), close(1, 0)],
+            "a channel closed before its end",
+        ),
+        ("a frame behind a close", vec![close(1, 1), data(1, 1)], "a channel that is not open"),
+        ("two closes", vec![close(1, 1), close(1, 1)], "a channel that is not open"),
+        ("an unknown note", vec![frame(0x26, 1, &[3])], "subject of a note"),
+        ("an unknown exit", vec![frame(0x26, 1, &[2, 2, 0, 0, 0, 0])], "end of a command"),
+        ("an empty kind", vec![(0x20, vec![0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0])], "kind of a channel"),
+        (
+            "a kind with a capital",
+            vec![(0x20, vec![0, 0, 0, 3, 0, 0, 0, 9, 1, b'X', 0, 0])],
+            "kind of a channel",
+        ),
+        ("a text that is not UTF-8", vec![frame(0x25, 1, &[1, 1, 0xff])], "text of a channel"),
+        ("bytes left over", vec![frame(0x24, 1, &[0])], "trailing bytes"),
+        ("a frame cut off", vec![(0x24, vec![0, 0, 0])], "a field is cut off"),
+        ("an unknown question", vec![frame(0x27, 1, &[9])], "question"),
+        ("a question with the number 0", vec![frame(0x27, 0, &[2, 0, 0, 0, 0])], "a question"),
+        (
+            "a question again",
+            vec![frame(0x27, 1, &[2, 0, 0, 0, 0]), frame(0x27, 1, &[2, 0, 0, 0, 0])],
+            "a question",
+        ),
+        ("an answer to no question", vec![frame(0x27, 1, &[0x82, 0])], "an answer to no question"),
+    ]
+}
+
+#[test]
+fn every_wrong_frame_has_its_error() {
+    for (name, frames, error) in wrong_frames() {
+        let mut server = attacked();
+        let (last, before) = frames.split_last().unwrap();
+        deliver(before, &mut server).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let wrong = deliver(std::slice::from_ref(last), &mut server);
+        match wrong {
+            Err(SealedError::Malformed(got)) => assert_eq!(got, error, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_acceptor_sends_nothing_before_its_answer() {
+    for (kind, rest) in [
+        (0x22, &[1][..]),
+        (0x23, &[0, 0, 0, 1]),
+        (0x24, &[]),
+        (0x26, &[1, 1]),
+        (0x26, &[2, 0, 0, 0, 0, 0]),
+        (0x25, &[1, 0]),
+    ] {
+        let mut client = Channels::new(Role::Client, ChannelLimits::default());
+        let id = client.open("forward", b"x:1").unwrap();
+        let frame = [&id.to_be_bytes()[..], rest].concat();
+        assert!(deliver(&[(kind, frame)], &mut client).is_err(), "{kind:x}");
+    }
+    // A server asks nothing.
+    let mut client = Channels::new(Role::Client, ChannelLimits::default());
+    assert!(deliver(&[(0x27, vec![0, 0, 0, 1, 2, 0, 0, 0, 0])], &mut client).is_err());
+}
+
+#[test]
+fn frames_between_two_closes_are_dropped() {
+    let mut server = attacked();
+    server.reset(1, CloseCode::Policy, "");
+    let frame = |kind: u8, rest: &[u8]| (kind, [&[0, 0, 0, 1][..], rest].concat());
+    let late =
+        [frame(0x22, &[5; 100]), frame(0x23, &[0, 0, 0, 9]), frame(0x24, &[]), frame(0x24, &[])];
+    deliver(&late, &mut server).unwrap();
+    assert_eq!(server.count(), 1);
+    deliver(&[frame(0x25, &[1, 0])], &mut server).unwrap();
+    assert_eq!(server.count(), 0);
+    assert!(deliver(&late[..1], &mut server).is_err());
+}
+
+#[test]
+fn bytes_of_a_slow_user_take_no_more_memory_than_twice_their_number() {
+    let mut server = attacked();
+    for _ in 0..65_536 {
+        server.handle_data(1, ChannelStream::Data, Zeroizing::new(vec![1])).unwrap();
+        events(&mut server);
+    }
+    let state::Channel::Live(live) = &server.channels[&1] else { panic!() };
+    let memory: usize = live.received.iter().map(|(_, bytes)| bytes.capacity() + 32).sum();
+    assert!(memory <= 2 * 65_536, "{memory}");
+}
+
+#[test]
+fn windows_grow_on_a_long_path() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    pair.server.set_round_trip(Duration::from_millis(100));
+    let mut most = 0;
+    for _ in 0..40 {
+        let room = pair.client.room(id);
+        most = most.max(room + pair.client.queued());
+        if room > 0 {
+            pair.client.send(id, ChannelStream::Data, vec![0; room]).unwrap();
+        }
+        pair.now += Duration::from_millis(50);
+        pair.run();
+        take(&mut pair.server, id, pair.now);
+        pair.run();
+    }
+    assert_eq!(most, 16 * MAX_DATA);
+    assert!(pair.server.budget.used > 1 << 20, "{}", pair.server.budget.used);
+}

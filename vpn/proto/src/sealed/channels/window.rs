@@ -1,0 +1,204 @@
+//! The receiving window of a channel: how many bytes the peer may send (PROTOCOL.md §4.10).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The first window of every channel in bytes.
+pub const FIRST_WINDOW: u32 = 64 * 1024;
+/// The largest window of a channel in bytes.
+const MAX_WINDOW: u32 = 4 * 1024 * 1024;
+/// Half of a window that is used up in this time makes the window grow, even if the round trip is
+/// shorter. On a fast path a batch of records needs a larger window than the path itself.
+const QUICK: Duration = Duration::from_millis(1);
+
+/// The memory that the windows of many sessions share.
+#[derive(Debug)]
+pub struct WindowBudget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl WindowBudget {
+    /// A budget of this many bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+    }
+
+    /// The bytes that are reserved now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn reserve(&self, bytes: usize) -> bool {
+        let reserved = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserved).is_ok()
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The windows of a session together.
+#[derive(Debug)]
+pub(super) struct SessionBudget {
+    /// No window grows if the windows of the session would exceed this many bytes.
+    pub(super) growth: usize,
+    pub(super) used: usize,
+    pub(super) program: Option<Arc<WindowBudget>>,
+}
+
+impl SessionBudget {
+    fn reserve(&mut self, bytes: usize) -> bool {
+        let is_reserved = self.program.as_ref().is_none_or(|program| program.reserve(bytes));
+        if is_reserved {
+            self.used += bytes;
+        }
+        is_reserved
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.used -= bytes;
+        if let Some(program) = &self.program {
+            program.release(bytes);
+        }
+    }
+}
+
+impl Drop for SessionBudget {
+    fn drop(&mut self) {
+        if let Some(program) = &self.program {
+            program.release(self.used);
+        }
+    }
+}
+
+/// The window of one channel.
+#[derive(Debug)]
+pub(super) struct Window {
+    size: u32,
+    /// The bytes that the peer may still send.
+    granted: u32,
+    /// The bytes that the user has taken since the last grant.
+    taken: u32,
+    last_grant: Option<Instant>,
+}
+
+impl Window {
+    /// The first window. `None` if there is no memory for it.
+    pub(super) fn new(budget: &mut SessionBudget) -> Option<Self> {
+        let is_reserved = budget.reserve(FIRST_WINDOW as usize);
+        is_reserved.then_some(Self {
+            size: FIRST_WINDOW,
+            granted: FIRST_WINDOW,
+            taken: 0,
+            last_grant: None,
+        })
+    }
+
+    /// Counts bytes from the peer. Returns whether it was allowed to send them.
+    pub(super) fn receive(&mut self, bytes: usize) -> bool {
+        let rest = u32::try_from(bytes).ok().and_then(|bytes| self.granted.checked_sub(bytes));
+        self.granted = rest.unwrap_or(self.granted);
+        rest.is_some()
+    }
+
+    /// Counts bytes that the user has taken. Returns the credit for the peer, if it is time for it.
+    pub(super) fn take(
+        &mut self,
+        bytes: usize,
+        round_trip: Option<Duration>,
+        now: Instant,
+        budget: &mut SessionBudget,
+    ) -> Option<u32> {
+        // The user takes only what was received, and that was counted as a u32.
+        self.taken = self.taken.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.taken < self.size / 2 {
+            return None;
+        }
+        let mut credit = std::mem::take(&mut self.taken);
+        let limit = round_trip.map(|time| (2 * time).max(QUICK));
+        let since = self.last_grant.map(|last| now.saturating_duration_since(last));
+        let is_used_up = since.zip(limit).is_some_and(|(since, limit)| since <= limit);
+        let more = self.size.min(MAX_WINDOW - self.size);
+        if is_used_up
+            && more > 0
+            && budget.used + more as usize <= budget.growth
+            && budget.reserve(more as usize)
+        {
+            self.size += more;
+            credit += more;
+        }
+        self.last_grant = Some(now);
+        self.granted += credit;
+        Some(credit)
+    }
+
+    /// Returns the memory.
+    pub(super) fn release(self, budget: &mut SessionBudget) {
+        budget.release(self.size as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(growth: usize, program: usize) -> SessionBudget {
+        SessionBudget { growth, used: 0, program: Some(WindowBudget::new(program)) }
+    }
+
+    const RTT: Option<Duration> = Some(Duration::from_millis(50));
+
+    #[test]
+    fn credit_comes_back_by_halves() {
+        let mut budget = budget(1 << 20, 1 << 20);
+        let mut window = Window::new(&mut budget).unwrap();
+        let now = Instant::now();
+        assert!(window.receive(65_536) && !window.receive(1));
+        assert_eq!(window.take(32_767, RTT, now, &mut budget), None);
+        assert_eq!(window.take(1, RTT, now, &mut budget), Some(32_768));
+        assert!(window.receive(32_768) && !window.receive(1));
+    }
+
+    #[test]
+    fn a_window_doubles_when_it_is_used_up_within_two_round_trips() {
+        let mut budget = budget(1 << 30, 1 << 30);
+        let mut window = Window::new(&mut budget).unwrap();
+        let mut now = Instant::now();
+        let mut take = |window: &mut Window, bytes: usize, after: u64| {
+            now += Duration::from_millis(after);
+            window.take(bytes, RTT, now, &mut budget)
+        };
+        assert_eq!(take(&mut window, 32_768, 0), Some(32_768));
+        assert_eq!(take(&mut window, 32_768, 101), Some(32_768));
+        assert_eq!(take(&mut window, 32_768, 100), Some(32_768 + 65_536));
+        assert_eq!(window.size, 131_072);
+        for _ in 0..10 {
+            take(&mut window, 4 << 20, 1);
+        }
+        assert_eq!((window.size, budget.used), (MAX_WINDOW, 4 << 20));
+    }
+
+    #[test]
+    fn without_memory_windows_do_not_grow_and_new_ones_are_refused() {
+        let now = Instant::now();
+        for mut budget in [budget(65_536, 1 << 20), budget(1 << 20, 65_536)] {
+            let mut window = Window::new(&mut budget).unwrap();
+            for _ in 0..3 {
+                assert_eq!(window.take(32_768, RTT, now, &mut budget), Some(32_768));
+            }
+            assert_eq!(window.size, FIRST_WINDOW);
+        }
+        let program = WindowBudget::new(100_000);
+        let mut session = SessionBudget { growth: 0, used: 0, program: Some(program.clone()) };
+        let window = Window::new(&mut session).unwrap();
+        assert!(Window::new(&mut session).is_none());
+        window.release(&mut session);
+        let _lost = Window::new(&mut session).unwrap();
+        assert_eq!(program.used(), 65_536);
+        drop(session);
+        assert_eq!(program.used(), 0);
+    }
+}
