@@ -9,11 +9,13 @@
 //! * [`limits`] has every limit and its reason.
 
 mod admission;
+mod channels;
 mod classic_handshake;
 mod dial;
 pub mod limits;
 mod listen;
 mod lru;
+mod pings;
 mod pool;
 mod replay;
 mod sealed_connection;
@@ -25,6 +27,10 @@ mod socket;
 mod source;
 
 pub use admission::{Admission, AdmissionControl, Offence};
+pub use channels::{
+    ChannelEnd, ChannelStream, DriveEnd, Listener, LocalSocket, Multiplexer, OpenRefused, PumpError,
+    Request, drive, pump,
+};
 pub use classic_handshake::{ClassicIoError, Driver, Progress};
 pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};

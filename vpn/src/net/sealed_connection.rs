@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
 use zeroize::Zeroizing;
 
+use super::pings::Pings;
 use super::limits::{CLOSE, KEEPALIVE, KEEPALIVES_MISSED, REPLY};
 use super::pool::DhPool;
 use super::sealed_error::SealedIoError;
@@ -42,10 +43,13 @@ pub struct SealedConnection {
     read_size: usize,
     max_read: Option<usize>,
     rekey: Rekey,
+    pings: Pings,
     /// A ping is sent after this time without a record of ours.
     ping_interval: Option<Duration>,
     /// The peer counts as gone after this time without a byte from it.
     peer_timeout: Option<Duration>,
+    /// Something has to come from the peer before this time.
+    probe: Option<Instant>,
     last_received: Instant,
     last_sent: Instant,
     /// Whether there are buffers to free when it is quiet.
@@ -98,8 +102,10 @@ impl SealedConnection {
             read_size: MIN_READ,
             max_read: None,
             rekey: Rekey::new(pool, source),
+            pings: Pings::default(),
             ping_interval: None,
             peer_timeout: None,
+            probe: None,
             last_received: now,
             last_sent: now,
             has_buffers: false,
@@ -225,9 +231,45 @@ impl SealedConnection {
     /// Handles an event that no service needs to know about. Returns any other event.
     fn handle_internal(&mut self, event: Event) -> Option<Event> {
         match self.rekey.handle_event(event, &self.session)? {
-            Event::Pong(_) => None,
+            Event::Pong(payload) => {
+                self.pings.handle_pong(&payload, Instant::now());
+                None
+            }
             event => Some(event),
         }
+    }
+
+    /// The next event of the session, if there is one already.
+    pub fn ready_event(&mut self) -> Option<Event> {
+        self.poll_event()
+    }
+
+    /// Measures how long a ping and its answer take.
+    pub fn measure_round_trip(&mut self) {
+        // A session that is being closed needs no ping.
+        let _ = self.session.ping(&self.pings.next(Instant::now()));
+    }
+
+    /// The shortest round trip that was measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.pings.round_trip()
+    }
+
+    /// Asks the peer for a sign of life. The session ends if nothing comes from it in this time.
+    pub fn probe(&mut self, within: Duration) {
+        self.measure_round_trip();
+        self.probe.get_or_insert(Instant::now() + within);
+    }
+
+    /// Lets the system hold about this many bytes that are not sent yet, where it can. What is sent
+    /// later, and is more urgent, waits for less.
+    pub fn limit_unsent(&self, bytes: u32) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Err(error) = socket2::SockRef::from(&self.stream).set_tcp_notsent_lowat(bytes) {
+            log::debug!("no limit of unsent bytes: {error}");
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = bytes;
     }
 
     /// Whether the socket is read now. A peer is not read while it does not take our replies, and while
@@ -239,7 +281,8 @@ impl SealedConnection {
             && !self.session.has_backlog()
     }
 
-    fn unsent(&self) -> usize {
+    /// The sealed bytes that the socket has not taken yet.
+    pub fn unsent(&self) -> usize {
         self.output.len() - self.sent
     }
 
@@ -307,6 +350,7 @@ impl SealedConnection {
             }
             Ok(count) => {
                 self.last_received = Instant::now();
+                self.probe = None;
                 self.has_buffers = true;
                 if count >= size {
                     self.read_size = (self.read_size * 2).min(max);
@@ -328,7 +372,8 @@ impl SealedConnection {
         let ping = self.ping_interval.map(|silence| self.last_sent + silence);
         let gone = self.peer_timeout.map(|time| self.last_received + time);
         let quiet = self.has_buffers.then(|| self.last_received.max(self.last_sent) + QUIET);
-        [self.session.poll_timeout(), ping, gone, quiet].into_iter().flatten().min()
+        let timeouts = [self.session.poll_timeout(), ping, gone, quiet, self.probe];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Handles every timeout that is due at `now`.
@@ -338,14 +383,14 @@ impl SealedConnection {
         let has_passed = |since: Instant, time: Option<Duration>| {
             time.is_some_and(|time| now.saturating_duration_since(since) >= time)
         };
-        if has_passed(self.last_received, self.peer_timeout) {
+        let is_unanswered = self.probe.is_some_and(|until| now >= until);
+        if is_unanswered || has_passed(self.last_received, self.peer_timeout) {
             self.session.close(Alert::Timeout)?;
             return Err(SealedIoError::Silent);
         }
         if has_passed(self.last_sent, self.ping_interval) {
             self.last_sent = now;
-            // A session that is being closed needs no ping.
-            let _ = self.session.ping(b"");
+            self.measure_round_trip();
         }
         let last_traffic = self.last_received.max(self.last_sent);
         if has_passed(last_traffic, self.has_buffers.then_some(QUIET)) {

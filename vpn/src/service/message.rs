@@ -197,6 +197,8 @@ impl Server {
                 }
                 // The connection answers pings and key exchanges itself.
                 Event::Alert(_)
+                | Event::ChannelData { .. }
+                | Event::Frame(_)
                 | Event::Pong(_)
                 | Event::Open { .. }
                 | Event::OpenReply { .. }

@@ -22,7 +22,7 @@ mod wire;
 
 pub use alert::{Alert, Undelivered};
 pub use channels::{
-    Answer, ChannelError, ChannelEvent, ChannelExit, ChannelLimits, ChannelStream, Channels,
+    Answer, ChannelError, ChannelEvent, ChannelExit, ChannelLimits, StreamKind, Channels,
     CloseCode, FIRST_WINDOW, Frame, FrameSink, MAX_DATA, OpenStatus, Question, WindowBudget,
 };
 pub use error::SealedError;

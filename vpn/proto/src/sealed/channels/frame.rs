@@ -121,7 +121,7 @@ pub enum ChannelExit {
 
 /// Which stream data belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum StreamKind {
     /// The data of the channel, ChanData.
     Data,
     /// Standard error of a command, a note.
@@ -186,7 +186,7 @@ pub enum Frame<'a> {
         /// The channel.
         id: u32,
         /// The stream of the data.
-        stream: Stream,
+        stream: StreamKind,
         /// At least one byte.
         data: Cow<'a, [u8]>,
     },
@@ -257,7 +257,7 @@ impl<'a> Frame<'a> {
                 text: Cow::Borrowed(text(reader.short()?)?),
             },
             content::CHAN_DATA => {
-                Self::Data { id, stream: Stream::Data, data: data(reader.take_rest())? }
+                Self::Data { id, stream: StreamKind::Data, data: data(reader.take_rest())? }
             }
             content::CHAN_CREDIT => match reader.u32()? {
                 0 => return Err(SealedError::Malformed("a credit of 0")),
@@ -272,7 +272,7 @@ impl<'a> Frame<'a> {
             content::CHAN_NOTE => match reader.u8()? {
                 STANDARD_ERROR => Self::Data {
                     id,
-                    stream: Stream::StandardError,
+                    stream: StreamKind::StandardError,
                     data: data(reader.take_rest())?,
                 },
                 EXIT => Self::Exit { id, exit: exit(&mut reader)? },
@@ -369,12 +369,12 @@ impl<'a> Frame<'a> {
 }
 
 /// The type of the record and the header of a frame with data, as [`Frame::header`].
-pub(super) fn data_header(id: u32, stream: Stream) -> (u8, DataHeader) {
+pub(super) fn data_header(id: u32, stream: StreamKind) -> (u8, DataHeader) {
     let [a, b, c, d] = id.to_be_bytes();
     let bytes = [a, b, c, d, STANDARD_ERROR];
     match stream {
-        Stream::Data => (content::CHAN_DATA, DataHeader { bytes, length: ID }),
-        Stream::StandardError => (content::CHAN_NOTE, DataHeader { bytes, length: ID + 1 }),
+        StreamKind::Data => (content::CHAN_DATA, DataHeader { bytes, length: ID }),
+        StreamKind::StandardError => (content::CHAN_NOTE, DataHeader { bytes, length: ID + 1 }),
     }
 }
 
@@ -391,10 +391,10 @@ impl DataHeader {
 }
 
 /// The most bytes of data in one frame of this stream.
-pub(super) fn max_data(stream: Stream) -> usize {
+pub(super) fn max_data(stream: StreamKind) -> usize {
     match stream {
-        Stream::Data => MAX_DATA,
-        Stream::StandardError => MAX_NOTE,
+        StreamKind::Data => MAX_DATA,
+        StreamKind::StandardError => MAX_NOTE,
     }
 }
 

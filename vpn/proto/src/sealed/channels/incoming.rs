@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::event::ChannelEvent;
-use super::frame::{ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, Stream};
+use super::frame::{ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind};
 use super::outgoing::End;
 use super::state::{Channel, Channels, Live, MAX_QUESTIONS, Phase};
 use super::window::Window;
@@ -57,7 +57,7 @@ impl Channels {
     pub fn handle_data(
         &mut self,
         id: u32,
-        stream: Stream,
+        stream: StreamKind,
         data: Zeroizing<Vec<u8>>,
     ) -> Result<(), SealedError> {
         let Some(live) = self.sender(id)? else { return Ok(()) };

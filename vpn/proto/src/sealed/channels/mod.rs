@@ -17,7 +17,7 @@ mod window;
 pub use event::ChannelEvent;
 pub use fill::FrameSink;
 pub use frame::{
-    Answer, ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, Stream as ChannelStream,
+    Answer, ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind,
 };
 pub use state::{ChannelError, ChannelLimits, Channels};
 pub use window::{FIRST_WINDOW, WindowBudget};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::frame::{ChannelExit, MAX_DATA, Stream, max_data};
+use super::frame::{ChannelExit, MAX_DATA, StreamKind, max_data};
 use crate::sealed::session::append;
 
 /// A channel that has sent less than this in [`RECENT`] goes first, in bytes.
@@ -15,7 +15,7 @@ const RECENT: Duration = Duration::from_millis(100);
 /// Bytes to send. Those before `start` are sent.
 #[derive(Debug)]
 struct Chunk {
-    stream: Stream,
+    stream: StreamKind,
     bytes: Zeroizing<Vec<u8>>,
     start: usize,
 }
@@ -52,7 +52,7 @@ pub(super) struct Outgoing {
 
 /// The next frame of a channel.
 pub(super) enum Next<'a> {
-    Data(Stream, &'a [u8]),
+    Data(StreamKind, &'a [u8]),
     Exit(ChannelExit),
     Eof,
 }
@@ -73,7 +73,7 @@ impl Outgoing {
     }
 
     /// Queues bytes. Short pieces share a chunk.
-    pub(super) fn push(&mut self, stream: Stream, bytes: Vec<u8>) {
+    pub(super) fn push(&mut self, stream: StreamKind, bytes: Vec<u8>) {
         self.queued += bytes.len();
         let bytes = Zeroizing::new(bytes);
         match self.chunks.back_mut() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::event::ChannelEvent;
-use super::frame::{Answer, ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, Stream};
+use super::frame::{Answer, ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind};
 use super::outgoing::{End, Outgoing, Turns};
 use super::window::{FIRST_WINDOW, SessionBudget, Window, WindowBudget};
 use crate::role::Role;
@@ -121,7 +121,7 @@ pub(super) struct Live {
     pub(super) out: Outgoing,
     pub(super) window: Window,
     /// Bytes from the peer that the user has not received.
-    pub(super) received: VecDeque<(Stream, Zeroizing<Vec<u8>>)>,
+    pub(super) received: VecDeque<(StreamKind, Zeroizing<Vec<u8>>)>,
     /// The peer has ended its direction.
     pub(super) peer_has_ended: bool,
     /// The peer has told how its command ended.
@@ -294,7 +294,7 @@ impl Channels {
     /// # Errors
     ///
     /// [`ChannelError::Closed`] if the channel is over, or after [`Channels::finish`].
-    pub fn send(&mut self, id: u32, stream: Stream, bytes: Vec<u8>) -> Result<(), ChannelError> {
+    pub fn send(&mut self, id: u32, stream: StreamKind, bytes: Vec<u8>) -> Result<(), ChannelError> {
         let live = self.live(id)?;
         if live.out.end != End::Open {
             return Err(ChannelError::Closed);
@@ -338,7 +338,7 @@ impl Channels {
     }
 
     /// Receives bytes from the peer. Call [`Channels::consume`] when they are handed over.
-    pub fn receive(&mut self, id: u32) -> Option<(Stream, Zeroizing<Vec<u8>>)> {
+    pub fn receive(&mut self, id: u32) -> Option<(StreamKind, Zeroizing<Vec<u8>>)> {
         self.live(id).ok()?.received.pop_front()
     }
 

@@ -107,15 +107,15 @@ fn a_channel_opens_carries_bytes_both_ways_and_ends_normally() {
     let mut pair = Pair::new();
     let id = pair.open();
     assert_eq!(id, 1);
-    pair.client.send(id, ChannelStream::Data, b"ping".to_vec()).unwrap();
-    pair.server.send(id, ChannelStream::Data, b"pong".to_vec()).unwrap();
+    pair.client.send(id, StreamKind::Data, b"ping".to_vec()).unwrap();
+    pair.server.send(id, StreamKind::Data, b"pong".to_vec()).unwrap();
     pair.run();
     assert_eq!(take(&mut pair.server, id, pair.now), b"ping");
     assert_eq!(take(&mut pair.client, id, pair.now), b"pong");
     pair.client.finish(id).unwrap();
     pair.run();
     assert!(pair.server.is_at_end(id) && !pair.client.is_at_end(id));
-    pair.server.send(id, ChannelStream::Data, b"last".to_vec()).unwrap();
+    pair.server.send(id, StreamKind::Data, b"last".to_vec()).unwrap();
     pair.server.finish(id).unwrap();
     pair.server.deliver(id);
     pair.run();
@@ -138,7 +138,7 @@ fn the_opener_sends_64_kib_before_the_answer_and_no_more() {
     let mut pair = Pair::new();
     let id = pair.client.open("forward", b"x:1").unwrap();
     assert_eq!(pair.client.room(id), 65_536);
-    pair.client.send(id, ChannelStream::Data, vec![7; 100_000]).unwrap();
+    pair.client.send(id, StreamKind::Data, vec![7; 100_000]).unwrap();
     let frames = output(&mut pair.client, pair.now);
     assert_eq!(
         frames.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
@@ -157,7 +157,7 @@ fn the_opener_sends_64_kib_before_the_answer_and_no_more() {
 fn a_refusal_ends_a_channel_on_both_sides() {
     let mut pair = Pair::new();
     let id = pair.client.open("forward", b"x:1").unwrap();
-    pair.client.send(id, ChannelStream::Data, vec![1; 10]).unwrap();
+    pair.client.send(id, StreamKind::Data, vec![1; 10]).unwrap();
     pair.run();
     pair.server.refuse(id, OpenStatus::NoSuchName, "there is no host of this name");
     pair.run();
@@ -208,11 +208,11 @@ fn channels_take_turns_and_a_quiet_one_goes_first() {
     let mut pair = Pair::new();
     let [bulk, other, quiet] = [(); 3].map(|()| pair.open());
     for id in [bulk, other] {
-        pair.client.send(id, ChannelStream::Data, vec![0; 60_000]).unwrap();
+        pair.client.send(id, StreamKind::Data, vec![0; 60_000]).unwrap();
     }
     let mut wire = Wire { frames: Vec::new(), room: 4 };
     pair.client.fill(&mut wire, pair.now).unwrap();
-    pair.client.send(quiet, ChannelStream::Data, b"key".to_vec()).unwrap();
+    pair.client.send(quiet, StreamKind::Data, b"key".to_vec()).unwrap();
     wire.room = 8;
     pair.client.fill(&mut wire, pair.now).unwrap();
     let ids: Vec<u8> = wire.frames.iter().map(|(_, payload)| payload[3]).collect();
@@ -224,7 +224,7 @@ fn channels_take_turns_and_a_quiet_one_goes_first() {
 fn a_user_that_found_no_room_hears_when_there_is() {
     let mut pair = Pair::new();
     let id = pair.open();
-    pair.client.send(id, ChannelStream::Data, vec![0; 65_536]).unwrap();
+    pair.client.send(id, StreamKind::Data, vec![0; 65_536]).unwrap();
     assert_eq!(pair.client.room(id), 0);
     pair.run();
     assert_eq!(events(&mut pair.client), []);
@@ -239,16 +239,16 @@ fn a_user_that_found_no_room_hears_when_there_is() {
 fn standard_error_and_the_exit_of_a_command_arrive_in_order() {
     let mut pair = Pair::new();
     let id = pair.open();
-    pair.server.send(id, ChannelStream::Data, b"out".to_vec()).unwrap();
-    pair.server.send(id, ChannelStream::StandardError, vec![9; 20_000]).unwrap();
+    pair.server.send(id, StreamKind::Data, b"out".to_vec()).unwrap();
+    pair.server.send(id, StreamKind::StandardError, vec![9; 20_000]).unwrap();
     pair.server.send_exit(id, ChannelExit::Code(3)).unwrap();
     pair.server.finish(id).unwrap();
     pair.run();
     let (stream, bytes) = pair.client.receive(id).unwrap();
-    assert_eq!((stream, bytes.as_slice()), (ChannelStream::Data, b"out".as_slice()));
+    assert_eq!((stream, bytes.as_slice()), (StreamKind::Data, b"out".as_slice()));
     let mut errors = 0;
     while let Some((stream, bytes)) = pair.client.receive(id) {
-        assert_eq!(stream, ChannelStream::StandardError);
+        assert_eq!(stream, StreamKind::StandardError);
         errors += bytes.len();
     }
     assert_eq!(errors, 20_000);
@@ -442,7 +442,7 @@ fn frames_between_two_closes_are_dropped() {
 fn bytes_of_a_slow_user_take_no_more_memory_than_twice_their_number() {
     let mut server = attacked();
     for _ in 0..65_536 {
-        server.handle_data(1, ChannelStream::Data, Zeroizing::new(vec![1])).unwrap();
+        server.handle_data(1, StreamKind::Data, Zeroizing::new(vec![1])).unwrap();
         events(&mut server);
     }
     let state::Channel::Live(live) = &server.channels[&1] else { panic!() };
@@ -460,7 +460,7 @@ fn windows_grow_on_a_long_path() {
         let room = pair.client.room(id);
         most = most.max(room + pair.client.queued());
         if room > 0 {
-            pair.client.send(id, ChannelStream::Data, vec![0; room]).unwrap();
+            pair.client.send(id, StreamKind::Data, vec![0; room]).unwrap();
         }
         pair.now += Duration::from_millis(50);
         pair.run();

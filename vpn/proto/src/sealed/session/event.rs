@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::sealed::alert::Alert;
-use crate::sealed::channels::{ChannelStream, Frame};
+use crate::sealed::channels::{StreamKind, Frame};
 
 /// An event of a session, for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Event {
         /// The channel.
         id: u32,
         /// The stream of the data.
-        stream: ChannelStream,
+        stream: StreamKind,
         /// The data.
         data: Zeroizing<Vec<u8>>,
     },

@@ -1,0 +1,146 @@
+//! The task of a session with channels: it moves frames between the connection and the channels.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use super::multiplexer::Multiplexer;
+use crate::net::limits::REPLY;
+use crate::net::{IoEvent, SealedConnection, SealedIoError};
+use vpn_proto::sealed::{Alert, Event};
+
+/// The batch after this many unsent bytes waits. A key that is pressed then waits for one batch.
+const UNSENT: u32 = 64 * 1024;
+
+/// How a session with channels has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriveEnd {
+    /// We have ended it, because all channels are over.
+    Finished,
+    /// The peer has ended it.
+    ByPeer,
+}
+
+/// Moves frames until the session ends. When it returns, or when its future is dropped, every channel
+/// that is not over is reset.
+///
+/// # Errors
+///
+/// [`SealedIoError`] if the connection or the peer fails.
+pub async fn drive(
+    mut connection: SealedConnection,
+    channels: &Multiplexer,
+) -> Result<DriveEnd, SealedIoError> {
+    let _ending = Ending(channels);
+    connection.limit_unsent(UNSENT);
+    connection.measure_round_trip();
+    let ended = move_frames(&mut connection, channels).await;
+    match ended {
+        Ok(end) => {
+            connection.close(REPLY).await?;
+            Ok(end)
+        }
+        Err(SealedIoError::Sealed(error)) => {
+            // The core has set the alert; it is sent here.
+            let _ = tokio::time::timeout(crate::net::limits::CLOSE, connection.flush()).await;
+            Err(SealedIoError::Sealed(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends all channels when it is dropped.
+struct Ending<'a>(&'a Multiplexer);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+async fn move_frames(
+    connection: &mut SealedConnection,
+    channels: &Multiplexer,
+) -> Result<DriveEnd, SealedIoError> {
+    let mut wakers = Vec::new();
+    loop {
+        fill(connection, channels, &mut wakers)?;
+        wakers.drain(..).for_each(Waker::wake);
+        if connection.is_flushed() && is_finished(channels) {
+            return Ok(DriveEnd::Finished);
+        }
+        tokio::select! {
+            biased;
+            event = connection.advance() => {
+                if let IoEvent::Event(event) = event?
+                    && let Some(end) = handle_events(event, connection, channels, &mut wakers)?
+                {
+                    return Ok(end);
+                }
+            }
+            () = channels.0.has_output.notified() => {}
+        }
+        wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+fn is_finished(channels: &Multiplexer) -> bool {
+    let state = channels.0.state();
+    state.is_finishing && state.core.count() == 0 && !state.core.has_output()
+}
+
+/// Seals frames while little waits for the socket.
+fn fill(
+    connection: &mut SealedConnection,
+    channels: &Multiplexer,
+    wakers: &mut Vec<Waker>,
+) -> Result<(), SealedIoError> {
+    // During a fresh key exchange our key cannot change, and more data could bring it to its limit.
+    while connection.unsent() < UNSENT as usize && !connection.session().is_exchanging() {
+        let mut batch = connection.session().frames()?;
+        {
+            let mut state = channels.0.state();
+            state.core.fill(&mut batch, Instant::now())?;
+            state.pass_events(&channels.0, wakers);
+        }
+        if batch.is_empty() {
+            break;
+        }
+        // Without the lock, because it takes the most time.
+        batch.seal()?;
+        connection.stage();
+    }
+    Ok(())
+}
+
+/// Handles an event, and all others that are there.
+fn handle_events(
+    first: Event,
+    connection: &mut SealedConnection,
+    channels: &Multiplexer,
+    wakers: &mut Vec<Waker>,
+) -> Result<Option<DriveEnd>, SealedIoError> {
+    let round_trip = connection.round_trip();
+    let mut state = channels.0.state();
+    state.set_round_trip(round_trip);
+    let mut next = Some(first);
+    while let Some(event) = next {
+        let handled = match event {
+            Event::ChannelData { id, stream, data } => state.core.handle_data(id, stream, data),
+            Event::Frame(frame) => state.core.handle(frame),
+            Event::CloseRequested | Event::Closed => return Ok(Some(DriveEnd::ByPeer)),
+            Event::Alert(Alert::Draining(_)) => {
+                log::info!("the peer is about to stop");
+                Ok(())
+            }
+            // The connection answers pings and key exchanges itself, and the core refuses the others.
+            _ => Ok(()),
+        };
+        if let Err(error) = handled {
+            return Err(connection.session().fail(error).into());
+        }
+        state.pass_events(&channels.0, wakers);
+        next = connection.ready_event();
+    }
+    Ok(None)
+}
+
