@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::limits::CONNECT;
 use super::listen::{endpoint, unbracketed};
+use super::lookup::lookup;
 use crate::output::Reason;
 
 /// How long one attempt may take before the next address is tried too: the Connection Attempt Delay of
@@ -29,17 +30,21 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// [`DialError`] with the most informative error of all attempts.
 pub async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
     let failed = |source| DialError { to: endpoint(host, port), source };
-    let addresses = timeout(CONNECT, lookup_host((unbracketed(host), port))).await;
-    let addresses = match addresses {
-        Ok(Ok(addresses)) => interleaved(addresses),
-        Ok(Err(error)) => {
-            log::debug!("{host}: {error}");
-            return Err(failed(resolver_error(&error)));
-        }
-        Err(_) => return Err(failed(io::Error::other("the name server does not answer"))),
-    };
-    let stream = race(addresses, TcpStream::connect).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
+    let addresses = lookup(unbracketed(host), port).await.map_err(|e| failed(e.into()))?;
+    connect_addresses(addresses).await.map_err(failed)
+}
+
+/// Connects to the address that answers first, as [`connect`] does. The addresses are tried in their
+/// order, but the two families alternate. Small messages are sent at once (TCP_NODELAY).
+///
+/// Cancel safety: all attempts end if the future is dropped.
+///
+/// # Errors
+///
+/// The most informative error of all attempts.
+pub async fn connect_addresses(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let stream = race(interleaved(addresses), TcpStream::connect).await?;
+    stream.set_nodelay(true)?;
     Ok(stream)
 }
 
@@ -109,8 +114,7 @@ fn informativeness(error: &io::Error) -> u8 {
 }
 
 /// The addresses with alternating families, beginning with the family of the first one (RFC 8305 §4).
-fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
-    let addresses: Vec<SocketAddr> = addresses.collect();
+fn interleaved(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.is_ipv6() == is_v6);
@@ -122,18 +126,6 @@ fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAd
     }
     all.extend(second);
     all
-}
-
-/// The error of a lookup in plain words. The resolver's own are for programmers.
-fn resolver_error(error: &io::Error) -> io::Error {
-    let words = error.to_string();
-    if words.contains("emporary failure") {
-        io::Error::other("the name server does not answer")
-    } else if words.contains("lookup address information") {
-        io::Error::new(io::ErrorKind::NotFound, "there is no host of this name")
-    } else {
-        io::Error::new(error.kind(), Reason(error).to_string())
-    }
 }
 
 /// No address of a host accepts a connection.
@@ -158,11 +150,11 @@ mod tests {
     fn families_alternate() {
         let all = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.2:1"]);
         let expected = addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"]);
-        assert_eq!(interleaved(all.into_iter()), expected);
+        assert_eq!(interleaved(all.into()), expected);
         let all = addresses(&["10.0.0.1:1", "10.0.0.2:1", "[::1]:1"]);
         let expected = addresses(&["10.0.0.1:1", "[::1]:1", "10.0.0.2:1"]);
-        assert_eq!(interleaved(all.into_iter()), expected);
-        assert!(interleaved(std::iter::empty()).is_empty());
+        assert_eq!(interleaved(all.into()), expected);
+        assert!(interleaved(Vec::new()).is_empty());
     }
 
     #[tokio::test]
@@ -177,6 +169,23 @@ mod tests {
         assert_eq!(connected.await.unwrap(), "127.0.0.1:1".parse().unwrap());
         // The first attempt has not timed out yet.
         assert!(start.elapsed() >= ATTEMPT_DELAY && start.elapsed() < CONNECT / 2);
+    }
+
+    #[tokio::test]
+    async fn a_list_of_addresses_is_dialled_until_one_answers() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        // The test holds the port without listening, so that nobody else does.
+        let taken = tokio::net::TcpSocket::new_v4().unwrap();
+        taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let refused = taken.local_addr().unwrap();
+        let stream = connect_addresses(vec![refused, open]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        assert!(stream.nodelay().unwrap());
+        let error = connect_addresses(vec![refused]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let error = connect_addresses(Vec::new()).await.unwrap_err();
+        assert_eq!(error.to_string(), "the name has no address");
     }
 
     #[tokio::test]

@@ -16,6 +16,8 @@ pub const IDLE: Duration = Duration::from_secs(15 * 60);
 pub const REPLY: Duration = Duration::from_secs(30);
 /// How long a client tries one address of a name before it gives that address up.
 pub const CONNECT: Duration = Duration::from_secs(10);
+/// The longest path of a unix socket, in bytes (unix(7): sun_path, without the zero at its end).
+pub const SOCKET_PATH: usize = 107;
 /// Sessions at once, handshakes included. A further client gets a busy message and is closed.
 pub const SESSIONS: usize = 1024;
 /// The longest ciphertext of a classic message.

@@ -2,7 +2,7 @@
 //!
 //! * [`bind`] and [`Server`] accept connections. [`AdmissionControl`] limits those that have not
 //!   authenticated.
-//! * [`connect`] dials.
+//! * [`connect`] and [`connect_addresses`] dial. [`lookup`] finds the addresses of a name.
 //! * [`Driver`] performs a classic handshake. [`connect_sealed`] and [`accept_sealed`] perform a sealed
 //!   one and return a [`SealedConnection`].
 //! * [`DhPool`] computes their key exchanges.
@@ -14,6 +14,7 @@ mod classic_handshake;
 mod dial;
 pub mod limits;
 mod listen;
+mod lookup;
 mod lru;
 mod pings;
 mod pool;
@@ -32,8 +33,9 @@ pub use channels::{
     Request, drive, pump,
 };
 pub use classic_handshake::{ClassicIoError, Driver, Progress};
-pub use dial::{DialError, connect};
+pub use dial::{DialError, connect, connect_addresses};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
+pub use lookup::{LookupError, lookup};
 pub use pool::{DhPool, PoolError};
 pub use replay::ReplayCache;
 pub use sealed_connection::{IoEvent, SealedConnection};

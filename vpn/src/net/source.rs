@@ -62,6 +62,21 @@ impl Network {
         (bits <= max).then_some(Self { address, bits })
     }
 
+    /// The address that the network was written with.
+    pub fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// Whether the network is one address.
+    pub fn is_single(self) -> bool {
+        self.bits == if self.address.is_ipv4() { 32 } else { 128 }
+    }
+
+    /// Whether the network has all addresses of its family.
+    pub fn is_everything(self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether an address is in the network. An IPv4 address inside an IPv6 one counts as IPv4.
     pub fn contains(self, other: IpAddr) -> bool {
         let shift = |max: u32| max - self.bits;

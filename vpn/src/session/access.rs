@@ -136,10 +136,10 @@ impl Access {
 ///
 /// The text of the refusal, for the client and the log.
 pub(super) fn may_use(service: &str, grant: &Grant, client: PeerIdentity) -> Result<(), String> {
-    if grant.permits(service) {
+    if grant.permit.permits(service) {
         return Ok(());
     }
-    let permit = [&grant.permit[..], &[service.to_owned()]].concat().join(",");
+    let permit = grant.permit.with(service);
     Err(match client {
         PeerIdentity::Key(_) => format!(
             "this key may not use the service '{service}': its line in authorized_clients needs \

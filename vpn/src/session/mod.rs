@@ -17,6 +17,7 @@ mod server_trust;
 mod service;
 mod stdio;
 mod streams;
+mod target;
 mod transfer;
 
 pub use access::Clients;
@@ -40,5 +41,6 @@ pub use service::{
 };
 pub(crate) use stdio::Stdio;
 pub(crate) use streams::{Drain, Feed};
+pub use target::{Destination, Target, TargetError, resolve_permitted};
 pub use transfer::TransferError;
 pub(crate) use transfer::transfer;

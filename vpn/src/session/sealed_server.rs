@@ -199,7 +199,7 @@ impl SealedServer {
         Ready {
             keepalive: u32::try_from(self.limits.keepalive.as_secs()).ok(),
             largest_message: u32::try_from(SEALED_MESSAGE).ok(),
-            services: Some(grant.permit.join(",")),
+            services: Some(grant.permit.to_string()),
         }
     }
 

@@ -20,7 +20,7 @@ mod pin;
 mod private;
 mod psk;
 
-pub use authorized::{AuthorizedClients, ClientList, Grant, ServiceNames};
+pub use authorized::{AuthorizedClients, ClientList, Grant, Permit, ServiceNames};
 pub use error::TrustError;
 pub use keys::{PublicKey, fingerprint, generate, read_public_key, read_public_keys};
 pub use known::{KnownKey, KnownServers};

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::grant::ServiceNames;
 use super::list::ClientList;
+use super::names::ServiceNames;
 use crate::files::{self, Contents, FileError, FileProblem, Role, Stamp, text_of};
 use crate::trust::error::TrustError;
 

@@ -1,14 +1,14 @@
 //! The parser of a line of `authorized_clients`: options and a key.
 
-use super::grant::{Grant, ServiceNames};
+use super::grant::Grant;
+use super::names::ServiceNames;
+use super::permit::Permit;
 use crate::net::Network;
 use crate::trust::format::{is_key_type, split_word};
 use crate::trust::keys::PublicKey;
 
-/// Names of future services that lines may permit already, without and with a target (PROTOCOL.md
-/// §4.8).
-const RESERVED: [&str; 1] = ["tun"];
-const RESERVED_WITH_TARGET: [&str; 4] = ["exec:", "forward:", "remote-forward:", "tun:"];
+/// The options of a line.
+const OPTIONS: [&str; 5] = ["permit", "from", "expires", "max-sessions", "max-channels"];
 /// The options of OpenSSH's authorized_keys (sshd(8)), and what to do about them.
 const OPENSSH_OPTIONS: [(&str, &str); 21] = [
     ("agent-forwarding", "take it out"),
@@ -22,8 +22,8 @@ const OPENSSH_OPTIONS: [(&str, &str); 21] = [
     ("no-touch-required", "take it out"),
     ("no-user-rc", "take it out"),
     ("no-x11-forwarding", "take it out"),
-    ("permitlisten", "take it out"),
-    ("permitopen", "take it out"),
+    ("permitlisten", "write permit=\"remote-forward:BIND:PORTS\""),
+    ("permitopen", "write permit=\"forward:HOST:PORTS\""),
     ("port-forwarding", "take it out"),
     ("principals", "take it out"),
     ("pty", "take it out"),
@@ -78,17 +78,15 @@ impl Line {
     /// Applies an option.
     fn set(&mut self, name: &str, value: &str, services: &ServiceNames) -> Result<(), String> {
         match name {
-            "permit" => self.grant.permit = parse_permit(value, services)?,
+            "permit" => self.grant.permit = Permit::parse(value, services)?,
             "from" => self.from = parse_networks(value)?,
             "expires" => {
                 let time = seconds_since_1970(value.trim());
                 let wrong = || format!("'{value}' is no date; write YYYY-MM-DD");
                 self.expires = Some(time.ok_or_else(wrong)?);
             }
-            "max-sessions" => {
-                let wrong = |_| format!("max-sessions: '{value}' is no number");
-                self.grant.max_sessions = Some(value.trim().parse().map_err(wrong)?);
-            }
+            "max-channels" => self.grant.max_channels = Some(parse_number(name, value)?),
+            "max-sessions" => self.grant.max_sessions = Some(parse_number(name, value)?),
             other => return Err(unknown_option(other)),
         }
         Ok(())
@@ -100,27 +98,13 @@ fn unknown_option(name: &str) -> String {
     match OPENSSH_OPTIONS.iter().find(|(known, _)| *known == name) {
         Some((_, remedy)) => format!("ssh's option '{name}' has no meaning here; {remedy}"),
         None => {
-            format!("unknown option '{name}' (possible: permit, from, expires, max-sessions)")
+            format!("unknown option '{name}' (possible: {})", OPTIONS.join(", "))
         }
     }
 }
 
-/// Reads the services of `permit`, separated by commas.
-fn parse_permit(value: &str, services: &ServiceNames) -> Result<Vec<String>, String> {
-    let list: Vec<&str> = value.split(',').map(str::trim).collect();
-    if list.iter().all(|service| service.is_empty()) {
-        return Err(format!("permit names no service (possible: {})", services.listed()));
-    }
-    let is_known = |service: &str| {
-        let is_reserved = |prefix| service.strip_prefix(prefix).is_some_and(|t| !t.is_empty());
-        services.contains(service)
-            || RESERVED.contains(&service)
-            || RESERVED_WITH_TARGET.into_iter().any(is_reserved)
-    };
-    match list.iter().find(|service| !is_known(service)) {
-        Some(other) => Err(format!("'{other}' is no service (possible: {})", services.listed())),
-        None => Ok(list.into_iter().map(str::to_owned).collect()),
-    }
+fn parse_number(name: &str, value: &str) -> Result<usize, String> {
+    value.trim().parse().map_err(|_| format!("{name}: '{value}' is no number"))
 }
 
 /// Reads the networks of `from`, separated by commas.
@@ -203,11 +187,14 @@ mod tests {
     fn a_line_has_a_key_and_options() {
         let line = Line::parse(KEY, &known()).unwrap();
         assert_eq!((line.key[31], line.grant.comment.as_str()), (31, "me@here"));
-        assert!(line.grant.permits("message") && !line.grant.permits("pipe"));
+        let permit = &line.grant.permit;
+        assert!(permit.permits("message") && !permit.permits("pipe"));
+        assert_eq!(line.grant.max_channels, None);
         let options = "permit=\"message,exec:backup\" from=\"10.0.0.0/8,::1\" \
-                       expires=\"2027-01-01\" max-sessions=4 ";
+                       expires=\"2027-01-01\" max-sessions=4 max-channels=7 ";
         let line = Line::parse(&format!("{options}{KEY}"), &known()).unwrap();
-        assert_eq!(line.grant.permit, ["message", "exec:backup"]);
+        assert_eq!(line.grant.permit.to_string(), "message,exec:backup");
+        assert_eq!(line.grant.max_channels, Some(7));
         assert_eq!((line.grant.max_sessions, line.expires), (Some(4), Some(1_798_761_600)));
         assert!(line.from[0].contains("10.1.2.3".parse().unwrap()));
         assert!(!line.from[0].contains("11.1.2.3".parse().unwrap()));
@@ -223,7 +210,7 @@ mod tests {
             "Permit=\"message,pipe\",  max-sessions=3\t",
         ] {
             let line = Line::parse(&format!("{options}{tabs}"), &known()).unwrap();
-            assert_eq!(line.grant.permit, ["message", "pipe"], "{options}");
+            assert_eq!(line.grant.permit.to_string(), "message,pipe", "{options}");
             assert_eq!(line.grant.comment, "me@here");
         }
     }
@@ -249,7 +236,8 @@ mod tests {
             (&format!("permit=\"pipes\" {KEY}"), "'pipes' is no service (possible: message, pipe)"),
             (&format!("permit=\"\" {KEY}"), "permit names no service"),
             (&format!("permit=\"message,,pipe\" {KEY}"), "'' is no service"),
-            (&format!("permit=\"exec:\" {KEY}"), "'exec:' is no service"),
+            (&format!("permit=\"exec:\" {KEY}"), "'exec:' needs a command"),
+            (&format!("max-channels=many {KEY}"), "max-channels: 'many' is no number"),
             (&format!("max-sessions=many {KEY}"), "'many' is no number"),
             (&format!("expires=2027-01-01 expires=2028-01-01 {KEY}"), "'expires' is given twice"),
             (&format!("from=10.0.0.1,FROM=10.0.0.2 {KEY}"), "'from' is given twice"),

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::grant::{Grant, ServiceNames};
+use super::grant::Grant;
 use super::line::Line;
+use super::names::ServiceNames;
 
 /// The clients that the file lists, by their keys.
 #[derive(Debug, Default)]
@@ -67,7 +68,7 @@ impl ClientList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::PublicKey;
+    use crate::trust::{Permit, PublicKey};
 
     fn known() -> ServiceNames {
         ServiceNames::new("message", ["message", "pipe"])
@@ -84,7 +85,7 @@ mod tests {
         );
         let (list, faults) = ClientList::parse(text.as_bytes(), &known());
         let key = PublicKey::parse(KEY).unwrap().bytes;
-        assert_eq!(list.grant(&key, here).unwrap().permit, ["pipe"]);
+        assert_eq!(list.grant(&key, here).unwrap().permit, Permit::service("pipe"));
         assert_eq!(faults.len(), 1);
         assert_eq!(faults[0].0, 2);
         assert_eq!(list.grant(&[1; 32], here), Err("its key is unknown"));

@@ -9,13 +9,18 @@
 //! When the server starts, every line has to be right. Later, a wrong line is skipped and the log
 //! names it: a mistake while the file is edited must not lock out everybody.
 //!
-//! The modules use each other in one direction: `file` -> `list` -> `line` -> `grant`.
+//! The modules use each other in one direction: `file` -> `list` -> `line` -> `grant` ->
+//! `permit` -> `names`.
 
 mod file;
 mod grant;
 mod line;
 mod list;
+mod names;
+mod permit;
 
 pub use file::AuthorizedClients;
-pub use grant::{Grant, ServiceNames};
+pub use grant::Grant;
 pub use list::ClientList;
+pub use names::ServiceNames;
+pub use permit::Permit;
