@@ -2,18 +2,21 @@
 //!
 //! * [`bind`] and [`Server`] accept connections. [`AdmissionControl`] limits those that have not
 //!   authenticated.
-//! * [`connect`] dials.
+//! * [`connect`] dials. [`Backoff`] has the pauses between attempts, and [`PathWatch`] notices that a
+//!   connection may be dead.
 //! * [`Driver`] performs a classic handshake. [`connect_sealed`] and [`accept_sealed`] perform a sealed
 //!   one and return a [`SealedConnection`].
 //! * [`DhPool`] computes their key exchanges.
 //! * [`limits`] has every limit and its reason.
 
 mod admission;
+mod backoff;
 mod classic_handshake;
 mod dial;
 pub mod limits;
 mod listen;
 mod lru;
+mod path_watch;
 mod pool;
 mod replay;
 mod sealed_connection;
@@ -25,9 +28,11 @@ mod socket;
 mod source;
 
 pub use admission::{Admission, AdmissionControl, Offence};
+pub use backoff::Backoff;
 pub use classic_handshake::{ClassicIoError, Driver, Progress};
 pub use dial::{DialError, connect};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
+pub use path_watch::{Disturbance, PathWatch};
 pub use pool::{DhPool, PoolError};
 pub use replay::ReplayCache;
 pub use sealed_connection::{IoEvent, SealedConnection};
@@ -36,5 +41,5 @@ pub use sealed_handshake::{
     AcceptContext, HandshakeContext, HandshakeEvent, LoggedSecrets, accept_sealed, connect_sealed,
 };
 pub use server::{BUSY, Server, Shutdown};
-pub use socket::{Input, lingering_close, read_some, send};
+pub use socket::{Input, lingering_close, read_some, send, set_user_timeout};
 pub use source::{Network, Source};
