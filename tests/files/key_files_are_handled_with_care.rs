@@ -178,16 +178,20 @@ fn without_a_home_folder_everything_can_be_named() {
 }
 
 #[test]
-fn a_table_of_the_sealed_profile_that_others_could_write_is_not_used() {
+fn tables_of_the_sealed_profile_that_others_could_write_are_not_used() {
     let keys = Keys::new();
-    let table = "[sealed]\nidentity = 'server'\nauthorized_clients = 'authorized'\n";
     let config = PathBuf::from(keys.path("c.toml"));
-    std::fs::write(&config, format!("{SHIPPED}\n{table}")).unwrap();
-    set_mode(&config, 0o666);
     let name = config.to_str().unwrap();
-    let ended = run(&["server", "--port", "0", "--config", name], b"");
-    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("must not be writable by others"), "{}", ended.stderr);
+    for table in [
+        "[sealed]\nidentity = 'server'\nauthorized_clients = 'authorized'\n",
+        "[exec.date]\ncommand = ['/bin/date']\n",
+    ] {
+        std::fs::write(&config, format!("{SHIPPED}\n{table}")).unwrap();
+        set_mode(&config, 0o666);
+        let ended = run(&["server", "--port", "0", "--config", name], b"");
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("must not be writable by others"), "{}", ended.stderr);
+    }
     // A list of ciphers alone may be writable: it gives nothing away.
     std::fs::write(&config, SHIPPED).unwrap();
     ServerBuilder::new().config_file(&config).start();

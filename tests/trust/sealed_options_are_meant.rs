@@ -42,6 +42,12 @@ fn options_of_the_sealed_profile_without_it_are_refused() {
         let words = format!("c.toml:{line}: {key} is for the sealed profile");
         assert!(ended.stderr.contains(&words), "{words} is not in {}", ended.stderr);
     }
+    let table = "[exec.date]\ncommand = ['/bin/date']\n";
+    let config = folder.file("c.toml", format!("{SHIPPED}\n{table}"));
+    let ended = run(&["server", "--port", "0", "--config", config.to_str().unwrap()], b"");
+    let words = format!("c.toml:{}: exec is for the sealed profile", SHIPPED.lines().count() + 2);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&words), "{words} is not in {}", ended.stderr);
 }
 
 #[test]

@@ -134,10 +134,12 @@ fn sealed_only(args: &SealedServerArgs, settings: &Settings) -> Option<String> {
     let is_harmless =
         |key: &str| key == "psk" || (key == "classic" && settings.sealed.classic == Some(true));
     let set = settings.sealed.lines.iter().find(|set| !is_harmless(&set.key));
-    flag.or_else(|| set.map(|set| format!("{}:{}: {}", shown(path), set.line, set.key)))
+    let set = set.map(|set| (set.line, set.key.as_str()));
+    let set = set.or_else(|| settings.exec.line.map(|line| (line, "exec")));
+    flag.or_else(|| set.map(|(line, key)| format!("{}:{line}: {key}", shown(path))))
 }
 
-/// Refuses a table `[sealed]` in a file that others may write.
+/// Refuses tables `[sealed]` and `[exec.NAME]` in a file that others may write.
 fn is_trusted(settings: &Settings) -> Result<(), Failure> {
     match &settings.distrust {
         Some(error) => Err(error.clone().into()),

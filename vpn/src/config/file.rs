@@ -7,6 +7,7 @@ use vpn_suite::Registry;
 
 use super::ciphers::Ciphers;
 use super::classic::ClassicTable;
+use super::exec::ExecTable;
 use super::limits::LimitsTable;
 use super::problem::{ConfigError, Fault, Problem};
 use super::sealed::SealedTable;
@@ -70,6 +71,8 @@ settings! {
     server: ServerTable,
     /// The table `[limits]`.
     limits: LimitsTable,
+    /// The tables `[exec.NAME]`.
+    exec: ExecTable,
 }
 
 impl Settings {

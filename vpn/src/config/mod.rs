@@ -20,6 +20,7 @@
 mod ciphers;
 mod classic;
 mod client;
+mod exec;
 mod explain;
 mod file;
 mod limits;
@@ -34,6 +35,7 @@ mod values;
 pub use ciphers::Ciphers;
 pub use classic::ClassicTable;
 pub use client::{ClientEntries, ClientEntry};
+pub use exec::ExecTable;
 pub use file::Settings;
 pub use limits::LimitsTable;
 pub use problem::{ConfigError, Problem};

@@ -146,7 +146,14 @@ impl<'a> RawTable<'a> {
 
     /// Takes a table `[NAME]`. A table that is not there has no keys.
     pub(super) fn table(&mut self, name: &str, known: &[&str]) -> Result<Self, Fault> {
-        let Some(value) = self.take(name) else { return Ok(Self { entries: Vec::new() }) };
+        match self.take(name) {
+            Some(value) => Self::one(value, known, name),
+            None => Ok(Self { entries: Vec::new() }),
+        }
+    }
+
+    /// The value of a table `[NAME]`.
+    fn one(value: Spanned<DeValue<'a>>, known: &[&str], name: &str) -> Result<Self, Fault> {
         let span = value.span();
         let message = match value.into_inner() {
             DeValue::Table(table) => return Self::new(table, known, name),
@@ -156,6 +163,32 @@ impl<'a> RawTable<'a> {
             _ => format!("{name} is a table; write [{name}]"),
         };
         Err(Fault::message(span, message))
+    }
+
+    /// Takes the tables `[NAME.KEY]`. Users choose the keys. The tables come in the order of the text,
+    /// each with its key.
+    pub(super) fn named_tables(
+        &mut self,
+        name: &str,
+        known: &[&str],
+    ) -> Result<Vec<(Spanned<String>, Self)>, Fault> {
+        let Some(value) = self.take(name) else { return Ok(Vec::new()) };
+        let span = value.span();
+        let DeValue::Table(tables) = value.into_inner() else {
+            let message = format!("{name} has a table for each name; write [{name}.NAME]");
+            return Err(Fault::message(span, message));
+        };
+        let mut found = Vec::new();
+        for (key, value) in tables {
+            let (at, key) = (key.span(), key.into_inner().into_owned());
+            found.push((
+                at.clone(),
+                key.clone(),
+                Self::one(value, known, &format!("{name}.{key}")),
+            ));
+        }
+        found.sort_by_key(|(at, ..)| at.start);
+        found.into_iter().map(|(at, key, table)| Ok((Spanned::new(at, key), table?))).collect()
     }
 
     /// Takes all tables `[[NAME]]`, and where each begins in the text.

@@ -189,6 +189,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_address_is_tried_in_order_even_if_the_first_ones_never_answer() {
+        let all = addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "10.0.0.3:1"]);
+        let tried = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = tried.clone();
+        let start = Instant::now();
+        let connected = race(all.clone(), move |address| {
+            seen.lock().unwrap().push(address);
+            async move {
+                // The attempts after the first two fail at once.
+                if ["::1", "10.0.0.1"].contains(&&*address.ip().to_string()) {
+                    std::future::pending::<()>().await;
+                }
+                match address.ip().to_string().as_str() {
+                    "10.0.0.3" => Ok(address),
+                    _ => Err(io::ErrorKind::ConnectionRefused.into()),
+                }
+            }
+        });
+        assert_eq!(connected.await.unwrap(), "10.0.0.3:1".parse().unwrap());
+        assert_eq!(*tried.lock().unwrap(), Vec::from(all));
+        // Only the two silent ones cost a delay.
+        assert!(start.elapsed() >= 2 * ATTEMPT_DELAY && start.elapsed() < CONNECT / 2);
+    }
+
+    #[tokio::test]
     async fn an_address_that_refuses_delays_nothing_and_the_most_informative_error_is_returned() {
         let unreachable = io::ErrorKind::NetworkUnreachable;
         let all = addresses(&["127.0.0.1:1", "[::1]:1"]);

@@ -2,13 +2,15 @@
 //!
 //! * [`bind`] and [`Server`] accept connections. [`AdmissionControl`] limits those that have not
 //!   authenticated.
-//! * [`connect`] and [`connect_addresses`] dial. [`lookup`] finds the addresses of a name.
+//! * [`connect`] and [`connect_addresses`] dial. [`lookup`] finds the addresses of a name. [`Backoff`]
+//!   has the pauses between attempts, and [`PathWatch`] notices that a connection may be dead.
 //! * [`Driver`] performs a classic handshake. [`connect_sealed`] and [`accept_sealed`] perform a sealed
 //!   one and return a [`SealedConnection`].
 //! * [`DhPool`] computes their key exchanges.
 //! * [`limits`] has every limit and its reason.
 
 mod admission;
+mod backoff;
 mod channels;
 mod classic_handshake;
 mod dial;
@@ -16,6 +18,7 @@ pub mod limits;
 mod listen;
 mod lookup;
 mod lru;
+mod path_watch;
 mod pings;
 mod pool;
 mod replay;
@@ -28,14 +31,16 @@ mod socket;
 mod source;
 
 pub use admission::{Admission, AdmissionControl, Offence};
+pub use backoff::Backoff;
 pub use channels::{
-    ChannelEnd, ChannelStream, DriveEnd, Listener, LocalSocket, Multiplexer, OpenRefused, PumpError,
-    Request, drive, pump,
+    ChannelEnd, ChannelStream, DriveEnd, Listener, LocalSocket, Multiplexer, OpenRefused,
+    PumpError, Request, drive, pump,
 };
 pub use classic_handshake::{ClassicIoError, Driver, Progress};
 pub use dial::{DialError, connect, connect_addresses};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use lookup::{LookupError, lookup};
+pub use path_watch::{Disturbance, PathWatch};
 pub use pool::{DhPool, PoolError};
 pub use replay::ReplayCache;
 pub use sealed_connection::{IoEvent, SealedConnection};
@@ -44,5 +49,5 @@ pub use sealed_handshake::{
     AcceptContext, HandshakeContext, HandshakeEvent, LoggedSecrets, accept_sealed, connect_sealed,
 };
 pub use server::{BUSY, Server, Shutdown};
-pub use socket::{Input, lingering_close, read_some, send};
+pub use socket::{Input, lingering_close, read_some, send, set_user_timeout};
 pub use source::{Network, Source};

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
 use zeroize::Zeroizing;
 
-use super::pings::Pings;
 use super::limits::{CLOSE, KEEPALIVE, KEEPALIVES_MISSED, REPLY};
+use super::pings::Pings;
 use super::pool::DhPool;
 use super::sealed_error::SealedIoError;
 use super::sealed_rekey::{KexResult, Rekey};

@@ -143,4 +143,3 @@ fn handle_events(
     }
     Ok(None)
 }
-

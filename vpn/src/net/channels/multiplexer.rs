@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::stream::{ChannelEnd, ChannelStream};
-use vpn_proto::sealed::{
-    Answer, ChannelError, ChannelEvent, ChannelExit, ChannelLimits, Channels, CloseCode, OpenStatus,
-    Question,
-};
 use vpn_proto::Printable;
 use vpn_proto::classic::Role;
+use vpn_proto::sealed::{
+    Answer, ChannelError, ChannelEvent, ChannelExit, ChannelLimits, Channels, CloseCode,
+    OpenStatus, Question,
+};
 
 /// The channels of one session. Clones are handles of the same session.
 #[derive(Clone)]
