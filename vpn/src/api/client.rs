@@ -128,7 +128,7 @@ impl Client {
         let connecting =
             connect_sealed_client(&options, Arc::new(config), limits, &out, check_server);
         let mut session = Box::pin(connecting).await?;
-        session.open(service).await?;
+        session.open(service, b"").await?;
         let never = std::future::pending();
         let (channel, work) = Channel::new(session.connection, session.server, Role::Client, never);
         tokio::spawn(work);

@@ -12,8 +12,8 @@ use super::identity::{Identity, Psk};
 use crate::config::Settings;
 use crate::net::{self, AdmissionControl, DEFAULT_PORT, DhPool, Shutdown};
 use crate::session::{
-    Blame, Clients, Handler, Offer, SealedServer, ServerEnd, ServerError, ServerSession,
-    ServiceFuture, ServiceResult, SessionServer,
+    Admitting, Blame, Clients, Handler, Offer, OpenRequest, SealedServer, ServerEnd, ServerError,
+    ServerSession, ServiceFuture, ServiceResult, SessionServer, admitted,
 };
 use crate::term::Console;
 use crate::trust::{AuthorizedClients, ClientList, Grant, Host, PublicKey, ServiceNames};
@@ -175,6 +175,7 @@ impl Server {
             end_name: self.service.clone(),
             end: Arc::new(Custom(Arc::new(handle))),
             known: vec![self.service],
+            always: Vec::new(),
         };
         let limits = self.settings.limits.net;
         let (switch, shutdown) = Shutdown::new();
@@ -216,8 +217,8 @@ impl std::fmt::Debug for Custom {
 }
 
 impl ServerEnd for Custom {
-    fn admit(&self) -> Result<Box<dyn Handler>, String> {
-        Ok(Box::new(self.clone()))
+    fn admit<'a>(&'a self, _: OpenRequest<'a>) -> Admitting<'a> {
+        admitted(self.clone())
     }
 }
 

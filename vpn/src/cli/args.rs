@@ -165,8 +165,8 @@ fn server_ends() -> PossibleValuesParser {
 
 /// The names of all services.
 fn services() -> PossibleValuesParser {
-    let value = |service: &&dyn Service| PossibleValue::new(service.name()).help(service.about());
-    PossibleValuesParser::new(service::ALL.iter().map(value))
+    let value = |service: &dyn Service| PossibleValue::new(service.name()).help(service.about());
+    PossibleValuesParser::new(service::chosen().map(value))
 }
 
 /// The names of all key exchanges.

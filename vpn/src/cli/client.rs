@@ -27,7 +27,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     }
     // A service of bytes uses standard output itself.
     let (source, stream) = match service.local_end() {
-        LocalEnd::Bytes => (None, Stream::Err),
+        LocalEnd::Bytes | LocalEnd::Nothing => (None, Stream::Err),
         LocalEnd::Texts => {
             let messages = args.texts.messages.clone();
             let source = input::source(messages, Label::NONE, settings.limits.net.message)?;
@@ -52,8 +52,16 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
         match sealed {
             Some(sealed) => {
                 let (config, check_server) = sealed.parts();
-                run_sealed_client(&options, config, limits, service, texts, console, check_server)
-                    .await
+                run_sealed_client(
+                    &options,
+                    config,
+                    limits,
+                    (service, b""),
+                    texts,
+                    console,
+                    check_server,
+                )
+                .await
             }
             None => {
                 // The flags were checked: without the sealed profile the service sends texts.

@@ -11,7 +11,7 @@ use super::keygen::DEFAULT_NAME;
 use crate::config::{Settings, Source};
 use crate::files::shown;
 use crate::service;
-use crate::session::{Clients, Offer, ServerTrust, Untrusted};
+use crate::session::{Clients, Offer, Resources, ServerTrust, Untrusted};
 use crate::trust::{
     AuthorizedClients, Grant, KnownServers, ServerName, ServiceNames, config_folder, fingerprint,
     read_identity, read_psk,
@@ -89,9 +89,12 @@ fn offer(end: Option<&str>, settings: &Settings) -> Result<Offer, Failure> {
     let service = service::with_end(&end_name).ok_or_else(|| {
         Failure::new(Exit::Usage, format_args!("there is no service '{end_name}'"))
     })?;
+    let resources =
+        Resources { limits: settings.limits.net, commands: settings.exec.commands.clone() };
     Ok(Offer {
         service: service.name().to_owned(),
-        end: service.serve(&end_name, &settings.limits.net),
+        end: service.serve(&end_name, &resources),
+        always: service::always(&resources),
         end_name,
         known: service::names().map(str::to_owned).collect(),
     })

@@ -36,6 +36,7 @@ impl Section for LimitsTable {
         "sealed_handshake_seconds",
         "keepalive_seconds",
         "message_memory",
+        "channel_bytes",
         "rekey_bytes",
         "rekey_seconds",
         "half_open",
@@ -65,6 +66,7 @@ impl Section for LimitsTable {
         replace(&mut net.keepalive, seconds(table, "keepalive_seconds", 1..=DAY)?);
         let message_memory = count(table, "message_memory", 4_194_304..=1 << 36)?;
         replace(&mut net.message_memory, message_memory);
+        replace(&mut net.channel_bytes, count(table, "channel_bytes", 1_048_576..=1 << 36)?);
         // The greatest values are the ones of the protocol (PROTOCOL.md §4.5).
         net.rekey = (
             number(table, "rekey_bytes", 65_536..=1 << 36)?,

@@ -92,6 +92,14 @@ pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// A peer that has to send pings is gone when nothing came from it for this many ping intervals.
 pub const KEEPALIVES_MISSED: u32 = 3;
 
+/// The memory for bytes of channels that their targets have not taken, of all sessions together. Each
+/// channel reserves at least 64 KiB of it.
+pub const CHANNEL_BYTES: usize = 512 * 1024 * 1024;
+/// How many addresses a session may listen at.
+pub const LISTENERS: usize = 64;
+/// A connection with channels is dead when the peer's system acknowledges nothing for this time.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// The limits that a configuration can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -117,6 +125,8 @@ pub struct Limits {
     pub keepalive: Duration,
     /// See [`MESSAGE_MEMORY`].
     pub message_memory: usize,
+    /// See [`CHANNEL_BYTES`].
+    pub channel_bytes: usize,
     /// When a client makes fresh keys: after this many bytes in both directions together, and after
     /// this time. `None` leaves it to the sealed profile, whose own limits always hold (PROTOCOL.md §4.5).
     pub rekey: (Option<u64>, Option<Duration>),
@@ -138,6 +148,7 @@ impl Default for Limits {
             sealed_handshake: SEALED_HANDSHAKE,
             keepalive: KEEPALIVE,
             message_memory: MESSAGE_MEMORY,
+            channel_bytes: CHANNEL_BYTES,
             rekey: (None, None),
             sources: SourceLimits::DEFAULT,
         }

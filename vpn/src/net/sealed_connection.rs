@@ -261,6 +261,16 @@ impl SealedConnection {
         self.probe.get_or_insert(Instant::now() + within);
     }
 
+    /// Ends the connection when sent bytes are not acknowledged for this time, where the system can.
+    pub fn set_user_timeout(&self, time: Duration) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Err(error) = socket2::SockRef::from(&self.stream).set_tcp_user_timeout(Some(time)) {
+            log::debug!("no timeout of the connection: {error}");
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = time;
+    }
+
     /// Lets the system hold about this many bytes that are not sent yet, where it can. What is sent
     /// later, and is more urgent, waits for less.
     pub fn limit_unsent(&self, bytes: u32) {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio::io::simplex;
 
 use super::pipe::{run_bytes, serve_bytes, told};
-use crate::net::limits::Limits;
 use crate::session::{
-    ClientError, Connected, Drain, Feed, Handler, Local, LocalEnd, ServerEnd, ServerSession,
-    Service, ServiceFuture, ServiceResult,
+    Admitting, ClientError, Connected, Drain, Feed, Handler, Local, LocalEnd, OpenRequest,
+    Resources, ServerEnd, ServerSession, Service, ServiceFuture, ServiceResult, admitted,
 };
 
 /// Bytes that may wait on the server until the client takes them.
@@ -27,7 +26,7 @@ impl Service for Echo {
         "every byte comes back, to try a connection out"
     }
 
-    fn serve(&self, _: &str, _: &Limits) -> Arc<dyn ServerEnd> {
+    fn serve(&self, _: &str, _: &Resources) -> Arc<dyn ServerEnd> {
         Arc::new(*self)
     }
 
@@ -41,8 +40,8 @@ impl Service for Echo {
 }
 
 impl ServerEnd for Echo {
-    fn admit(&self) -> Result<Box<dyn Handler>, String> {
-        Ok(Box::new(*self))
+    fn admit<'a>(&'a self, _: OpenRequest<'a>) -> Admitting<'a> {
+        admitted(*self)
     }
 }
 

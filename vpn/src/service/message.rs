@@ -10,10 +10,11 @@ use zeroize::Zeroizing;
 use super::frames::{Frames, Incoming, Piece, TooLong, framed};
 use super::memory::{FREE, MessageMemory, Share};
 use crate::net::SealedIoError;
-use crate::net::limits::{Limits, MESSAGE_READ, MESSAGE_TIME, REPLY, SEALED_MESSAGE};
+use crate::net::limits::{MESSAGE_READ, MESSAGE_TIME, REPLY, SEALED_MESSAGE};
 use crate::session::{
-    ClientError, Connected, Handler, Local, LocalEnd, Output, Reversal, ServerEnd, ServerError,
-    ServerSession, Service, ServiceFuture, ServiceResult, reversed,
+    Admitting, ClientError, Connected, Handler, Local, LocalEnd, OpenRequest, Output, Resources,
+    Reversal, ServerEnd, ServerError, ServerSession, Service, ServiceFuture, ServiceResult,
+    admitted, reversed,
 };
 use crate::term::{Console, NextText, QUIT, Texts};
 use vpn_proto::sealed::{Alert, Event, SealedError};
@@ -37,8 +38,8 @@ impl Service for Message {
         "messages: the server prints each one and answers with the text reversed"
     }
 
-    fn serve(&self, _: &str, limits: &Limits) -> Arc<dyn ServerEnd> {
-        Arc::new(Server { memory: MessageMemory::new(limits.message_memory) })
+    fn serve(&self, _: &str, resources: &Resources) -> Arc<dyn ServerEnd> {
+        Arc::new(Server { memory: MessageMemory::new(resources.limits.message_memory) })
     }
 
     fn local_end(&self) -> LocalEnd {
@@ -135,8 +136,8 @@ struct Server {
 }
 
 impl ServerEnd for Server {
-    fn admit(&self) -> Result<Box<dyn Handler>, String> {
-        Ok(Box::new(self.clone()))
+    fn admit<'a>(&'a self, _: OpenRequest<'a>) -> Admitting<'a> {
+        admitted(self.clone())
     }
 }
 

@@ -3,17 +3,28 @@
 //! To add one, write its file and add it to [`ALL`]. `permit`, `--service`, `--help` and
 //! `docs/services.md` are made from the list.
 
+mod channels;
 mod echo;
+mod exec;
+mod forward;
 mod frames;
+mod kind;
 mod memory;
 mod message;
 mod pipe;
+mod remote_forward;
 
-use crate::session::Service;
+use std::sync::Arc;
+
+use crate::session::{Resources, ServerEnd, Service};
 
 /// All services. The first one is the default: of a client without `--service`, and of a line in
 /// `authorized_clients` without `permit`.
-pub const ALL: &[&dyn Service] = &[&message::Message, &pipe::Pipe, &echo::Echo];
+pub const ALL: &[&dyn Service] =
+    &[&message::Message, &pipe::Pipe, &echo::Echo, &forward::Forward, &channels::Channels];
+
+/// The kinds of channels that clients open.
+const KINDS: &[&dyn kind::ChannelKind] = &[&forward::Forward, &exec::Exec];
 
 /// The default service.
 pub fn usual() -> &'static dyn Service {
@@ -32,12 +43,24 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// The service that has a server's end with this name, as in `vpn server --service`.
 pub fn with_end(end: &str) -> Option<&'static dyn Service> {
-    ALL.iter().copied().find(|service| service.ends().iter().any(|(name, _)| *name == end))
+    chosen().find(|service| service.ends().iter().any(|(name, _)| *name == end))
 }
 
 /// The server's ends of all services: their names, each with one line about it.
 pub fn ends() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ALL.iter().flat_map(|service| service.ends())
+    chosen().flat_map(|service| service.ends())
+}
+
+/// The services that `--service` names. For the others, `permit` is enough.
+pub fn chosen() -> impl Iterator<Item = &'static dyn Service> {
+    ALL.iter().copied().filter(|service| !service.is_always_there())
+}
+
+/// The server's ends of the services that every server has, by their names.
+pub fn always(resources: &Resources) -> Vec<(String, Arc<dyn ServerEnd>)> {
+    let always = ALL.iter().filter(|service| service.is_always_there());
+    let end = |name: &str, service: &&dyn Service| service.serve(name, resources);
+    always.map(|service| (service.name().to_owned(), end(service.name(), service))).collect()
 }
 
 #[cfg(test)]

@@ -1,21 +1,23 @@
 //! The pipe service: it joins standard input and output of both sides (PROTOCOL.md §4.9).
 
+use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::net::limits::{Limits, SHUTDOWN};
+use crate::net::limits::SHUTDOWN;
 use crate::session::{
-    ClientError, Connected, Drain, Feed, Handler, Local, LocalEnd, ServerEnd, ServerError,
-    ServerSession, Service, ServiceFuture, ServiceResult, Stdio, TransferError, transfer,
+    Admitting, ClientError, Connected, Drain, Feed, Handler, Local, LocalEnd, OpenRequest, Refusal,
+    Resources, ServerEnd, ServerError, ServerSession, Service, ServiceFuture, ServiceResult, Stdio,
+    TransferError, admitted, transfer,
 };
 use vpn_proto::classic::Role;
 
 /// How long a pipe may go on after the server was told to stop. The rest of [`SHUTDOWN`] is for the
 /// alert.
-const GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
+pub(super) const GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
 
 /// The service.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl Service for Pipe {
         ]
     }
 
-    fn serve(&self, end: &str, _: &Limits) -> Arc<dyn ServerEnd> {
+    fn serve(&self, end: &str, _: &Resources) -> Arc<dyn ServerEnd> {
         match end {
             DISCARD => Arc::new(Synthetic::Discard),
             GENERATE => Arc::new(Synthetic::Generate),
@@ -109,8 +111,8 @@ enum Synthetic {
 }
 
 impl ServerEnd for Synthetic {
-    fn admit(&self) -> Result<Box<dyn Handler>, String> {
-        Ok(Box::new(*self))
+    fn admit<'a>(&'a self, _: OpenRequest<'a>) -> Admitting<'a> {
+        admitted(*self)
     }
 }
 
@@ -127,10 +129,10 @@ impl Handler for Synthetic {
 }
 
 impl ServerEnd for PipeOutcome {
-    fn admit(&self) -> Result<Box<dyn Handler>, String> {
+    fn admit<'a>(&'a self, _: OpenRequest<'a>) -> Admitting<'a> {
         match self.take() {
-            Ok(owner) => Ok(Box::new(owner)),
-            Err(taken) => Err(taken.to_string()),
+            Ok(owner) => admitted(owner),
+            Err(taken) => Box::pin(ready(Err(Refusal::Busy(taken.to_string())))),
         }
     }
 

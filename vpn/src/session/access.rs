@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::service::ServerEnd;
 use crate::trust::{AuthorizedClients, ClientList, Grant};
 use vpn_proto::sealed::PeerIdentity;
 
@@ -135,11 +136,17 @@ impl Access {
 /// # Errors
 ///
 /// The text of the refusal, for the client and the log.
-pub(super) fn may_use(service: &str, grant: &Grant, client: PeerIdentity) -> Result<(), String> {
-    if grant.permit.permits(service) {
+pub(super) fn may_use(
+    service: &str,
+    end: &dyn ServerEnd,
+    grant: &Grant,
+    client: PeerIdentity,
+) -> Result<(), String> {
+    if end.is_permitted(service, grant) {
         return Ok(());
     }
-    let permit = grant.permit.with(service);
+    let rule = end.rule(service);
+    let permit = grant.permit.with(&rule);
     Err(match client {
         PeerIdentity::Key(_) => format!(
             "this key may not use the service '{service}': its line in authorized_clients needs \
@@ -147,7 +154,7 @@ pub(super) fn may_use(service: &str, grant: &Grant, client: PeerIdentity) -> Res
         ),
         PeerIdentity::PskOnly => format!(
             "a PSK alone does not permit the service '{service}': it takes a key in \
-             authorized_clients with permit=\"{service}\""
+             authorized_clients with permit=\"{rule}\""
         ),
     })
 }

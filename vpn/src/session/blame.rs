@@ -72,6 +72,7 @@ fn of_client(error: &ClientError) -> Blame {
         ClientError::Session(_) => Blame::Peer,
         ClientError::Busy(_) => Blame::Busy,
         ClientError::NotPermitted(_) => Blame::Denied,
+        ClientError::Unreachable(_) => Blame::Network,
         ClientError::Transfer(error) => of_transfer(error),
         ClientError::Sealed(error) => of_connection(error),
     }

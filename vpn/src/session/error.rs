@@ -57,6 +57,9 @@ pub enum ClientError {
     /// The classic session failed, or the server ended a session.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The server cannot reach the target.
+    #[error("the server cannot reach the target: {0}")]
+    Unreachable(String),
     /// The server has another key than expected, or an unknown one.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),

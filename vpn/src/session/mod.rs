@@ -42,8 +42,8 @@ pub use sealed_server::{Offer, SealedServer};
 pub use server::SessionServer;
 pub use server_trust::{Ask, ServerTrust};
 pub use service::{
-    Handler, Local, LocalEnd, ServerEnd, ServerError, ServerSession, Service, ServiceFuture,
-    ServiceResult,
+    Admitting, Handler, Local, LocalEnd, OpenRequest, Refusal, Resources, ServerEnd, ServerError,
+    ServerSession, Service, ServiceFuture, ServiceResult, admitted,
 };
 pub(crate) use stdio::Stdio;
 pub(crate) use streams::{Drain, Feed};

@@ -10,7 +10,7 @@ use crate::net::limits::Limits;
 use crate::term::{Console, Texts};
 use vpn_proto::sealed::{ClientConfig, PeerIdentity};
 
-/// Connects, shakes hands, opens a service and runs it to its end. `check_server` decides whether
+/// Connects, shakes hands, opens a service with an argument and runs it to its end. `check_server` decides whether
 /// the server is trusted.
 ///
 /// # Errors
@@ -20,7 +20,7 @@ pub async fn run_sealed_client(
     options: &ClientOptions,
     config: Arc<ClientConfig>,
     limits: Limits,
-    service: &dyn Service,
+    (service, argument): (&dyn Service, &[u8]),
     texts: Option<Texts>,
     console: Console,
     check_server: impl FnMut(PeerIdentity) -> Result<(), Untrusted> + Send,
@@ -30,6 +30,6 @@ pub async fn run_sealed_client(
     let connecting = Box::pin(connect_sealed_client(options, config, limits, &out, check_server));
     let mut session = connecting.await?;
     // Open comes first: if the server refuses, nothing of standard input is read.
-    session.open(service.name()).await?;
+    session.open(service.name(), argument).await?;
     service.run(session, Local { texts, out }).await
 }

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(100)..Duration::from_millis(500);
 /// The status of OpenReply for a service that is in use (PROTOCOL.md §4.9).
 const BUSY: u8 = 2;
+/// The status of OpenReply for a target that cannot be reached.
+const UNREACHABLE: u8 = 3;
 /// The service that most servers permit. Only a list without it is worth a line in the log.
 const USUAL: &str = "message";
 
@@ -220,11 +222,14 @@ impl Connected {
     ///
     /// [`ClientError::Busy`] or [`ClientError::NotPermitted`] if the server refuses, or the failure
     /// of the session.
-    pub async fn open(&mut self, service: &str) -> Result<(), ClientError> {
-        self.connection.session().open(service, b"").map_err(SealedIoError::Sealed)?;
+    pub async fn open(&mut self, service: &str, argument: &[u8]) -> Result<(), ClientError> {
+        self.connection.session().open(service, argument).map_err(SealedIoError::Sealed)?;
         match self.next_event().await {
             Ok(Event::OpenReply { status: 0, .. }) => Ok(()),
             Ok(Event::OpenReply { status: BUSY, text }) => Err(ClientError::Busy(printable(&text))),
+            Ok(Event::OpenReply { status: UNREACHABLE, text }) => {
+                Err(ClientError::Unreachable(printable(&text)))
+            }
             Ok(Event::OpenReply { text, .. }) => Err(ClientError::NotPermitted(printable(&text))),
             Err(ClientError::Sealed(SealedIoError::Sealed(SealedError::Alert(
                 Alert::CloseNotify,

@@ -8,7 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
 use super::access::{Access, Admitted, Clients, may_use};
-use super::service::{Handler, ServerEnd, ServerError, ServerSession, ServiceResult};
+use super::service::{
+    Handler, OpenRequest, Refusal, ServerEnd, ServerError, ServerSession, ServiceResult,
+};
 use crate::net::limits::{Limits, MESSAGE_READ, SEALED_MESSAGE};
 use crate::net::{
     AcceptContext, Admission, DhPool, HandshakeContext, LoggedSecrets, Offence, ReplayCache,
@@ -23,6 +25,7 @@ use vpn_proto::sealed::{Decision, Event, PeerIdentity, Ready, SealedError, Serve
 /// The statuses of OpenReply that refuse a service (PROTOCOL.md §4.9).
 const NOT_PERMITTED: u8 = 1;
 const BUSY: u8 = 2;
+const UNREACHABLE: u8 = 3;
 
 /// The service that a server offers.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct Offer {
     pub end_name: String,
     /// The server's end.
     pub end: Arc<dyn ServerEnd>,
+    /// The services besides, by their names: those for which `permit` alone decides.
+    pub always: Vec<(String, Arc<dyn ServerEnd>)>,
     /// The names of all services of this program.
     pub known: Vec<String>,
 }
@@ -118,6 +123,7 @@ impl SealedServer {
         let mut session = ServerSession {
             connection,
             client,
+            grant: Arc::new(admitted.grant.clone()),
             console,
             shutdown: self.shutdown.clone(),
             idle: self.limits.idle,
@@ -133,7 +139,7 @@ impl SealedServer {
         log::debug!("{peer}: established in {:?}", started.elapsed());
         session.connection.expect_pings(Some(self.limits.keepalive));
         session.connection.read_at_most(MESSAGE_READ);
-        match self.wait_for_open(&mut session, &admitted.grant, client).await {
+        match self.wait_for_open(&mut session, client).await {
             Ok(Opened::Handler(handler)) => handler.serve(session).await,
             Ok(Opened::Closed(reason)) => Box::pin(session.close(Ok(reason))).await,
             Err(ended) => Box::pin(session.close(Err(ended))).await,
@@ -207,7 +213,6 @@ impl SealedServer {
     async fn wait_for_open(
         &self,
         session: &mut ServerSession,
-        grant: &Grant,
         client: PeerIdentity,
     ) -> Result<Opened, ServerError> {
         loop {
@@ -223,22 +228,15 @@ impl SealedServer {
                 }
             };
             match event {
-                Event::Open { service, .. } => {
-                    return match self.admit(&service, grant, client) {
+                Event::Open { service, argument } => {
+                    let grant = session.grant.clone();
+                    let request = OpenRequest { argument: &argument, client, grant: &grant };
+                    return match self.admit(&service, request).await {
                         Ok(handler) => {
                             session.connection.session().reply_open(0, "")?;
                             Ok(Opened::Handler(handler))
                         }
-                        Err(refused) => {
-                            let (status, reason) = match &refused {
-                                ServerError::Busy(reason) => (BUSY, reason),
-                                ServerError::Denied(reason) => (NOT_PERMITTED, reason),
-                                _ => return Err(refused),
-                            };
-                            session.connection.session().reply_open(status, reason)?;
-                            session.connection.flush().await?;
-                            Err(printable(refused))
-                        }
+                        Err(refusal) => Err(refuse(session, refusal).await?),
                     };
                 }
                 Event::CloseRequested | Event::Closed => {
@@ -255,36 +253,48 @@ impl SealedServer {
     ///
     /// # Errors
     ///
-    /// [`ServerError::Denied`] or [`ServerError::Busy`], with the text for the client.
-    fn admit(
+    /// [`Refusal`], with the text for the client.
+    async fn admit(
         &self,
         service: &str,
-        grant: &Grant,
-        client: PeerIdentity,
-    ) -> Result<Box<dyn Handler>, ServerError> {
-        if !self.offer.known.iter().any(|known| known == service) {
-            return Err(ServerError::Denied(format!("there is no service '{service}'")));
+        request: OpenRequest<'_>,
+    ) -> Result<Box<dyn Handler>, Refusal> {
+        let offer = &self.offer;
+        let denied = |text| Err(Refusal::NotPermitted(text));
+        let always = offer.always.iter().find(|(name, _)| name == service);
+        let end = always.map_or(&offer.end, |(_, end)| end);
+        if always.is_none() && !offer.known.iter().any(|known| known == service) {
+            return denied(format!("there is no service '{service}'"));
         }
-        may_use(service, grant, client).map_err(ServerError::Denied)?;
-        if service != self.offer.service {
-            return Err(ServerError::Denied(format!(
+        may_use(service, end.as_ref(), request.grant, request.client)
+            .map_err(Refusal::NotPermitted)?;
+        if always.is_none() && service != offer.service {
+            return denied(format!(
                 "this server does not offer the service '{service}': it was started with \
                  --service {}",
-                self.offer.end_name
-            )));
+                offer.end_name
+            ));
         }
-        self.offer.end.admit().map_err(ServerError::Busy)
+        end.admit(request).await
     }
 }
 
-/// Escapes control characters for the log: the name of the service comes from the client.
-fn printable(refused: ServerError) -> ServerError {
-    let shown = |reason: String| Printable(reason.as_bytes()).to_string();
-    match refused {
-        ServerError::Busy(reason) => ServerError::Busy(shown(reason)),
-        ServerError::Denied(reason) => ServerError::Denied(shown(reason)),
-        ended => ended,
-    }
+/// Tells the client why it does not get a service. Returns the end of the session.
+async fn refuse(session: &mut ServerSession, refusal: Refusal) -> Result<ServerError, ServerError> {
+    let (status, text) = match &refusal {
+        Refusal::Busy(text) => (BUSY, text),
+        Refusal::NotPermitted(text) => (NOT_PERMITTED, text),
+        Refusal::Unreachable(text) => (UNREACHABLE, text),
+    };
+    session.connection.session().reply_open(status, text)?;
+    session.connection.flush().await?;
+    // The name of the service comes from the client, so the log gets it with escapes.
+    let shown = Printable(text.as_bytes()).to_string();
+    Ok(match refusal {
+        Refusal::Busy(_) => ServerError::Busy(shown),
+        Refusal::NotPermitted(_) => ServerError::Denied(shown),
+        Refusal::Unreachable(_) => ServerError::Unreachable(shown),
+    })
 }
 
 /// What a failed handshake counts as for its source; `None` if the source did nothing wrong.

@@ -6,16 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ClientError;
+use super::exec::ExecCommands;
 use super::output::Output;
 use super::sealed_client::Connected;
 use super::transfer::TransferError;
 use crate::net::limits::{CLOSE, Limits};
 use crate::net::{SealedConnection, SealedIoError, Shutdown};
 use crate::term::{Console, ConsoleClosed, Texts};
+use crate::trust::Grant;
 use vpn_proto::sealed::{Alert, PeerIdentity, SealedError, Undelivered};
 
 /// The future of one end of a service.
 pub type ServiceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The answer to a client that asks for a service.
+pub type Admitting<'a> = ServiceFuture<'a, Result<Box<dyn Handler>, Refusal>>;
+
+/// The answer that lets a client in at once.
+pub fn admitted<'a>(handler: impl Handler + 'static) -> Admitting<'a> {
+    Box::pin(std::future::ready(Ok(Box::new(handler) as Box<dyn Handler>)))
+}
 
 /// The end of a session on the server: a line for the log, or the error.
 pub type ServiceResult = Result<&'static str, ServerError>;
@@ -37,8 +47,14 @@ pub trait Service: fmt::Debug + Send + Sync {
         vec![(self.name(), self.about())]
     }
 
+    /// Whether every server has it. Then `permit` alone decides who may use it, and `--service` does
+    /// not name it.
+    fn is_always_there(&self) -> bool {
+        false
+    }
+
     /// Makes the server's end with this name. A server calls it once.
-    fn serve(&self, end: &str, limits: &Limits) -> Arc<dyn ServerEnd>;
+    fn serve(&self, end: &str, resources: &Resources) -> Arc<dyn ServerEnd>;
 
     /// What the client's end needs from the program.
     fn local_end(&self) -> LocalEnd;
@@ -57,6 +73,40 @@ pub trait Service: fmt::Debug + Send + Sync {
     ) -> ServiceFuture<'static, Result<(), ClientError>>;
 }
 
+/// What a server gives to its ends of services.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// The limits of the server.
+    pub limits: Limits,
+    /// The commands that clients may run.
+    pub commands: Arc<ExecCommands>,
+}
+
+/// A client's request for a service.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenRequest<'a> {
+    /// The argument for the service.
+    pub argument: &'a [u8],
+    /// The identity that the client has proved.
+    pub client: PeerIdentity,
+    /// What the client may do.
+    pub grant: &'a Grant,
+}
+
+/// Why a client does not get a service. The texts are for the client and the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no room for the session now.
+    #[error("{0}")]
+    Busy(String),
+    /// The client may not use it.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// The target of the service cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
 /// What the client's end of a service needs from the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalEnd {
@@ -64,6 +114,8 @@ pub enum LocalEnd {
     Texts,
     /// Standard input and standard output, byte for byte.
     Bytes,
+    /// Nothing: it has sockets of its own.
+    Nothing,
 }
 
 /// What the program passes to the client's end of a service.
@@ -77,12 +129,22 @@ pub struct Local {
 
 /// The server's end of a service, which all sessions of the server share.
 pub trait ServerEnd: fmt::Debug + Send + Sync {
+    /// Whether a client with this grant may use the service with this name.
+    fn is_permitted(&self, service: &str, grant: &Grant) -> bool {
+        grant.permit.permits(service)
+    }
+
+    /// The rule in `permit` that a client needs, for messages.
+    fn rule(&self, service: &str) -> String {
+        service.to_owned()
+    }
+
     /// Reserves what one more session needs, and returns its handler. The client hears of it after.
     ///
     /// # Errors
     ///
-    /// Why there is no room for the session now, as a text for the client.
-    fn admit(&self) -> Result<Box<dyn Handler>, String>;
+    /// Why the client does not get the service.
+    fn admit<'a>(&'a self, request: OpenRequest<'a>) -> Admitting<'a>;
 
     /// Whether it uses standard input and output. Then nothing else may use them.
     fn owns_stdio(&self) -> bool {
@@ -113,6 +175,8 @@ pub struct ServerSession {
     pub connection: SealedConnection,
     /// The identity that the client has proved.
     pub client: PeerIdentity,
+    /// What the client may do.
+    pub grant: Arc<Grant>,
     /// Prints lines about this client.
     pub console: Console,
     /// Says when the server has to stop.
@@ -155,6 +219,9 @@ pub enum ServerError {
     /// The client may not use the service.
     #[error("turned away: {0}")]
     Denied(String),
+    /// The target that the client asked for cannot be reached.
+    #[error("{0}")]
+    Unreachable(String),
     /// The client exceeded a limit.
     #[error("{0}")]
     Policy(String),
@@ -176,6 +243,8 @@ impl ServerError {
             Self::Busy(_) => Alert::Busy,
             Self::Console(_) => Alert::Undelivered(Undelivered::Output),
             Self::Denied(_) => Alert::AccessDenied,
+            // OpenReply has said why.
+            Self::Unreachable(_) => Alert::CloseNotify,
             Self::Policy(_) => Alert::Policy,
             // Such a session has sent its alert already.
             Self::Sealed(_) | Self::Transfer(_) => Alert::ProtocolError,

@@ -16,6 +16,8 @@ const UNSENT: u32 = 64 * 1024;
 pub enum DriveEnd {
     /// We have ended it, because all channels are over.
     Finished,
+    /// We have ended it, whether all channels are over or not.
+    Stopped,
     /// The peer has ended it.
     ByPeer,
 }
@@ -33,8 +35,12 @@ pub async fn drive(
     let _ending = Ending(channels);
     connection.limit_unsent(UNSENT);
     connection.measure_round_trip();
-    let ended = move_frames(&mut connection, channels).await;
-    match ended {
+    match move_frames(&mut connection, channels).await {
+        // Busy tells the peer to come again.
+        Ok(DriveEnd::Stopped) => {
+            connection.abort(Alert::Busy).await;
+            Ok(DriveEnd::Stopped)
+        }
         Ok(end) => {
             connection.close(REPLY).await?;
             Ok(end)
@@ -65,8 +71,8 @@ async fn move_frames(
     loop {
         fill(connection, channels, &mut wakers)?;
         wakers.drain(..).for_each(Waker::wake);
-        if connection.is_flushed() && is_finished(channels) {
-            return Ok(DriveEnd::Finished);
+        if let Some(end) = wanted_end(channels).filter(|_| connection.is_flushed()) {
+            return Ok(end);
         }
         tokio::select! {
             biased;
@@ -83,9 +89,14 @@ async fn move_frames(
     }
 }
 
-fn is_finished(channels: &Multiplexer) -> bool {
+/// The end that this side wants, if it is time for it.
+fn wanted_end(channels: &Multiplexer) -> Option<DriveEnd> {
     let state = channels.0.state();
-    state.is_finishing && state.core.count() == 0 && !state.core.has_output()
+    let is_finished = state.is_finishing && state.core.count() == 0 && !state.core.has_output();
+    match state.is_stopping {
+        true => Some(DriveEnd::Stopped),
+        false => is_finished.then_some(DriveEnd::Finished),
+    }
 }
 
 /// Seals frames while little waits for the socket.

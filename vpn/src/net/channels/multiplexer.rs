@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) has_ended: bool,
     /// The session ends when all channels are over.
     pub(super) is_finishing: bool,
+    /// The session ends now.
+    pub(super) is_stopping: bool,
 }
 
 /// What the task of a channel waits for.
@@ -112,6 +114,7 @@ impl Multiplexer {
             answers: HashMap::new(),
             has_ended: false,
             is_finishing: false,
+            is_stopping: false,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), has_output: Notify::new() }))
     }
@@ -193,6 +196,12 @@ impl Multiplexer {
     /// Opens no more channels, and ends the session when all channels are over.
     pub fn finish(&self) {
         self.0.state().is_finishing = true;
+        self.0.has_output.notify_one();
+    }
+
+    /// Ends the session now. The peer may connect again.
+    pub fn stop(&self) {
+        self.0.state().is_stopping = true;
         self.0.has_output.notify_one();
     }
 

@@ -1,0 +1,314 @@
+//! Listeners on the server that clients ask for, and the connections to them (PROTOCOL.md §4.10).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::kind::ChannelContext;
+use crate::net::limits::LISTENERS;
+use crate::net::{Listener, LocalSocket, Multiplexer, bind, pump};
+use crate::output::Reason;
+use crate::output::log::SESSION;
+use crate::trust::{Grant, Host};
+use vpn_proto::sealed::{Answer, OpenStatus, PeerIdentity, Question};
+
+/// The kind of channel that a server opens for a connection to a listener.
+pub(super) const ACCEPTED: &str = "accepted";
+/// How long a server waits for an address that a session of the same client gives up.
+const HANDOVER: [Duration; 3] =
+    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_millis(500)];
+/// How long a server waits after it could not accept a connection.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The listeners of all sessions of a server, by their addresses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RemoteListeners(Arc<Mutex<Owners>>);
+
+#[derive(Debug, Default)]
+struct Owners {
+    by_address: HashMap<String, Owner>,
+    /// The serial number of the last listener.
+    last: u64,
+}
+
+/// The client that has a listener, and the task that accepts its connections.
+#[derive(Debug)]
+struct Owner {
+    client: PeerIdentity,
+    /// A number that no other listener has.
+    serial: u64,
+    task: AbortHandle,
+}
+
+impl RemoteListeners {
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the listener of another session of the same client. The session may be dead. Returns
+    /// whether there was one.
+    fn take_over(&self, address: &str, client: PeerIdentity) -> bool {
+        let mut owners = self.owners();
+        match owners.by_address.get(address) {
+            Some(owner) if owner.client == client && client != PeerIdentity::PskOnly => {
+                owner.task.abort();
+                owners.by_address.remove(address);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Adds a listener. It is in the list until the result is dropped.
+    fn add(&self, address: String, client: PeerIdentity, task: AbortHandle) -> Registered {
+        let mut owners = self.owners();
+        owners.last += 1;
+        let serial = owners.last;
+        owners.by_address.insert(address.clone(), Owner { client, serial, task });
+        Registered { all: self.clone(), address, serial }
+    }
+}
+
+/// The listeners of one session. They end with it.
+#[derive(Debug)]
+pub(super) struct SessionListeners {
+    all: RemoteListeners,
+    client: PeerIdentity,
+    channels: Multiplexer,
+    tasks: JoinSet<()>,
+    addresses: Arc<Mutex<HashMap<u32, String>>>,
+}
+
+impl SessionListeners {
+    pub(super) fn new(all: RemoteListeners, client: PeerIdentity, channels: &Multiplexer) -> Self {
+        let (channels, addresses) = (channels.clone(), Arc::default());
+        Self { all, client, channels, tasks: JoinSet::new(), addresses }
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, HashMap<u32, String>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a question of the client.
+    pub(super) fn handle(&mut self, number: u32, question: Question, context: &ChannelContext) {
+        while self.tasks.try_join_next().is_some() {}
+        match question {
+            Question::Unlisten(listen) => {
+                let address = self.addresses().remove(&listen);
+                let missing = address.is_none().then_some(OpenStatus::NoSuchName);
+                if let Some(owner) = address.and_then(|at| self.all.owners().by_address.remove(&at))
+                {
+                    owner.task.abort();
+                }
+                self.channels.answer(number, Answer::Unlistened(missing));
+            }
+            Question::Listen(address) => self.listen(number, address, &context.grant),
+        }
+    }
+
+    fn listen(&mut self, number: u32, address: String, grant: &Arc<Grant>) {
+        let refuse = |status, text: String| Answer::NotListening { status, text };
+        if self.addresses().len() >= LISTENERS {
+            let text = "the session has too many listeners".to_owned();
+            return self.channels.answer(number, refuse(OpenStatus::TooMany, text));
+        }
+        self.addresses().insert(number, address.clone());
+        let (all, client, channels) = (self.all.clone(), self.client, self.channels.clone());
+        let (grant, addresses) = (grant.clone(), self.addresses.clone());
+        // The task learns its own handle, which ends it later.
+        let (sender, own) = tokio::sync::oneshot::channel();
+        let task = self.tasks.spawn(async move {
+            let Ok(task) = own.await else { return };
+            let listeners = listen_permitted(&address, &grant, &all, client).await;
+            let listeners = match listeners {
+                Ok(listeners) => listeners,
+                Err((status, text)) => {
+                    log::info!(target: SESSION, "listen {address}: refused: {text}");
+                    addresses.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+                    return channels.answer(number, refuse(status, text));
+                }
+            };
+            let port = listeners.first().map_or(0, Listener::port);
+            log::info!(target: SESSION, "listen {address}: port {port}");
+            let _registered = all.add(address, client, task);
+            channels.answer(number, Answer::Listening { port });
+            let mut accepting = JoinSet::new();
+            for listener in listeners {
+                accepting.spawn(accept_all(listener, number, channels.clone()));
+            }
+            while accepting.join_next().await.is_some() {}
+        });
+        // The task waits for it.
+        let _ = sender.send(task);
+    }
+}
+
+/// Removes a listener from the list when its task ends.
+struct Registered {
+    all: RemoteListeners,
+    address: String,
+    serial: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut owners = self.all.owners();
+        // Another session of the client may have it already.
+        if owners.by_address.get(&self.address).is_some_and(|owner| owner.serial == self.serial) {
+            owners.by_address.remove(&self.address);
+        }
+    }
+}
+
+/// Listens at an address if the client may. An address that another session of the client has is taken
+/// over: after a cut the server may not have noticed yet.
+async fn listen_permitted(
+    address: &str,
+    grant: &Grant,
+    all: &RemoteListeners,
+    client: PeerIdentity,
+) -> Result<Vec<Listener>, (OpenStatus, String)> {
+    let mut pauses = HANDOVER.into_iter();
+    let mut has_taken_over = false;
+    loop {
+        match listen_once(address, grant) {
+            Err((OpenStatus::Refused, text)) => {
+                has_taken_over |= all.take_over(address, client);
+                match pauses.next().filter(|_| has_taken_over) {
+                    Some(pause) => sleep(pause).await,
+                    None => return Err((OpenStatus::Refused, text)),
+                }
+            }
+            listening => return listening,
+        }
+    }
+}
+
+/// Listens at an address. The status `Refused` means that it is in use.
+fn listen_once(address: &str, grant: &Grant) -> Result<Vec<Listener>, (OpenStatus, String)> {
+    let denied = || {
+        let permit = grant.permit.with(&format!("remote-forward:{address}"));
+        let text = format!(
+            "this key may not listen at {address}: its line in authorized_clients needs \
+             permit=\"{permit}\""
+        );
+        (OpenStatus::NotPermitted, text)
+    };
+    let malformed = |text: String| (OpenStatus::NotPermitted, text);
+    if address.starts_with('/') {
+        if !grant.permit.permits_listen_path(Path::new(address)) {
+            return Err(denied());
+        }
+        return listen_at_path(Path::new(address)).map(|listener| vec![listener]);
+    }
+    let (host, port) = split_listen(address).ok_or_else(|| {
+        malformed(format!("'{address}' is no address to listen at; write ADDRESS:PORT"))
+    })?;
+    let addresses: Vec<IpAddr> = match host {
+        "" | "*" => vec![IpAddr::from([0; 16]), IpAddr::from([0; 4])],
+        "localhost" => vec![IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()],
+        host => {
+            let (host, _) = Host::parse(host).map_err(|error| malformed(error.to_string()))?;
+            let address = host.as_str().parse();
+            vec![address.map_err(|_| malformed(format!("'{host}' is no address")))?]
+        }
+    };
+    if !addresses.iter().all(|address| grant.permit.permits_listen(*address, port)) {
+        return Err(denied());
+    }
+    let host = match host {
+        "" | "*" => None,
+        host => Some(host),
+    };
+    let listeners = bind(host, port).map_err(|error| {
+        let status = match error.source.kind() {
+            std::io::ErrorKind::AddrInUse => OpenStatus::Refused,
+            _ => OpenStatus::Unreachable,
+        };
+        (status, format!("cannot listen at {}: {}", error.at, Reason(&error.source)))
+    })?;
+    Ok(listeners.into_iter().map(Listener::Tcp).collect())
+}
+
+#[cfg(unix)]
+fn listen_at_path(path: &Path) -> Result<Listener, (OpenStatus, String)> {
+    Listener::unix(path).map_err(|error| {
+        let status = match error.kind() {
+            std::io::ErrorKind::AddrInUse => OpenStatus::Refused,
+            _ => OpenStatus::Unreachable,
+        };
+        (status, format!("cannot listen at {}: {}", path.display(), Reason(&error)))
+    })
+}
+
+#[cfg(not(unix))]
+fn listen_at_path(_: &Path) -> Result<Listener, (OpenStatus, String)> {
+    Err((OpenStatus::Unreachable, "this system has no such sockets".to_owned()))
+}
+
+/// Splits `host:port`, `[address]:port`, `*:port` or `:port`. Port 0 lets the system choose.
+fn split_listen(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if bare.is_none() && host.contains(':') {
+        return None;
+    }
+    Some((bare.unwrap_or(host), port.parse().ok()?))
+}
+
+/// Opens a channel for every connection to a listener.
+async fn accept_all(listener: Listener, number: u32, channels: Multiplexer) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, origin)) => {
+                    tasks.spawn(forward_accepted(socket, origin, number, channels.clone()));
+                }
+                Err(error) => {
+                    log::warn!("cannot accept a connection: {}", Reason(&error));
+                    sleep(PAUSE).await;
+                }
+            },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+async fn forward_accepted(socket: LocalSocket, origin: String, number: u32, channels: Multiplexer) {
+    let mut argument = number.to_be_bytes().to_vec();
+    // An address has fewer than 65,536 bytes.
+    let length = u16::try_from(origin.len()).unwrap_or(0);
+    argument.extend_from_slice(&length.to_be_bytes());
+    argument.extend_from_slice(origin.as_bytes());
+    // If it is refused, the socket is dropped, and its peer gets a reset.
+    match channels.open(ACCEPTED, &argument) {
+        Ok(channel) => {
+            if let Err(error) = pump(socket, channel).await {
+                log::debug!("connection from {origin}: {error}");
+            }
+        }
+        Err(refused) => log::info!("connection from {origin}: {refused}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_at_are_split_as_ssh_writes_them() {
+        assert_eq!(split_listen("localhost:80"), Some(("localhost", 80)));
+        assert_eq!(split_listen("[::1]:0"), Some(("::1", 0)));
+        assert_eq!(split_listen("*:8080"), Some(("*", 8080)));
+        assert_eq!(split_listen(":8080"), Some(("", 8080)));
+        for wrong in ["80", "::1:80", "localhost:", "localhost:99999", "localhost:x"] {
+            assert_eq!(split_listen(wrong), None, "{wrong}");
+        }
+    }
+}
