@@ -261,6 +261,11 @@ impl SealedConnection {
         self.probe.get_or_insert(Instant::now() + within);
     }
 
+    /// The address of this side.
+    pub fn local_address(&self) -> Option<std::net::SocketAddr> {
+        self.stream.local_addr().ok()
+    }
+
     /// Ends the connection when sent bytes are not acknowledged for this time, where the system can.
     pub fn set_user_timeout(&self, time: Duration) {
         #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -7,12 +7,23 @@ mod channels;
 mod echo;
 mod exec;
 mod forward;
+mod forwards;
 mod frames;
 mod kind;
+mod local_forward;
 mod memory;
 mod message;
 mod pipe;
+mod remote_client;
 mod remote_forward;
+mod spec;
+mod uplink;
+
+pub use forwards::{
+    Bind, Endpoint, Forwards, LocalForward, RemoteForward, parse_socks, parse_stdio,
+};
+pub use local_forward::{Plan, run_forwards};
+pub use uplink::Reconnect;
 
 use std::sync::Arc;
 

@@ -55,7 +55,7 @@ fn of_client(error: &ClientError) -> Blame {
         ClientError::Advised { error, .. } => of_client(error),
         // No message can carry this line, so the user has to change it.
         ClientError::Input(error) if error.kind() == ErrorKind::InvalidData => Blame::Usage,
-        ClientError::Console(_) | ClientError::Input(_) => Blame::Local,
+        ClientError::Console(_) | ClientError::Input(_) | ClientError::Listen(_) => Blame::Local,
         ClientError::Interrupted => Blame::Interrupted,
         ClientError::Untrusted(_) => Blame::ServerKey,
         ClientError::Dial(_) | ClientError::Io(_) | ClientError::NoReply(_) => Blame::Network,

@@ -42,6 +42,9 @@ pub enum ClientError {
     /// The connection failed.
     #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] io::Error),
+    /// The client cannot listen for a forward.
+    #[error("{0}")]
+    Listen(String),
     /// The server did not reply within this time.
     #[error("no reply within {} seconds", .0.as_secs())]
     NoReply(Duration),

@@ -74,6 +74,9 @@ async fn move_frames(
         if let Some(end) = wanted_end(channels).filter(|_| connection.is_flushed()) {
             return Ok(end);
         }
+        if let Some(within) = channels.0.state().probe.take() {
+            connection.probe(within);
+        }
         tokio::select! {
             biased;
             event = connection.advance() => {

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) is_finishing: bool,
     /// The session ends now.
     pub(super) is_stopping: bool,
+    /// The peer is to be asked for a sign of life.
+    pub(super) probe: Option<Duration>,
 }
 
 /// What the task of a channel waits for.
@@ -115,6 +117,7 @@ impl Multiplexer {
             has_ended: false,
             is_finishing: false,
             is_stopping: false,
+            probe: None,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), has_output: Notify::new() }))
     }
@@ -166,25 +169,36 @@ impl Multiplexer {
         }
     }
 
-    /// Asks the peer something, and waits for the answer.
+    /// Asks the peer something, and waits for the answer. `numbered` gets the number of the question
+    /// before it is sent.
     ///
     /// # Errors
     ///
     /// [`OpenRefused`] if there are too many questions, or if the session ends without an answer.
-    pub async fn ask(&self, question: Question) -> Result<(u32, Answer), OpenRefused> {
+    pub async fn ask_with(
+        &self,
+        question: Question,
+        numbered: impl FnOnce(u32),
+    ) -> Result<Answer, OpenRefused> {
         let (sender, answer) = oneshot::channel();
-        let number = {
+        {
             let mut state = self.0.state();
             let number = state.core.ask(question)?;
             state.answers.insert(number, sender);
-            number
-        };
+            numbered(number);
+        }
         self.0.has_output.notify_one();
         let gone = |_| OpenRefused {
             status: OpenStatus::Unreachable,
             text: "the session is over".to_owned(),
         };
-        Ok((number, answer.await.map_err(gone)?))
+        answer.await.map_err(gone)
+    }
+
+    /// Asks the peer for a sign of life. The session ends if nothing comes from it in this time.
+    pub fn probe(&self, within: Duration) {
+        self.0.state().probe = Some(within);
+        self.0.has_output.notify_one();
     }
 
     /// Answers a question of the peer.

@@ -114,6 +114,13 @@ pub enum Listener {
 pub struct SocketPath(std::path::PathBuf);
 
 #[cfg(unix)]
+impl std::fmt::Display for SocketPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.display())
+    }
+}
+
+#[cfg(unix)]
 impl Drop for SocketPath {
     fn drop(&mut self) {
         // Somebody may have removed it before.

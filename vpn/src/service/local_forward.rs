@@ -1,0 +1,204 @@
+//! Forwards that listen at the client, and the client that has them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::forward;
+use super::forwards::{Bind, Endpoint, Forwards};
+use super::uplink::{Carrier, CheckServer, Reconnect, Uplink};
+use crate::net::limits::Limits;
+use crate::net::{Listener, LocalSocket, bind, endpoint, pump};
+use crate::output::Reason;
+use crate::session::{ClientError, ClientOptions, Output};
+use crate::term::Console;
+use vpn_proto::sealed::ClientConfig;
+
+/// How long a client waits after it could not accept a connection.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What a client with forwards is asked for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The forwards.
+    pub forwards: Forwards,
+    /// When to connect again.
+    pub reconnect: Reconnect,
+    /// The number of sessions that share the channels.
+    pub carriers: usize,
+}
+
+/// Runs a client with forwards. It ends only with a failure, or when its future is dropped.
+///
+/// # Errors
+///
+/// [`ClientError`] says why it ended.
+pub async fn run_forwards(
+    options: &ClientOptions,
+    config: Arc<ClientConfig>,
+    limits: Limits,
+    plan: &Plan,
+    console: Console,
+    check_server: CheckServer,
+) -> Result<(), ClientError> {
+    let out = Output::new(console, options);
+    let uplink = Uplink::new(plan.carriers);
+    let listeners = listen(&plan.forwards)?;
+    let carrier = |index: usize, config: &Arc<ClientConfig>| Carrier {
+        options,
+        config: config.clone(),
+        limits,
+        out: &out,
+        reconnect: plan.reconnect,
+        remote: if index == 0 { &plan.forwards.remote } else { &[] },
+        uplink: &uplink,
+        index,
+    };
+    let mut first = carrier(0, &config);
+    let mut local = JoinSet::new();
+    let mut serve = |listeners: Vec<(Vec<Listener>, Use)>| {
+        for (listeners, purpose) in listeners {
+            for listener in listeners {
+                local.spawn(accept_all(listener, purpose.clone(), uplink.clone()));
+            }
+        }
+    };
+    let session = match first.connect(check_server).await {
+        Ok(session) => Some(session),
+        Err(error) if plan.reconnect != Reconnect::Always => return Err(error),
+        // The carrier tries again, and says so.
+        Err(error) => {
+            log::warn!("{error}");
+            None
+        }
+    };
+    for line in lines(&listeners) {
+        out.note(line).await?;
+    }
+    serve(listeners);
+    let config = first.config.clone();
+    let mut carriers: Vec<_> = vec![first.keep_up(session)];
+    for index in 1..plan.carriers {
+        carriers.push(carrier(index, &config).keep_up(None));
+    }
+    first_error(carriers).await
+}
+
+/// The error of the future that ends first.
+async fn first_error(
+    carriers: Vec<impl Future<Output = Result<(), ClientError>>>,
+) -> Result<(), ClientError> {
+    let mut carriers: Vec<_> = carriers.into_iter().map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        for carrier in &mut carriers {
+            if let std::task::Poll::Ready(ended) = carrier.as_mut().poll(context) {
+                return std::task::Poll::Ready(ended);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+/// What a listener is for.
+#[derive(Clone, Debug)]
+enum Use {
+    /// A target at the server.
+    Target(String),
+    /// A SOCKS5 proxy.
+    Socks,
+}
+
+/// Listens for every forward of the client.
+fn listen(forwards: &Forwards) -> Result<Vec<(Vec<Listener>, Use)>, ClientError> {
+    let local = forwards.local.iter().map(|f| (&f.listen, Use::Target(f.target.clone())));
+    let socks = forwards.socks.iter().map(|at| (at, Use::Socks));
+    let all = local.chain(socks).map(|(at, purpose)| Ok((listen_at(at)?, purpose)));
+    all.collect()
+}
+
+fn listen_at(at: &Endpoint) -> Result<Vec<Listener>, ClientError> {
+    let (bind_to, port) = match at {
+        Endpoint::Tcp { bind, port } => (bind, *port),
+        #[cfg(unix)]
+        Endpoint::Unix(path) => {
+            let listener = Listener::unix(path).map_err(|error| {
+                let reason = Reason(&error).to_string();
+                ClientError::Listen(format!("cannot listen at {}: {reason}", path.display()))
+            })?;
+            return Ok(vec![listener]);
+        }
+        #[cfg(not(unix))]
+        Endpoint::Unix(path) => {
+            let text = format!("{}: this system has no such sockets", path.display());
+            return Err(ClientError::Listen(text));
+        }
+    };
+    let host = match bind_to {
+        Bind::Loopback => Some("localhost".to_owned()),
+        Bind::All => None,
+        Bind::Address(address) => Some(address.to_string()),
+        Bind::Name(name) => Some(name.clone()),
+    };
+    let listeners = bind(host.as_deref(), port).map_err(|error| {
+        let reason = Reason(&error.source);
+        ClientError::Listen(format!("cannot listen at {}: {reason}", error.at))
+    })?;
+    Ok(listeners.into_iter().map(Listener::Tcp).collect())
+}
+
+/// One line for each forward.
+fn lines(listeners: &[(Vec<Listener>, Use)]) -> Vec<String> {
+    let at = |listener: &Listener| match listener {
+        Listener::Tcp(listener) => listener
+            .local_addr()
+            .map_or_else(|_| "?".to_owned(), |at| endpoint(&at.ip().to_string(), at.port())),
+        #[cfg(unix)]
+        Listener::Unix(_, path) => path.to_string(),
+    };
+    let line = |(listeners, purpose): &(Vec<Listener>, Use)| {
+        let at = listeners.first().map(at).unwrap_or_default();
+        match purpose {
+            Use::Target(target) => format!("Listening at {at} for {target}"),
+            Use::Socks => format!("Listening at {at} as a SOCKS5 proxy"),
+        }
+    };
+    listeners.iter().map(line).collect()
+}
+
+/// Serves every connection to a listener.
+async fn accept_all(listener: Listener, purpose: Use, uplink: Uplink) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    tasks.spawn(serve(socket, purpose.clone(), uplink.clone()));
+                }
+                Err(error) => {
+                    log::warn!("cannot accept a connection: {}", Reason(&error));
+                    sleep(PAUSE).await;
+                }
+            },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+/// Serves one connection. A socket that is dropped early resets its peer.
+async fn serve(socket: LocalSocket, purpose: Use, uplink: Uplink) {
+    let target = match purpose {
+        Use::Target(target) => target,
+        Use::Socks => return,
+    };
+    // The first bytes need not wait for the server's answer.
+    let ended = match uplink.open(forward::NAME, target.as_bytes()) {
+        Ok(channel) => pump(socket, channel).await.map_err(|error| error.to_string()),
+        Err(refused) => Err(refused.to_string()),
+    };
+    if let Err(error) = ended {
+        log::info!("forward to {target}: {error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! The client's end of forwards that listen at the server.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::forwards::RemoteForward;
+use super::remote_forward::ACCEPTED;
+use crate::net::{ChannelStream, LocalSocket, Multiplexer, connect, pump};
+use crate::output::Reason;
+use crate::session::{ClientError, Output, Target};
+use vpn_proto::Printable;
+use vpn_proto::sealed::{Answer, OpenStatus, Question};
+
+/// The forwards of one session that listen at the server.
+pub(super) struct RemoteClient<'a> {
+    channels: &'a Multiplexer,
+    forwards: &'a [RemoteForward],
+    /// The targets by the numbers of their listeners.
+    targets: Arc<Mutex<HashMap<u32, Target>>>,
+}
+
+impl<'a> RemoteClient<'a> {
+    pub(super) fn new(channels: &'a Multiplexer, forwards: &'a [RemoteForward]) -> Self {
+        Self { channels, forwards, targets: Arc::default() }
+    }
+
+    /// Asks the server to listen.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NotPermitted`] or [`ClientError::Busy`] if it does not.
+    pub(super) async fn listen(&self, out: &Output) -> Result<(), ClientError> {
+        for forward in self.forwards {
+            let at = forward.listen.to_string();
+            let asked = self.channels.ask_with(Question::Listen(at.clone()), |number| {
+                let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+                targets.insert(number, forward.target.clone());
+            });
+            match asked.await {
+                Ok(Answer::Listening { port }) => {
+                    let line = match port {
+                        0 => format!("The server listens at {at} for {}", forward.target),
+                        port => format!(
+                            "The server listens at {at}, port {port}, for {}",
+                            forward.target
+                        ),
+                    };
+                    out.note(line).await?;
+                }
+                Ok(Answer::NotListening { status, text }) => {
+                    let text = Printable(text.as_bytes()).to_string();
+                    return Err(match status {
+                        // A session that is dead may still have it.
+                        OpenStatus::Refused => ClientError::Busy(text),
+                        _ => ClientError::NotPermitted(text),
+                    });
+                }
+                Ok(Answer::Unlistened(_)) => {}
+                // The session is over, and its task says why.
+                Err(_) => std::future::pending().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves a channel that the server has opened.
+    pub(super) fn serve(&self, channel: ChannelStream, kind: &str, argument: &[u8]) {
+        if kind != ACCEPTED {
+            return channel.refuse(OpenStatus::UnknownKind, "there is no such kind of channel");
+        }
+        let number = argument.first_chunk().map(|number| u32::from_be_bytes(*number));
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        match number.and_then(|number| targets.get(&number)) {
+            Some(target) => drop(tokio::spawn(forward(channel, target.clone()))),
+            None => channel.refuse(OpenStatus::NotPermitted, "there is no such listener"),
+        }
+    }
+}
+
+/// Connects to the target of a forward, and moves bytes.
+async fn forward(channel: ChannelStream, target: Target) {
+    let socket = match &target {
+        Target::Host(host, port) => match connect(host.as_str(), *port).await {
+            Ok(stream) => LocalSocket::tcp(stream),
+            Err(error) => {
+                let text = format!("{error}: {}", Reason(&error.source));
+                log::warn!("forward to {target}: {text}");
+                return channel.refuse(OpenStatus::Refused, &text);
+            }
+        },
+        #[cfg(unix)]
+        Target::Path(path) => match tokio::net::UnixStream::connect(path).await {
+            Ok(stream) => LocalSocket::unix(stream),
+            Err(error) => {
+                let text = Reason(&error).to_string();
+                log::warn!("forward to {target}: {text}");
+                return channel.refuse(OpenStatus::Refused, &text);
+            }
+        },
+        #[cfg(not(unix))]
+        Target::Path(_) => {
+            return channel.refuse(OpenStatus::Unreachable, "this system has no such sockets");
+        }
+    };
+    if channel.accept().is_ok()
+        && let Err(error) = pump(socket, channel).await
+    {
+        log::debug!("forward to {target}: {error}");
+    }
+}

@@ -1,0 +1,209 @@
+//! A client's sessions with channels, which stay up: each carrier connects again when it is cut.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::channels;
+use super::forwards::RemoteForward;
+use super::remote_client::RemoteClient;
+use crate::net::limits::{Limits, USER_TIMEOUT};
+use crate::net::{
+    Backoff, ChannelStream, DriveEnd, Multiplexer, OpenRefused, PathWatch, Request, SealedIoError,
+    drive,
+};
+use crate::session::{
+    ClientError, ClientOptions, Connected, Output, Untrusted, connect_sealed_client, may_help,
+};
+use vpn_proto::SessionError;
+use vpn_proto::classic::Role;
+use vpn_proto::sealed::{ChannelLimits, ClientConfig, OpenStatus, PeerIdentity};
+
+/// A client sends a ping after this time without a record, so that a dead path is noticed.
+const PING: Duration = Duration::from_secs(15);
+/// How long the answer to a ping may take after the machine was suspended or has changed its address.
+const PROBE: Duration = Duration::from_secs(3);
+/// A session that lasted this long was a success.
+const LASTING: Duration = Duration::from_secs(1);
+
+/// The check of a server's key.
+pub(crate) type CheckServer = Box<dyn FnMut(PeerIdentity) -> Result<(), Untrusted> + Send>;
+
+/// When a client connects again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Never.
+    Off,
+    /// When a session is cut. A failure of the first attempt ends the client: a wrong name is noticed
+    /// at once.
+    AfterCut,
+    /// Always, from the first attempt on.
+    Always,
+}
+
+/// The sessions of a client. New channels go to the carrier that has the least to send.
+#[derive(Clone, Debug)]
+pub(super) struct Uplink {
+    carriers: Arc<[Mutex<Option<Multiplexer>>]>,
+}
+
+impl Uplink {
+    /// This many carriers, none of them connected.
+    pub(super) fn new(carriers: usize) -> Self {
+        Self { carriers: (0..carriers.max(1)).map(|_| Mutex::new(None)).collect() }
+    }
+
+    /// Opens a channel. It does not wait for a session.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenRefused`] if there is no session, or if it has too many channels.
+    pub(super) fn open(&self, kind: &str, argument: &[u8]) -> Result<ChannelStream, OpenRefused> {
+        let connected = self.carriers.iter().filter_map(|carrier| lock(carrier).clone());
+        match connected.min_by_key(|channels| (channels.queued(), channels.count())) {
+            Some(channels) => channels.open(kind, argument),
+            None => {
+                let text = "not connected to the server".to_owned();
+                Err(OpenRefused { status: OpenStatus::Unreachable, text })
+            }
+        }
+    }
+}
+
+fn lock(carrier: &Mutex<Option<Multiplexer>>) -> MutexGuard<'_, Option<Multiplexer>> {
+    carrier.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What each carrier needs to connect.
+pub(super) struct Carrier<'a> {
+    pub(super) options: &'a ClientOptions,
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) limits: Limits,
+    pub(super) out: &'a Output,
+    pub(super) reconnect: Reconnect,
+    /// The forwards that listen at the server. Only one carrier has them.
+    pub(super) remote: &'a [RemoteForward],
+    pub(super) uplink: &'a Uplink,
+    pub(super) index: usize,
+}
+
+impl Carrier<'_> {
+    /// Keeps a session up until it is of no use to try again. `first` is a session that is connected
+    /// already.
+    ///
+    /// # Errors
+    ///
+    /// The last failure.
+    pub(super) async fn keep_up(mut self, first: Option<Connected>) -> Result<(), ClientError> {
+        let mut backoff = Backoff::new();
+        let mut session = first;
+        loop {
+            let began = Instant::now();
+            let failure = match session.take() {
+                Some(session) => self.run(session).await,
+                None => match self.connect(Box::new(|_| Ok(()))).await {
+                    Ok(session) => self.run(session).await,
+                    Err(error) => error,
+                },
+            };
+            if self.reconnect == Reconnect::Off || !may_help(&failure) {
+                return Err(failure);
+            }
+            if began.elapsed() >= LASTING {
+                backoff.reset();
+            }
+            let pause = backoff.next_delay();
+            log::warn!("{failure}; connecting again in {:.1} s", pause.as_secs_f32());
+            sleep(pause).await;
+        }
+    }
+
+    /// Connects and opens the channels. All later sessions must have the same server as this one.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no session.
+    pub(super) async fn connect(&mut self, check: CheckServer) -> Result<Connected, ClientError> {
+        let Self { options, limits, out, .. } = *self;
+        let connecting = connect_sealed_client(options, self.config.clone(), limits, out, check);
+        let mut session = Box::pin(connecting).await?;
+        session.open(channels::NAME, channels::VERSION).await?;
+        if let PeerIdentity::Key(key) = session.server {
+            let config = ClientConfig::clone(&self.config);
+            self.config = Arc::new(ClientConfig { server_key: Some(key), ..config });
+        }
+        Ok(session)
+    }
+
+    /// Runs a session until it ends. Returns why it ended.
+    async fn run(&self, session: Connected) -> ClientError {
+        let Connected { mut connection, .. } = session;
+        connection.ping_every(Some(PING));
+        connection.expect_pings(Some(PING));
+        connection.set_user_timeout(USER_TIMEOUT);
+        let mut watch = connection.local_address().map(PathWatch::new);
+        let channels = Multiplexer::new(Role::Client, ChannelLimits::default());
+        let carrier = &self.uplink.carriers[self.index];
+        let _connected = Connection::new(carrier, &channels);
+        let remote = RemoteClient::new(&channels, self.remote);
+        let driving = drive(connection, &channels);
+        let listening = remote.listen(self.out);
+        tokio::pin!(driving, listening);
+        let mut is_listening = true;
+        loop {
+            let disturbed = async {
+                match &mut watch {
+                    Some(watch) => watch.disturbed().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                ended = &mut driving => return failure(ended),
+                listened = &mut listening, if is_listening => {
+                    is_listening = false;
+                    if let Err(error) = listened {
+                        return error;
+                    }
+                }
+                request = channels.next_request() => match request {
+                    Some(Request::Channel { channel, kind, argument }) => {
+                        remote.serve(channel, &kind, &argument);
+                    }
+                    // The core refuses questions of a server.
+                    Some(Request::Question { .. }) => {}
+                    None => return failure((&mut driving).await),
+                },
+                disturbance = disturbed => {
+                    log::info!("{disturbance:?}: asking the server for a sign of life");
+                    channels.probe(PROBE);
+                }
+            }
+        }
+    }
+}
+
+/// The end of a session, as a failure: a client with forwards does not end it.
+fn failure(ended: Result<DriveEnd, SealedIoError>) -> ClientError {
+    match ended {
+        Ok(_) => SessionError::Closed.into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// Makes the channels of a session available until it is dropped.
+struct Connection<'a>(&'a Mutex<Option<Multiplexer>>);
+
+impl<'a> Connection<'a> {
+    fn new(carrier: &'a Mutex<Option<Multiplexer>>, channels: &Multiplexer) -> Self {
+        *lock(carrier) = Some(channels.clone());
+        Self(carrier)
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
+    }
+}
