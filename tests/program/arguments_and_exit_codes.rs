@@ -47,6 +47,24 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn wrong_forwards_end_with_2() {
+    for (args, part) in [
+        (&["client", "-L", "8080"][..], "'--forward <SPEC>': the target is missing"),
+        (&["client", "-R", "1080"], "a SOCKS proxy at the server is not supported"),
+        (&["client", "-D", "/run/s"], "a SOCKS proxy listens on [BIND:]PORT only"),
+        (&["client", "-W", "host"], "write HOST:PORT"),
+        (&["client", "-W", "a:1", "-L", "1:a:80"], "cannot be used with"),
+        (&["client", "--pipe", "-D", "1080", "--exec", "x"], "cannot be used with"),
+        (&["client", "work", "--host", "work"], "cannot be used with"),
+        (&["client", "-N"], "-N only forwards, and there is nothing to forward"),
+        (&["client", "-D", "1080"], "--socks is for the sealed profile"),
+        (&["client", "--carriers", "2"], "--carriers is for the sealed profile"),
+    ] {
+        assert_fails(args, 2, part);
+    }
+}
+
+#[test]
 fn no_server_ends_with_3() {
     // The test holds the port without listening, so that no other test gets it meanwhile.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();

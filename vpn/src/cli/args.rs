@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Overrides;
+use super::forward_args::ForwardArgs;
+use crate::config::{Forwards, Overrides};
 use crate::service;
 use crate::session::Service;
 use crate::trust::Pin;
@@ -207,9 +208,12 @@ pub(super) struct FingerprintArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ClientArgs {
-    /// The server's name or address, or its name in client.toml in ~/.config/vpn
-    #[arg(long, default_value = "localhost")]
-    pub(super) host: String,
+    /// The server, as with --host
+    #[arg(value_name = "NAME", conflicts_with = "host")]
+    pub(super) name: Option<String>,
+    /// The server's name or address, or its name in client.toml in ~/.config/vpn [default: localhost]
+    #[arg(long)]
+    pub(super) host: Option<String>,
     /// The server's port [default: 4600]
     #[arg(long)]
     pub(super) port: Option<u16>,
@@ -219,9 +223,31 @@ pub(super) struct ClientArgs {
     pub(super) texts: TextArgs,
     #[command(flatten)]
     pub(super) sealed: SealedClientArgs,
+    #[command(flatten)]
+    pub(super) forwards: ForwardArgs,
 }
 
 impl ClientArgs {
+    /// The server, as the user named it.
+    pub(super) fn host(&self) -> &str {
+        self.name.as_deref().or(self.host.as_deref()).unwrap_or("localhost")
+    }
+
+    /// The forwards of the session.
+    pub(super) fn forwards(&self) -> Forwards {
+        self.forwards.forwards()
+    }
+
+    /// Whether the session is for something else than forwards.
+    pub(super) fn has_other_use(&self) -> bool {
+        let (sealed, forwards) = (&self.sealed, &self.forwards);
+        self.texts_only().is_some()
+            || sealed.pipe
+            || sealed.service.is_some()
+            || forwards.stdio.is_some()
+            || forwards.exec.is_some()
+    }
+
     /// The service of the session.
     pub(super) fn service(&self) -> &'static dyn Service {
         let name = if self.sealed.pipe { Some("pipe") } else { self.sealed.service.as_deref() };
@@ -249,6 +275,7 @@ impl ClientArgs {
         ]
         .into_iter()
         .find_map(|(flag, is_given)| is_given.then_some(flag))
+        .or_else(|| self.forwards.given())
     }
 }
 

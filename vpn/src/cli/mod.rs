@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod demo;
 mod failure;
+mod forward_args;
 mod input;
 mod keygen;
 mod named_server;

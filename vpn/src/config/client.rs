@@ -1,10 +1,11 @@
 //! `client.toml` in the user's folder: servers with a name, and the client's flags for each of them.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
+use super::forwards::{Endpoint, Forwards, LocalForward, RemoteForward, parse_socks};
 use super::problem::{ConfigError, Fault, Problem};
 use super::table::{RawTable, parse};
 use super::values::{self, resolved};
@@ -31,6 +32,12 @@ pub struct ClientEntry {
     pub server_key: Option<Pin>,
     /// The configuration with the ciphers to offer.
     pub config: Option<PathBuf>,
+    /// The forwards. Those of the command line come on top.
+    pub forwards: Forwards,
+    /// Whether to connect again when the connection is lost.
+    pub reconnect: Option<bool>,
+    /// How many sessions carry the channels.
+    pub carriers: Option<u8>,
 }
 
 /// The entries of `client.toml`.
@@ -38,8 +45,23 @@ pub struct ClientEntry {
 pub struct ClientEntries(Vec<ClientEntry>);
 
 const NAME: &str = "server";
-const KEYS: [&str; 8] =
-    ["name", "host", "port", "sealed", "identity", "psk", "server_key", "config"];
+const KEYS: [&str; 13] = [
+    "name",
+    "host",
+    "port",
+    "sealed",
+    "identity",
+    "psk",
+    "server_key",
+    "config",
+    "forward",
+    "remote_forward",
+    "socks",
+    "reconnect",
+    "carriers",
+];
+/// How many sessions may carry the channels of a client.
+const CARRIERS: RangeInclusive<u64> = 1..=16;
 
 impl ClientEntries {
     /// Reads the file. If there is no such file, there are no entries.
@@ -55,6 +77,11 @@ impl ClientEntries {
         let text = contents
             .text()
             .map_err(|error| ConfigError::at(path, error.line, Problem::NotText(error)))?;
+        Self::parse_text(text, path)
+    }
+
+    /// Reads the text of the file at `path`.
+    pub(crate) fn parse_text(text: &str, path: &Path) -> Result<Self, ConfigError> {
         Self::parse(text, path).map_err(|fault| fault.in_file(path, text))
     }
 
@@ -109,7 +136,19 @@ impl ClientEntry {
                 Some(pin.map_err(wrong)?)
             }
         };
-        // The classic profile has no keys. It would ignore these silently.
+        let forwards = read_forwards(table, folder)?;
+        let reconnect = table.flag("reconnect")?;
+        let carriers = values::number(table, "carriers", CARRIERS)?;
+        let carriers = carriers.and_then(|n| u8::try_from(n).ok());
+        let sealed_only = [
+            ("forward", !forwards.local.is_empty()),
+            ("remote_forward", !forwards.remote.is_empty()),
+            ("socks", !forwards.socks.is_empty()),
+            ("reconnect", reconnect.is_some()),
+            ("carriers", carriers.is_some()),
+        ];
+        let sealed_only = sealed_only.into_iter().find_map(|(key, is_set)| is_set.then_some(key));
+        // The classic profile has no keys and no forwards. It would ignore these silently.
         let has_keys = identity.is_some() || psk.is_some() || server_key.is_some();
         let sealed = match table.flag("sealed")? {
             Some(false) if has_keys => {
@@ -117,9 +156,28 @@ impl ClientEntry {
                                server_key, or write sealed = true";
                 return Err(Fault::message(span.clone(), message));
             }
-            sealed => sealed.unwrap_or(has_keys),
+            Some(false) if let Some(key) = sealed_only => {
+                let message = format!(
+                    "sealed = false, but {key} is for the sealed profile; take it out, or write \
+                     sealed = true"
+                );
+                return Err(Fault::message(span.clone(), message));
+            }
+            sealed => sealed.unwrap_or_else(|| has_keys || sealed_only.is_some()),
         };
-        Ok(Self { name, host, port, sealed, identity, psk, server_key, config })
+        Ok(Self {
+            name,
+            host,
+            port,
+            sealed,
+            identity,
+            psk,
+            server_key,
+            config,
+            forwards,
+            reconnect,
+            carriers,
+        })
     }
 }
 
@@ -146,6 +204,31 @@ fn read_host(table: &mut RawTable<'_>, name: &Host) -> Result<(Host, Option<u16>
     let port = merge_ports(text.get_ref(), own_port, port)
         .map_err(|error| Fault::message(text.span(), error.to_string()))?;
     Ok((host, port))
+}
+
+/// Reads `forward`, `remote_forward` and `socks`. Relative paths start from `folder`.
+fn read_forwards(table: &mut RawTable<'_>, folder: &Path) -> Result<Forwards, Fault> {
+    let local = table.texts("forward")?.unwrap_or_default();
+    let remote = table.texts("remote_forward")?.unwrap_or_default();
+    let socks = table.text_or_texts("socks")?;
+    Ok(Forwards {
+        local: each(&local, "forward", |spec| LocalForward::parse_in(spec, folder))?,
+        remote: each(&remote, "remote_forward", |spec| RemoteForward::parse_in(spec, folder))?,
+        socks: each::<Endpoint>(&socks, "socks", parse_socks)?,
+    })
+}
+
+/// Parses each text of a list. An error names the text.
+fn each<T>(
+    texts: &[Spanned<String>],
+    key: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Fault> {
+    let parse = |text: &Spanned<String>| {
+        let wrong = |m| Fault::message(text.span(), format!("{key} '{}': {m}", text.get_ref()));
+        parse(text.get_ref()).map_err(wrong)
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn parse_host(text: &Spanned<String>) -> Result<(Host, Option<u16>), Fault> {

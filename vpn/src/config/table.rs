@@ -126,6 +126,17 @@ impl<'a> RawTable<'a> {
         items.into_iter().map(text).collect::<Result<_, _>>().map(Some)
     }
 
+    /// Takes a text or a list of texts.
+    pub(super) fn text_or_texts(&mut self, key: &str) -> Result<Vec<Spanned<String>>, Fault> {
+        let is_text = |entry: &Entry<'_>| {
+            entry.key == key && matches!(entry.value.get_ref(), DeValue::String(_))
+        };
+        if self.entries.iter().any(is_text) {
+            return Ok(self.text(key)?.into_iter().collect());
+        }
+        Ok(self.texts(key)?.unwrap_or_default())
+    }
+
     /// Takes a list of whole numbers. Error messages show `example`.
     pub(super) fn numbers(
         &mut self,
