@@ -6,8 +6,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 
 use super::forward_args::ForwardArgs;
-use crate::config::{Forwards, Overrides};
-use crate::service;
+use crate::config::Overrides;
+use crate::service::{self, Forwards};
 use crate::session::Service;
 use crate::trust::Pin;
 use vpn_proto::sealed::Kex;

@@ -1,5 +1,8 @@
 //! `vpn client`.
 
+use std::process::ExitCode;
+
+use vpn_proto::sealed::ChannelExit;
 use vpn_suite::Registry;
 
 use super::args::ClientArgs;
@@ -9,25 +12,78 @@ use super::{Threads, console, input, named_server, runtime, sealed};
 use crate::config::Settings;
 use crate::net::SealedIoError;
 use crate::output::Stream;
-use crate::session::{ClientError, ClientOptions, LocalEnd, run_classic_client, run_sealed_client};
-use crate::term::{Label, Unread};
+use crate::service::{self, Plan, Reconnect, run_exec, run_forwards};
+use crate::session::{
+    ClientError, ClientOptions, LocalEnd, Service, run_classic_client, run_sealed_client,
+};
+use crate::term::{Console, Label, Texts, Unread};
 
-pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure> {
-    let (args, server) = &named_server::client(args.clone())?;
+/// What a client does in its session.
+enum Work {
+    /// A service, with its argument.
+    Service(&'static dyn Service, Vec<u8>),
+    /// Forwards, until they are ended.
+    Forwards(Plan),
+    /// A command of the server.
+    Exec(String),
+}
+
+impl Work {
+    fn of(args: &ClientArgs) -> Self {
+        let (forwards, given) = (args.forwards(), &args.forwards);
+        if let Some(name) = &given.exec {
+            return Self::Exec(name.clone());
+        }
+        if let Some(target) = &given.stdio {
+            return Self::Service(service::to_target(), target.clone().into_bytes());
+        }
+        if forwards.is_empty() {
+            return Self::Service(args.service(), Vec::new());
+        }
+        let reconnect = match given.reconnect() {
+            Some(true) => Reconnect::Always,
+            Some(false) => Reconnect::Off,
+            None => Reconnect::AfterCut,
+        };
+        // Connections through a proxy are many, and a lost segment stops only those of its carrier.
+        let usual = if forwards.socks.is_empty() { 1 } else { 3 };
+        let carriers = given.carriers.map_or(usual, usize::from);
+        Self::Forwards(Plan { forwards, reconnect, carriers })
+    }
+
+    fn local_end(&self) -> LocalEnd {
+        match self {
+            Self::Service(service, _) => service.local_end(),
+            Self::Forwards(_) => LocalEnd::Nothing,
+            Self::Exec(_) => LocalEnd::Bytes,
+        }
+    }
+}
+
+pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<ExitCode, Failure> {
+    let mut args = args.clone();
+    // Only the sealed profile has these.
+    let given = &args.forwards;
+    args.sealed.sealed |=
+        !args.forwards().is_empty() || given.stdio.is_some() || given.exec.is_some();
+    let (args, server) = &named_server::client(args)?;
     if let Some(flag) = args.sealed_only().filter(|_| !args.sealed.sealed) {
         let problem = format!("{flag} is for the sealed profile");
         return Err(Failure::new(Exit::Usage, problem).hint("add --sealed"));
     }
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
-    let service = args.service();
-    if let Some(flag) = args.texts_only().filter(|_| service.local_end() == LocalEnd::Bytes) {
+    let work = Work::of(args);
+    if let (Work::Service(service, _), LocalEnd::Bytes) = (&work, work.local_end())
+        && let Some(flag) = args.texts_only()
+    {
         let problem = format!("{flag} is for messages, not for the service '{}'", service.name());
         return Err(Failure::new(Exit::Usage, problem).hint("the service reads standard input"));
     }
     // A service of bytes uses standard output itself.
-    let (source, stream) = match service.local_end() {
-        LocalEnd::Bytes | LocalEnd::Nothing => (None, Stream::Err),
+    let (source, stream) = match work.local_end() {
+        LocalEnd::Bytes => (None, Stream::Err),
+        LocalEnd::Nothing => (None, Stream::Out),
         LocalEnd::Texts => {
             let messages = args.texts.messages.clone();
             let source = input::source(messages, Label::NONE, settings.limits.net.message)?;
@@ -46,31 +102,8 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     };
     let runtime = runtime(Threads::One)?;
     let (console, printer) = console(stream, Label::NONE, Unread::Waited)?;
-    let limits = settings.limits.net;
     let (texts, terminal) = source.map(|s| (s.texts, s.terminal)).unzip();
-    let result = runtime.block_on(async {
-        match sealed {
-            Some(sealed) => {
-                let (config, check_server) = sealed.parts();
-                run_sealed_client(
-                    &options,
-                    config,
-                    limits,
-                    (service, b""),
-                    texts,
-                    console,
-                    check_server,
-                )
-                .await
-            }
-            None => {
-                // The flags were checked: without the sealed profile the service sends texts.
-                let Some(texts) = texts else { return Ok(()) };
-                run_classic_client(&options, settings.classic_params(), limits, texts, console)
-                    .await
-            }
-        }
-    });
+    let result = runtime.block_on(connect(work, &options, &settings, sealed, texts, console));
     runtime.shutdown_background();
     drop(options);
     // The session may have ended while the user was typing.
@@ -82,6 +115,56 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<(), Failure>
     result.or_else(|error| failure(error, &settings, gate_hint, is_explained))
 }
 
+/// Connects and does the work.
+async fn connect(
+    work: Work,
+    options: &ClientOptions,
+    settings: &Settings,
+    sealed: Option<sealed::SealedClient>,
+    texts: Option<Texts>,
+    console: Console,
+) -> Result<ExitCode, ClientError> {
+    let limits = settings.limits.net;
+    let Some(sealed) = sealed else {
+        // The flags were checked: without the sealed profile the service sends texts.
+        let Some(texts) = texts else { return Ok(ExitCode::SUCCESS) };
+        let params = settings.classic_params();
+        run_classic_client(options, params, limits, texts, console).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (config, check) = sealed.parts();
+    let check = Box::new(check);
+    match work {
+        Work::Service(service, argument) => {
+            let work = (service, argument.as_slice());
+            run_sealed_client(options, config, limits, work, texts, console, check).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Work::Forwards(plan) => tokio::select! {
+            ended = run_forwards(options, config, limits, &plan, console, check) => {
+                ended.map(|()| ExitCode::SUCCESS)
+            }
+            () = interrupted() => Err(ClientError::Interrupted),
+        },
+        Work::Exec(name) => {
+            let exit = run_exec(options, config, limits, &name, console, check).await?;
+            Ok(ExitCode::from(match exit {
+                ChannelExit::Code(code) => u8::try_from(code).unwrap_or(u8::MAX),
+                // As shells count it.
+                ChannelExit::Signal(signal) => u8::try_from(signal).map_or(u8::MAX, |n| n | 128),
+            }))
+        }
+    }
+}
+
+/// Resolves at Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without signals the client runs until it is killed.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The failure of a client, with the hints that depend on its settings. A closed standard output is
 /// no failure: its reader has enough.
 fn failure(
@@ -89,9 +172,9 @@ fn failure(
     settings: &Settings,
     gate_hint: Option<&str>,
     is_explained: bool,
-) -> Result<(), Failure> {
+) -> Result<ExitCode, Failure> {
     if matches!(error, ClientError::Console(_)) {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let has_no_answer = matches!(error, ClientError::Sealed(SealedIoError::NoAnswer));
     let failure = Failure::of_client(error, settings);

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::config::{Endpoint, Forwards, LocalForward, RemoteForward, parse_socks, parse_stdio};
+use crate::service::{Endpoint, Forwards, LocalForward, RemoteForward, parse_socks, parse_stdio};
 
 /// What a session for something else than forwards has. The names are those of the fields.
 const OTHER_USES: [&str; 7] =

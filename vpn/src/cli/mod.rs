@@ -54,29 +54,35 @@ pub fn main() -> ExitCode {
         Err(Failure::new(Exit::Local, "this is a fault of the program, please report it"))
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }
 
-fn run() -> Result<(), Failure> {
+fn run() -> Result<ExitCode, Failure> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // `--help` and `--version`.
-        Err(error) if !error.use_stderr() => return print(&error.render().to_string()),
+        Err(error) if !error.use_stderr() => {
+            return print(&error.render().to_string()).map(|()| ExitCode::SUCCESS);
+        }
         Err(error) => return Err(usage(&error)),
     };
     keep_memory_private();
     let log = Log::start(level(&cli));
-    let result = Registry::linked().map_err(Failure::from).and_then(|registry| match cli.command {
-        Command::Client(args) => client::run(&args, &registry),
-        Command::Fingerprint(args) => keygen::show(&args),
-        Command::Keygen(args) => keygen::run(&args),
-        Command::Demo(args) => demo::run(&args, &registry),
-        Command::Probe(args) => probe::run(&args, &registry),
-        Command::Server(args) => server::run(&args, &registry),
-        Command::Speed(args) => speed::run(&args, &registry),
-        Command::Suites(args) => suites::run(&args, &registry),
+    let result = Registry::linked().map_err(Failure::from).and_then(|registry| {
+        let done = match cli.command {
+            // The exit code of a command at the server is that of the client.
+            Command::Client(args) => return client::run(&args, &registry),
+            Command::Fingerprint(args) => keygen::show(&args),
+            Command::Keygen(args) => keygen::run(&args),
+            Command::Demo(args) => demo::run(&args, &registry),
+            Command::Probe(args) => probe::run(&args, &registry),
+            Command::Server(args) => server::run(&args, &registry),
+            Command::Speed(args) => speed::run(&args, &registry),
+            Command::Suites(args) => suites::run(&args, &registry),
+        };
+        done.map(|()| ExitCode::SUCCESS)
     });
     log.flush();
     result

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::forwards::{Endpoint, Forwards, LocalForward, RemoteForward, parse_socks};
 use super::problem::{ConfigError, Fault, Problem};
 use super::table::{RawTable, parse};
 use super::values::{self, resolved};
 use crate::files::{self, FileProblem, Role};
+use crate::service::{Endpoint, Forwards, LocalForward, RemoteForward, parse_socks};
 use crate::trust::{Host, Pin, ServerName, merge_ports};
 
 /// One table `[[server]]`. Flags of the command line replace its values. Relative paths start from

@@ -15,7 +15,7 @@
 //! A flag of the command line that replaces a value is a field of [`Overrides`]. The table applies it.
 //!
 //! The modules use each other in one direction: `file` and `client` -> tables -> `values` and `section`
-//! -> `table` -> `explain` and `problem` -> `source`. `client` also uses `forwards`, which uses `spec`.
+//! -> `table` -> `explain` and `problem` -> `source`.
 
 mod ciphers;
 mod classic;
@@ -23,14 +23,12 @@ mod client;
 mod exec;
 mod explain;
 mod file;
-mod forwards;
 mod limits;
 mod problem;
 mod sealed;
 mod section;
 mod server;
 mod source;
-mod spec;
 mod table;
 mod values;
 
@@ -39,9 +37,6 @@ pub use classic::ClassicTable;
 pub use client::{ClientEntries, ClientEntry};
 pub use exec::ExecTable;
 pub use file::Settings;
-pub use forwards::{
-    Bind, Endpoint, Forwards, LocalForward, RemoteForward, parse_socks, parse_stdio,
-};
 pub use limits::LimitsTable;
 pub use problem::{ConfigError, Problem};
 pub use sealed::{KeyLine, SealedTable};

@@ -104,7 +104,7 @@ impl LocalForward {
     }
 
     /// Reads a local forward. Relative paths start from `folder`.
-    pub(super) fn parse_in(spec: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn parse_in(spec: &str, folder: &Path) -> Result<Self, String> {
         let (listen, target) = halves(spec, (Side::Client(folder), Side::Server))?;
         let target = match target {
             // Not as it is displayed: the path is for the server, not for a terminal.
@@ -126,7 +126,7 @@ impl RemoteForward {
     }
 
     /// Reads a remote forward. Relative paths start from `folder`.
-    pub(super) fn parse_in(spec: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn parse_in(spec: &str, folder: &Path) -> Result<Self, String> {
         if is_listener(&fields(spec)?) {
             return Err(
                 "a SOCKS proxy at the server is not supported; write [BIND:]PORT:HOST:PORT"

@@ -6,6 +6,7 @@
 mod channels;
 mod echo;
 mod exec;
+mod exec_client;
 mod forward;
 mod forwards;
 mod frames;
@@ -19,6 +20,7 @@ mod remote_forward;
 mod spec;
 mod uplink;
 
+pub use exec_client::run_exec;
 pub use forwards::{
     Bind, Endpoint, Forwards, LocalForward, RemoteForward, parse_socks, parse_stdio,
 };
@@ -40,6 +42,11 @@ const KINDS: &[&dyn kind::ChannelKind] = &[&forward::Forward, &exec::Exec];
 /// The default service.
 pub fn usual() -> &'static dyn Service {
     ALL[0]
+}
+
+/// The service for one connection to a target, which is its argument.
+pub fn to_target() -> &'static dyn Service {
+    &forward::Forward
 }
 
 /// The service of this name.

@@ -46,7 +46,7 @@ pub use service::{
     ServerSession, Service, ServiceFuture, ServiceResult, admitted,
 };
 pub(crate) use stdio::Stdio;
-pub(crate) use streams::{Drain, Feed};
+pub(crate) use streams::{Drain, Feed, Written};
 pub use target::{Destination, Target, TargetError, resolve_permitted};
 pub use transfer::TransferError;
 pub(crate) use transfer::transfer;

@@ -31,6 +31,19 @@ impl Stdio {
     pub(crate) fn open(self) -> (Feed, Drain) {
         (stdin(), stdout())
     }
+
+    /// As [`Stdio::open`], with standard error too.
+    pub(crate) fn open_all(self) -> (Feed, Drain, Drain) {
+        (stdin(), stdout(), stderr())
+    }
+}
+
+fn stderr() -> Drain {
+    #[cfg(unix)]
+    if let Ok(file) = unbuffered(&io::stderr()) {
+        return Drain::of(file);
+    }
+    Drain::of(io::stderr())
 }
 
 fn stdin() -> Feed {

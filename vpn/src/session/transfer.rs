@@ -147,7 +147,8 @@ pub enum TransferError {
 }
 
 impl TransferError {
-    fn of_output(error: io::Error) -> Self {
+    /// The failure to write an output.
+    pub(crate) fn of_output(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ReaderGone,
             _ => Self::Output(error),
