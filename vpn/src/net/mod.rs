@@ -32,6 +32,8 @@ mod source;
 
 pub use admission::{Admission, AdmissionControl, Offence};
 pub use backoff::Backoff;
+#[cfg(unix)]
+pub use channels::SocketPath;
 pub use channels::{
     ChannelEnd, ChannelStream, DriveEnd, Listener, LocalSocket, Multiplexer, OpenRefused,
     PumpError, Request, drive, pump,

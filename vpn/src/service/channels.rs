@@ -107,7 +107,6 @@ impl Server {
         };
         let channels = Multiplexer::new(Role::Server, limits);
         let context = Arc::new(ChannelContext {
-            channels: channels.clone(),
             grant,
             client: match client {
                 PeerIdentity::Key(key) => fingerprint(&key),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::net::{ChannelStream, Multiplexer};
+use crate::net::ChannelStream;
 use crate::session::{ExecCommands, ServiceFuture};
 use crate::trust::Grant;
 use vpn_proto::sealed::OpenStatus;
@@ -32,8 +32,6 @@ pub(super) struct ChannelRequest {
 /// What the channels of one session share on the server.
 #[derive(Debug)]
 pub(super) struct ChannelContext {
-    /// The channels of the session.
-    pub(super) channels: Multiplexer,
     /// What the client may do.
     pub(super) grant: Arc<Grant>,
     /// The client, for commands: the fingerprint of its key, or `psk`.

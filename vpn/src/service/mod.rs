@@ -110,7 +110,7 @@ mod tests {
         for service in ALL {
             for (at, (end, about)) in service.ends().into_iter().enumerate() {
                 let name = if at == 0 { format!("`{}`", service.name()) } else { String::new() };
-                let server = match end == usual().name() {
+                let server = match end == usual().name() || service.is_always_there() {
                     true => "`vpn server`".to_owned(),
                     false => format!("`vpn server --service {end}`"),
                 };

@@ -12,5 +12,7 @@ mod stream;
 pub use driver::{DriveEnd, drive};
 pub use multiplexer::{Multiplexer, OpenRefused, Request};
 pub use pump::{PumpError, pump};
+#[cfg(unix)]
+pub use socket::SocketPath;
 pub use socket::{Listener, LocalSocket};
 pub use stream::{ChannelEnd, ChannelStream};
