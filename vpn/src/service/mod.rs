@@ -2,12 +2,17 @@
 //!
 //! To add one, write its file and add it to [`ALL`]. `permit`, `--service`, `--help` and
 //! `docs/services.md` are made from the list.
+//!
+//! [`negotiate`] is no service: it hears from the client of a SOCKS5 proxy what it wants.
 
 mod echo;
 mod frames;
 mod memory;
 mod message;
 mod pipe;
+mod socks;
+
+pub use socks::{SocksError, SocksReply, SocksRequest, negotiate};
 
 use crate::session::Service;
 
