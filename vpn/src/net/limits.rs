@@ -87,6 +87,8 @@ pub const SEALED_MESSAGE: usize = 1 << 20;
 pub const MESSAGE_READ: usize = 32 * 1024;
 /// Sessions at once of one client key, unless its line in `authorized_clients` says otherwise.
 pub const SESSIONS_OF_A_KEY: usize = 128;
+/// How long a client of a SOCKS proxy may take to say what it wants.
+pub const SOCKS: Duration = Duration::from_secs(10);
 /// A sealed client sends a ping when it has sent no record for this time.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// A peer that has to send pings is gone when nothing came from it for this many ping intervals.

@@ -17,6 +17,7 @@ mod message;
 mod pipe;
 mod remote_client;
 mod remote_forward;
+mod socks;
 mod spec;
 mod uplink;
 
