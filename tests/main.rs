@@ -58,6 +58,8 @@ mod program {
     #[cfg(target_os = "linux")]
     mod logs_say_enough;
     #[cfg(target_os = "linux")]
+    mod progress_is_shown_at_a_terminal;
+    #[cfg(target_os = "linux")]
     mod streams_may_fail;
     #[cfg(target_os = "linux")]
     mod terminal_loses_nothing;

@@ -19,6 +19,8 @@ mod roles;
 pub(crate) mod sealed;
 mod servers;
 mod sockets;
+#[cfg(target_os = "linux")]
+mod terminals;
 
 pub(crate) use cells::run_all;
 pub(crate) use deadlines::{DEADLINE, wait_until};
@@ -32,3 +34,5 @@ pub(crate) use processes::{Ended, Lines, Process, Running, finish, read_in_time,
 pub(crate) use roles::Role;
 pub(crate) use servers::{SHIPPED, Server, ServerBuilder, client_of, port_in};
 pub(crate) use sockets::{accept, connect, listener, read_to_end};
+#[cfg(target_os = "linux")]
+pub(crate) use terminals::Terminal;

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::error::Error;
 use crate::net::SealedConnection;
 use crate::session::{Blame, Drain, Feed, TransferError, transfer};
+use crate::term::Progress;
 use crate::trust::PublicKey;
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::PeerIdentity;
@@ -158,7 +159,8 @@ impl Channel {
             }
         };
         let work = Box::pin(async move {
-            let outcome = transfer(connection, Ok((input, output)), role, stopped).await;
+            let outcome =
+                transfer(connection, Ok((input, output)), role, Progress::none(), stopped).await;
             let for_log = match &outcome {
                 Ok(()) => Ok(()),
                 Err(error) => Err(error.to_string()),

@@ -121,6 +121,7 @@ impl Client {
             port: self.server.port(),
             is_quiet: true,
             is_interactive: false,
+            shows_progress: false,
             observers: Default::default(),
         };
         let check_server = move |peer| trust.check(peer);

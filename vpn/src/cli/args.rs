@@ -316,6 +316,9 @@ pub(super) struct SpeedArgs {
     /// Leave out the key exchanges
     #[arg(long)]
     pub(super) no_kex: bool,
+    /// Do not show on the terminal what is measured now
+    #[arg(long)]
+    pub(super) no_progress: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,

@@ -93,11 +93,13 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<ExitCode, Fa
     let sealed = sealed::client(args, server, &settings)?;
     let gate_hint = sealed.as_ref().and_then(sealed::SealedClient::hint_at_gate);
     let observation = Observation::start(&args.common, Unread::Waited)?;
+    let shows_progress = true;
     let options = ClientOptions {
         host: server.host().to_string(),
         port: server.port(),
         is_quiet: args.texts.quiet || stream == Stream::Err,
         is_interactive: source.as_ref().is_some_and(|s| s.is_interactive),
+        shows_progress,
         observers: observation.observers.clone(),
     };
     let runtime = runtime(Threads::One)?;

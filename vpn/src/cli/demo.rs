@@ -38,6 +38,7 @@ pub(super) fn run(args: &DemoArgs, registry: &Registry) -> Result<(), Failure> {
             port: listeners.first().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port()),
             is_quiet: false,
             is_interactive: source.is_interactive,
+            shows_progress: false,
             observers: observation.observers.clone(),
         };
         let served = console.labelled(server_label);

@@ -8,6 +8,7 @@ use vpn_suite::{CipherSuite, KeySize, Registry};
 use super::args::SpeedArgs;
 use super::failure::{Exit, Failure};
 use super::print;
+use crate::term::{Counted, Progress};
 use vpn_proto::sealed::{Kex, KexKeyPair, RecordOpener, RecordSealer, SealedError, TrafficSecret};
 use vpn_proto::{DhOutcome, DhTask, ExponentSeed, Group, SuiteId};
 
@@ -15,6 +16,8 @@ use vpn_proto::{DhOutcome, DhTask, ExponentSeed, Group, SuiteId};
 const BATCH: usize = 16;
 /// The default sizes of payloads, in bytes.
 const SIZES: [usize; 3] = [64, 1024, 16384];
+/// The name of the classic profile's key exchange.
+const CLASSIC: &str = "modp8192";
 /// The type of record measured: data.
 const DATA: u8 = 0x17;
 
@@ -49,20 +52,31 @@ pub(super) fn run(args: &SpeedArgs, registry: &Registry) -> Result<(), Failure> 
         true => SIZES.to_vec(),
         false => args.size.iter().copied().map(usize::from).collect(),
     };
+    let exchanges: &[Kex] = if args.no_kex { &[] } else { &Kex::ALL };
+    // The classic profile's group is one more.
+    let steps = wanted.len() + exchanges.len() + usize::from(!args.no_kex);
+    let mut progress = match args.no_progress {
+        true => Progress::none(),
+        false => Progress::start(Counted::Steps, Some(steps as u64)),
+    };
     let mut rows = Vec::new();
     for id in wanted {
+        progress.step(&format!("{}:{}", id.suite.name(), id.size.bits()));
         for &size in &sizes {
             for batch in [1, BATCH] {
                 rows.extend(records(id, size, batch, time).map_err(failed)?);
             }
         }
     }
+    for &kex in exchanges {
+        progress.step(kex.name());
+        rows.extend(exchange(kex, time).map_err(failed)?);
+    }
     if !args.no_kex {
-        for kex in Kex::ALL {
-            rows.extend(exchange(kex, time).map_err(failed)?);
-        }
+        progress.step(CLASSIC);
         rows.extend(classic(time));
     }
+    progress.stop();
     if args.json {
         let json = serde_json::to_string_pretty(&rows).map_err(failed)?;
         return print(&format!("{json}\n"));
@@ -204,7 +218,7 @@ fn classic(time: Duration) -> Vec<Row> {
     let rng = &mut rand::rng();
     let generate = || DhTask::Generate(ExponentSeed::draw(group, &mut rand::rng())).run();
     let rate = per_second(time, || drop(generate()));
-    let row = |op, per_s| Row::Exchange { kex: "modp8192".to_owned(), op, per_s: round(per_s) };
+    let row = |op, per_s| Row::Exchange { kex: CLASSIC.to_owned(), op, per_s: round(per_s) };
     let mut rows = vec![row("generate", rate)];
     let (mut checking, mut agreeing, mut count) = (Duration::ZERO, Duration::ZERO, 0u32);
     while agreeing < time {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use super::reason::Reason;
+use super::transient::Polite;
 
 /// A standard stream that a person reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,15 @@ impl Stream {
                 Self::Err => io::stderr().as_fd().try_clone_to_owned(),
                 Self::Out => io::stdout().as_fd().try_clone_to_owned(),
             };
-            if let Ok(own) = own {
-                return Box::new(std::fs::File::from(own));
+            if let Ok(own) = own.map(std::fs::File::from) {
+                return match self {
+                    Self::Err => Box::new(Polite::new(own)),
+                    Self::Out => Box::new(own),
+                };
             }
         }
         match self {
-            Self::Err => Box::new(io::stderr()),
+            Self::Err => Box::new(Polite::new(io::stderr())),
             Self::Out => Box::new(io::stdout()),
         }
     }
@@ -45,7 +49,7 @@ impl Stream {
             out.flush()
         };
         match self {
-            Self::Err => write(&mut io::stderr().lock()),
+            Self::Err => write(&mut Polite::new(io::stderr().lock())),
             Self::Out => write(&mut io::stdout().lock()),
         }
         .map_err(|source| self.failed(source))

@@ -57,7 +57,7 @@ impl Service for Message {
 
 /// Sends texts and prints replies until there are no more texts.
 async fn converse(mut session: Connected, local: Local) -> Result<(), ClientError> {
-    let Local { texts: Some(mut texts), out } = local else {
+    let Local { texts: Some(mut texts), out, .. } = local else {
         return Err(SealedIoError::Sealed(SealedError::Internal).into());
     };
     let mut frames = Frames::default();

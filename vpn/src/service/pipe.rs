@@ -13,6 +13,7 @@ use crate::session::{
     Resources, ServerEnd, ServerError, ServerSession, Service, ServiceFuture, ServiceResult, Stdio,
     TransferError, admitted, transfer,
 };
+use crate::term::{Counted, Progress};
 use vpn_proto::classic::Role;
 
 /// How long a pipe may go on after the server was told to stop. The rest of [`SHUTDOWN`] is for the
@@ -56,17 +57,25 @@ impl Service for Pipe {
         LocalEnd::Bytes
     }
 
-    fn run(&self, session: Connected, _: Local) -> ServiceFuture<'static, Result<(), ClientError>> {
-        Box::pin(run_bytes(session))
+    fn run(
+        &self,
+        session: Connected,
+        local: Local,
+    ) -> ServiceFuture<'static, Result<(), ClientError>> {
+        Box::pin(run_bytes(session, local))
     }
 }
 
 /// Runs the client's end of a service of bytes: moves bytes between standard input and output and
 /// the server.
-pub(super) async fn run_bytes(session: Connected) -> Result<(), ClientError> {
+pub(super) async fn run_bytes(session: Connected, local: Local) -> Result<(), ClientError> {
+    let progress = match local.shows_progress {
+        true => Progress::start(Counted::Bytes, Stdio::input_size()),
+        false => Progress::none(),
+    };
     let streams = Stdio::take().map(Stdio::open).ok_or(TransferError::Stopped);
     let stopped = std::future::pending();
-    let ended = transfer(session.connection, streams, Role::Client, stopped).await;
+    let ended = transfer(session.connection, streams, Role::Client, progress, stopped).await;
     Ok(ended.map_err(|error| error.with_peer("the server"))?)
 }
 
@@ -89,7 +98,7 @@ pub(super) async fn serve_bytes(
         shutdown.wait().await;
         sleep(GRACE).await;
     };
-    let ended = transfer(connection, streams, Role::Server, stopped).await;
+    let ended = transfer(connection, streams, Role::Server, Progress::none(), stopped).await;
     ended.map_err(|error| error.with_peer("the client"))
 }
 

@@ -16,6 +16,8 @@ pub struct ClientOptions {
     pub is_quiet: bool,
     /// A user types at a prompt, and can try again.
     pub is_interactive: bool,
+    /// Show the progress of a transfer of bytes, if there is a terminal for it.
+    pub shows_progress: bool,
     /// They see what happens in the session.
     pub observers: Observers,
 }

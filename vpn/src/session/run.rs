@@ -31,5 +31,5 @@ pub async fn run_sealed_client(
     let mut session = connecting.await?;
     // Open comes first: if the server refuses, nothing of standard input is read.
     session.open(service.name(), argument).await?;
-    service.run(session, Local { texts, out }).await
+    service.run(session, Local { texts, out, shows_progress: options.shows_progress }).await
 }

@@ -125,6 +125,8 @@ pub struct Local {
     pub texts: Option<Texts>,
     /// Where replies go.
     pub(crate) out: Output,
+    /// Whether a line on the terminal shows the progress of [`LocalEnd::Bytes`].
+    pub shows_progress: bool,
 }
 
 /// The server's end of a service, which all sessions of the server share.

@@ -27,6 +27,19 @@ impl Stdio {
         (!IS_TAKEN.swap(true, Ordering::Relaxed)).then_some(Self(()))
     }
 
+    /// How many bytes standard input still has, if it is a regular file. A file of the system that does
+    /// not know its size has none.
+    pub(crate) fn input_size() -> Option<u64> {
+        #[cfg(unix)]
+        {
+            use std::os::fd::AsFd;
+            let own = io::stdin().as_fd().try_clone_to_owned().ok()?;
+            size_left(&mut own.into())
+        }
+        #[cfg(not(unix))]
+        None
+    }
+
     /// Starts to read standard input, and opens standard output.
     pub(crate) fn open(self) -> (Feed, Drain) {
         (stdin(), stdout())
@@ -44,6 +57,15 @@ fn stderr() -> Drain {
         return Drain::of(file);
     }
     Drain::of(io::stderr())
+}
+
+/// The bytes between the position and the end of a regular file.
+#[cfg(unix)]
+fn size_left(file: &mut std::fs::File) -> Option<u64> {
+    use std::io::Seek;
+    let about = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let left = about.len().checked_sub(file.stream_position().ok()?)?;
+    (left > 0).then_some(left)
 }
 
 fn stdin() -> Feed {
@@ -100,6 +122,26 @@ mod tests {
         };
         widen(&reader);
         assert_eq!(fcntl_getpipe_size(&reader).unwrap(), expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_is_left_of_a_regular_file_has_a_size() {
+        use std::io::{Seek, SeekFrom};
+        let mut file = std::fs::File::open(env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml");
+        let file = file.as_mut().unwrap();
+        let size = file.metadata().unwrap().len();
+        assert_eq!(size_left(file), Some(size));
+        file.seek(SeekFrom::Start(10)).unwrap();
+        assert_eq!(size_left(file), Some(size - 10));
+        for position in [size, size + 1] {
+            file.seek(SeekFrom::Start(position)).unwrap();
+            assert_eq!(size_left(file), None);
+        }
+        let (reader, _writer) = io::pipe().unwrap();
+        assert_eq!(size_left(&mut std::os::fd::OwnedFd::from(reader).into()), None);
+        let null = &mut std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(size_left(null), None);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::io;
 
 use super::streams::{Drain, Feed, Written};
 use crate::net::{IoEvent, SealedConnection, SealedIoError};
+use crate::term::Progress;
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::{Alert, Event, SealedError, Undelivered};
 
 /// Moves bytes between the local streams and the peer until all streams have ended, and closes the
-/// session. If `stopped` resolves before that, the transfer fails.
+/// session. If `stopped` resolves before that, the transfer fails. `progress` counts the bytes.
 ///
 /// # Errors
 ///
@@ -21,11 +22,12 @@ pub(crate) async fn transfer(
     mut connection: SealedConnection,
     streams: Result<(Feed, Drain), TransferError>,
     role: Role,
+    mut progress: Progress,
     stopped: impl Future<Output = ()>,
 ) -> Result<(), TransferError> {
     let moved = async {
         let (input, output) = streams?;
-        move_bytes(&mut connection, input, output).await?;
+        move_bytes(&mut connection, input, output, &mut progress).await?;
         // The client sends its close_notify first.
         while role == Role::Server && !connection.session().is_closed() {
             connection.next().await?;
@@ -57,6 +59,7 @@ async fn move_bytes(
     connection: &mut SealedConnection,
     mut input: Feed,
     mut output: Drain,
+    progress: &mut Progress,
 ) -> Result<(), TransferError> {
     let (mut has_ended, mut peer_has_ended) = (false, false);
     let mut is_written = false;
@@ -86,6 +89,7 @@ async fn move_bytes(
                 } else {
                     input.gather(&mut chunk);
                     connection.session().send(&chunk).map_err(SealedIoError::Sealed)?;
+                    progress.add(chunk.len());
                     input.reuse(chunk);
                 }
                 connection.stage();
@@ -97,7 +101,10 @@ async fn move_bytes(
                 }
             }
             io_event = connection.advance() => match io_event? {
-                IoEvent::Event(Event::Data(data)) => received = Some(data),
+                IoEvent::Event(Event::Data(data)) => {
+                    progress.add_received(data.len());
+                    received = Some(data);
+                }
                 IoEvent::Event(Event::Eof) => peer_has_ended = true,
                 // The peer has everything. It waits until we have written everything, too.
                 IoEvent::Event(Event::CloseRequested)

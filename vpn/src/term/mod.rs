@@ -6,6 +6,7 @@ mod console;
 mod explain;
 mod keylog;
 mod observe;
+mod progress;
 mod texts;
 
 pub use console::{Console, ConsoleClosed, Label, Printer, Unread};
@@ -13,5 +14,6 @@ pub use explain::Explain;
 pub use keylog::KeyLog;
 pub use observe::Observers;
 pub(crate) use observe::SessionObserver;
+pub use progress::{Counted, Progress};
 pub(crate) use texts::QUIT;
 pub use texts::{NextText, Texts};
