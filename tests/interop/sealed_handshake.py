@@ -134,7 +134,8 @@ def accept(wire: Wire, args: argparse.Namespace, authorized: Any) -> Session:
     except PeerError as error:
         session.write(*alert(error.alert or 0))
         raise
-    parameters = {1: uint(4, 30), 2: uint(4, 1 << 20), 3: b"message"}
+    services = b"message,channels" if session.peer else b"message"
+    parameters = {1: uint(4, 30), 2: uint(4, 1 << 20), 3: services}
     ready = b"\0" + b"".join(uint(2, kind) + vector(2, value) for kind, value in parameters.items())
     session.write(HANDSHAKE, frame(READY, ready))
     return session

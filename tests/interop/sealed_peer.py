@@ -8,9 +8,18 @@ come from their formula, the key schedule from hmac and hashlib.
     sealed_peer.py verify --vectors sealed.json
     sealed_peer.py client --port 4600 --identity id_ed25519 --server-key server.pub --text hello
     sealed_peer.py server --identity id_ed25519 --authorized-clients authorized_clients --sessions 1
+    sealed_peer.py forward --port 4600 … --target 127.0.0.1:7 --channels 3 --size 1000000
+    sealed_peer.py exec --port 4600 … --name backup --input text
+    sealed_peer.py listen --port 4600 … --address 127.0.0.1:0 --accept 2
+    sealed_peer.py selftest
+    sealed_peer.py record --vectors sealed.json
+
+`forward` sends random data on all channels at once to a target that echoes, and compares. `exec` runs a command of
+the server. `listen` echoes on connections to the server. `record` writes the vectors of channels anew.
 
 An identity is a file as ssh-keygen writes it, or its 32 bytes in hexadecimal. The client prints the replies, one a
-line; the server prints `PORT <n>` and then one JSON object a line. Exit codes are those of the program.
+line; the server prints `PORT <n>` and then one JSON object a line, as `forward`, `exec` and `listen` do. Exit codes are
+those of the program; 1 means that a channel was refused, or did not end well.
 """
 from __future__ import annotations
 
@@ -30,10 +39,14 @@ sys.dont_write_bytecode = True
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key  # noqa: E402
 
+from sealed_channels import FIRST_CREDIT  # noqa: E402
+from sealed_clients import Check, Remote, Run, ended  # noqa: E402
 from sealed_keys import KEXES, PeerError  # noqa: E402
 from sealed_proto import Suite  # noqa: E402
 from sealed_handshake import accept, connect  # noqa: E402
-from sealed_session import Rejected, Wire  # noqa: E402
+from sealed_session import CHANNELS_VERSION, Rejected, Wire  # noqa: E402
+from sealed_streams import Loop, Service  # noqa: E402
+from sealed_vectors import record  # noqa: E402
 from sealed_verify import verify  # noqa: E402
 
 MESSAGE_LIMIT = 1 << 20
@@ -115,6 +128,10 @@ def arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("verify")
     check.add_argument("--vectors", required=True)
+    again = commands.add_parser("record")
+    again.add_argument("--vectors", required=True)
+    own = commands.add_parser("selftest")
+    own.add_argument("--deadline", type=int, default=60, help="seconds for all of it")
     both = argparse.ArgumentParser(add_help=False)
     both.add_argument("--host", default="127.0.0.1")
     both.add_argument("--identity", type=identity)
@@ -124,11 +141,14 @@ def arguments() -> argparse.Namespace:
     both.add_argument("--update-keys", action="store_true", help="a key update after every message of ours")
     both.add_argument("--ping", action="store_true", help="a ping before every message of ours")
     both.add_argument("--split", type=int, default=0, help="write this many bytes at once")
+    both.add_argument("--window", type=int, default=FIRST_CREDIT, help="bytes that a channel may have in flight to us")
     both.add_argument("--deadline", type=float, default=20.0, help="seconds for every read and write")
-    client = commands.add_parser("client", parents=[both])
-    client.add_argument("--port", type=int, required=True)
-    client.add_argument("--server-key", type=server_key, help="a .pub file, or none for the first contact")
-    client.add_argument("--share", type=KEXES.__getitem__, help="the kex to send a share for, if not the first")
+    dialing = argparse.ArgumentParser(add_help=False, parents=[both])
+    dialing.add_argument("--port", type=int, required=True)
+    dialing.add_argument("--server-key", type=server_key, help="a .pub file, or none for the first contact")
+    dialing.add_argument("--share", type=KEXES.__getitem__, help="the kex to send a share for, if not the first")
+    channel_arguments(commands, dialing)
+    client = commands.add_parser("client", parents=[dialing])
     client.add_argument("--text", dest="texts", action="append", default=[])
     client.add_argument("--text-file", dest="texts", action="append", type=text_of)
     client.add_argument("--fresh-exchange", action="store_true", help="a fresh key exchange between messages")
@@ -138,7 +158,24 @@ def arguments() -> argparse.Namespace:
     server.add_argument("--authorized-clients")
     server.add_argument("--gate", choices=("optional", "required"), default="optional")
     server.add_argument("--sessions", type=int, default=0, help="end after this many; 0 means never")
+    server.add_argument("--target", dest="targets", action="append", default=[], help="permit only these targets")
+    server.add_argument("--command", dest="commands", action="append", default=[], help="NAME=PROGRAM ARGUMENTS…")
     return parser.parse_args()
+
+
+def channel_arguments(commands: Any, dialing: argparse.ArgumentParser) -> None:
+    forward = commands.add_parser("forward", parents=[dialing])
+    forward.add_argument("--target", required=True, help="something that echoes")
+    forward.add_argument("--channels", type=int, default=1)
+    forward.add_argument("--size", type=int, default=1 << 20, help="bytes on each channel")
+    forward.add_argument("--wait", action="store_true", help="no data before the server's answer")
+    forward.add_argument("--fresh-exchange", action="store_true", help="a fresh key exchange on the way")
+    execute = commands.add_parser("exec", parents=[dialing])
+    execute.add_argument("--name", required=True)
+    execute.add_argument("--input", default="", help="the command's standard input")
+    listen = commands.add_parser("listen", parents=[dialing])
+    listen.add_argument("--address", required=True)
+    listen.add_argument("--accept", type=int, default=1, help="end after this many connections")
 
 
 # Client and server
@@ -173,12 +210,83 @@ def run_client(args: argparse.Namespace) -> None:
     print(f"epochs {session.send.epoch} and {session.receive.epoch}", file=sys.stderr)
 
 
+def open_channels(args: argparse.Namespace) -> Loop:
+    session = connect(args)
+    session.open_service("channels", CHANNELS_VERSION)
+    return Loop(session, args)
+
+
+def say_refused(status: int | None, text: str) -> int:
+    emit("refused", status=status, text=text)
+    return 1
+
+
+def run_forward(args: argparse.Namespace) -> int:
+    loop = open_channels(args)
+    checks = [Check(loop, args.size, args.wait) for _ in range(args.channels)]
+    for check in checks:
+        loop.channels.open("forward", args.target.encode(), check)
+    if args.fresh_exchange:
+        loop.session.begin_exchange()
+    loop.run(lambda: ended(checks))
+    loop.goodbye()
+    refused = [check for check in checks if check.status != 0]
+    if refused:
+        return say_refused(refused[0].status, refused[0].text)
+    good = sum(check.is_equal() for check in checks)
+    emit("forwarded", channels=len(checks), equal=good, bytes=sum(check.got for check in checks),
+         codes=[check.code for check in checks], epochs=[loop.session.send.epoch, loop.session.receive.epoch])
+    return 0 if good == len(checks) else 1
+
+
+def run_exec(args: argparse.Namespace) -> int:
+    loop = open_channels(args)
+    run = Run(loop, args.input.encode())
+    loop.channels.open("exec", args.name.encode(), run)
+    loop.run(lambda: ended([run]))
+    loop.goodbye()
+    if run.status != 0:
+        return say_refused(run.status, run.text)
+    emit("ended", stdout=run.out.decode(errors="replace"), stderr=run.errors.decode(errors="replace"),
+         exit=run.exit and {"signal" if run.exit[0] else "code": run.exit[1]}, close=run.code)
+    return 0 if run.exit else 1
+
+
+def run_listen(args: argparse.Namespace) -> int:
+    loop = open_channels(args)
+    remote = Remote(loop, args.address)
+    loop.run(lambda: remote.answer is not None)
+    answer = remote.answer or {"status": None, "text": ""}
+    if answer["status"] != 0:
+        loop.goodbye()
+        return say_refused(answer["status"], answer["text"])
+    emit("listening", port=answer["port"])
+    loop.run(lambda: len(remote.echoes) >= args.accept and ended(remote.echoes))
+    remote.unlisten()
+    loop.run(lambda: remote.unlistened is not None)
+    loop.goodbye()
+    codes = [echo.code for echo in remote.echoes]
+    emit("echoed", connections=len(codes), bytes=sum(echo.size for echo in remote.echoes), codes=codes,
+         unlisten=remote.unlistened)
+    return 0 if not any(codes) else 1
+
+
+def serve_channels(session: Any, args: argparse.Namespace) -> None:
+    loop = Loop(session, args)
+    Service(loop)
+    loop.run(lambda: False)
+    loop.goodbye()
+
+
 def serve(sock: socket.socket, args: argparse.Namespace) -> None:
     """One connection, from its first byte to the end of its session."""
     session = accept(Wire(sock, args), args, lambda: authorized(args))
     emit("established", kex=session.kex.name, suite=session.send.suite.name, psk=session.by_psk,
          client=fingerprint(session.peer) if session.peer else None)
-    session.accept_service(["message"])
+    session.accept_service(["message", "channels"] if session.peer else ["message"])
+    if session.channels:
+        serve_channels(session, args)
+        return emit("closed", sent=session.send.epoch, received=session.receive.epoch)
     while (text := session.read_message(MESSAGE_LIMIT)) is not None:
         emit("message", text=text.decode(errors="replace"))
         if args.ping:
@@ -228,8 +336,14 @@ def main() -> int:
         args = arguments()
         if args.command == "verify":
             return verify(args.vectors)
-        if args.command == "server":
-            return run_server(args)
+        if args.command == "record":
+            return record(args.vectors)
+        if args.command == "selftest":
+            from sealed_selftest import selftest  # it starts this program
+            return selftest(args.deadline)
+        others = {"server": run_server, "forward": run_forward, "exec": run_exec, "listen": run_listen}
+        if args.command in others:
+            return others[args.command](args)
         run_client(args)
         return 0
     except PeerError as error:

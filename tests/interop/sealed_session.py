@@ -6,6 +6,7 @@ import socket
 import time
 from typing import Any
 
+from sealed_channels import CHANNEL_TYPES, Channels
 from sealed_keys import (ACCESS_DENIED, ALERTS, CLOSE_NOTIFY, DRAINING, POLICY, PeerError, Reader, Schedule, Silent,
                          frame, uint, vector)
 from sealed_proto import (ALERT, DATA, EOF, HANDSHAKE, HELLO_LIMIT, KEY_UPDATE, OPEN, OPEN_REPLY, PAYLOAD_LIMIT, PING,
@@ -13,6 +14,7 @@ from sealed_proto import (ALERT, DATA, EOF, HANDSHAKE, HELLO_LIMIT, KEY_UPDATE, 
 
 FRESH_LIMIT = 2 * 3600.0
 NO_SUITE, RETRY = 1, 2
+CHANNELS_VERSION = b"\x01"
 
 
 class Truncated(PeerError):
@@ -50,10 +52,14 @@ class Wire:
 
     def __init__(self, sock: socket.socket, args: argparse.Namespace) -> None:
         self.sock, self.split, self.buffer = sock, args.split, bytearray()
+        self.outbox: bytearray | None = None  # what waits to be written, where nobody may wait
         sock.settimeout(args.deadline)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
+        if self.outbox is not None:
+            self.outbox += data
+            return
         step = self.split or len(data)
         for at in range(0, len(data), step):
             self.sock.sendall(data[at:at + step])
@@ -70,6 +76,35 @@ class Wire:
         taken = bytes(self.buffer[:size])
         del self.buffer[:size]
         return taken
+
+    def begin_queue(self) -> None:
+        """From here on nothing waits: `flush` writes and `fill` reads what goes at once."""
+        self.outbox = bytearray()
+        self.sock.setblocking(False)
+
+    def end_queue(self, deadline: float) -> None:
+        """Writes what is left; back to reads and writes that wait."""
+        rest, self.outbox = self.outbox or bytearray(), None
+        self.sock.settimeout(deadline)
+        if rest:
+            self.send(bytes(rest))
+
+    def flush(self) -> None:
+        if self.outbox:
+            sent = self.sock.send(self.outbox[:self.split or 1 << 20])
+            del self.outbox[:sent]
+
+    def fill(self) -> None:
+        try:
+            data = self.sock.recv(1 << 18)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise Truncated("the connection ended without a close_notify")
+        self.buffer += data
+
+    def has_record(self) -> bool:
+        return len(self.buffer) >= 2 and len(self.buffer) >= 2 + int.from_bytes(self.buffer[:2], "big")
 
     def record(self, half: Half) -> bytes:
         length = int.from_bytes(self.read(2), "big")
@@ -103,6 +138,10 @@ class Session:
         self.by_psk = False
         self.inbox = bytearray()
         self.service: bytes | None = None           # server: what Open asked for
+        self.argument = b""
+        self.channels: Channels | None = None       # in channel mode
+        self.closed_out = False
+        self.asked = ""                             # client: the service that Open asked for
         self.opened = self.eof_in = self.closed_in = False
         self.init: tuple[Any, bytes] | None = None  # client: the exchange that waits for its reply
         self.next_c_ap: bytes | None = None         # server: what RekeyDone will switch to
@@ -120,12 +159,16 @@ class Session:
         self.write(KEY_UPDATE, uint(4, self.send.epoch + 1))
         self.send.ratchet()
 
-    def fresh_exchange(self) -> None:
-        """Client only; data that comes meanwhile is kept."""
+    def begin_exchange(self) -> None:
+        """Client only."""
         private, share = self.kex.offer()
         init = frame(REKEY_INIT, vector(2, share))
         self.write(HANDSHAKE, init)
         self.init = private, init
+
+    def fresh_exchange(self) -> None:
+        """Client only; data that comes meanwhile is kept."""
+        self.begin_exchange()
         while self.init:
             self.step()
 
@@ -174,18 +217,22 @@ class Session:
             self.write(PONG, payload)
         elif kind == PONG and payload == self.pinged:
             self.pinged = None
-        elif kind == DATA and self.opened and not self.eof_in:
+        elif kind in CHANNEL_TYPES and self.channels is not None:
+            if not self.closed_out:  # behind our close_notify there are no channels
+                self.channels.take(kind, payload)
+        elif kind == DATA and self.opened and not self.eof_in and self.channels is None:
             self.inbox += payload
-        elif kind == EOF and self.opened and not self.eof_in and not payload:
+        elif kind == EOF and self.opened and not self.eof_in and not payload and self.channels is None:
             self.eof_in = True
         elif kind == OPEN and not self.is_client and self.service is None:
-            self.service = reader.vector(1)
-            reader.vector(2)
+            self.service, self.argument = reader.vector(1), reader.vector(2)
             reader.end()
         elif kind == OPEN_REPLY and self.is_client and not self.opened:
             if reader.uint(1) != 0:
                 raise PeerError(f"the service was refused: {reader.rest().decode(errors='replace')}")
             self.opened = True
+            if self.asked == "channels":  # at once: a record behind this one may be a channel's
+                self.channels = Channels(True, self.write)
         else:
             raise PeerError(f"record {kind:02x} out of turn")
 
@@ -237,8 +284,9 @@ class Session:
 
     # Services and the end
 
-    def open_service(self, name: str) -> None:
-        self.write(OPEN, vector(1, name.encode()) + vector(2, b""))
+    def open_service(self, name: str, argument: bytes = b"") -> None:
+        self.asked = name
+        self.write(OPEN, vector(1, name.encode()) + vector(2, argument))
         while not self.opened:
             self.step()
 
@@ -248,8 +296,13 @@ class Session:
         if self.service.decode("latin-1") not in known:
             self.write(OPEN_REPLY, b"\x01no such service")
             raise PeerError(f"service {self.service!r} is unknown")
+        if self.service == b"channels" and self.argument != CHANNELS_VERSION:
+            self.write(OPEN_REPLY, b"\x01no such version of channels")
+            raise PeerError(f"channels of version {self.argument.hex()}")
         self.write(OPEN_REPLY, b"\0")
         self.opened = True
+        if self.service == b"channels":
+            self.channels = Channels(False, self.write)
 
     def close(self) -> None:
         """Client: Eof, drain, close_notify and its answer."""
@@ -270,4 +323,12 @@ class Session:
         while not self.closed_in:
             self.step()
         self.write(*alert(CLOSE_NOTIFY))
+        self.wire.sock.shutdown(socket.SHUT_WR)
+
+    def say_goodbye(self) -> None:
+        """close_notify in channel mode, where either side may be the first; then the end of the connection."""
+        self.closed_out = True
+        self.write(*alert(CLOSE_NOTIFY))
+        while not self.closed_in:
+            self.step()
         self.wire.sock.shutdown(socket.SHUT_WR)

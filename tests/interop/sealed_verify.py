@@ -7,11 +7,13 @@ from typing import Any, Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sealed_channels import CHANNEL_TYPES, Channel, Channels, End, pack, parse
 from sealed_keys import (CURVE_L, KEXES, FiniteField, PeerError, Reader, Schedule, gate, raw_public, sha256,
                          small_order, uint, vector, verify_strict)
 from sealed_proto import (ALERT, CLIENT_AUTH, DATA, EOF, HANDSHAKE, KEY_UPDATE, OPEN, OPEN_REPLY, PREFACE, READY,
                           SERVER_AUTH, SERVER_HELLO, Half, Hello, Suite, auth_frame, open_auth, open_frame,
                           parse_server_hello, server_hello)
+from sealed_vectors import channel_parts, named, unnamed
 
 # No PSK, kex_secret = bytes 00..3F, TH2 = SHA-256("TH2"), TH4 = SHA-256("TH4"), suite aes-256-cbc.
 KNOWN = """
@@ -129,11 +131,15 @@ def contents(session: dict[str, Any], auth: dict[str, bytes]) -> list[tuple[str,
     said: list[tuple[str, int, bytes | None]] = [
         ("server", HANDSHAKE, auth["server"]), ("client", HANDSHAKE, auth["client"]), ("server", HANDSHAKE, None),
         ("client", OPEN, vector(1, b"message") + vector(2, b"")), ("server", OPEN_REPLY, None)]
-    for epoch, text in enumerate(session["messages"], 1):
+    for epoch, text in enumerate(session.get("messages", []), 1):
         said.append(("client", DATA, vector(4, text.encode())))
         said.append(("server", DATA, vector(4, text[::-1].encode())))
         if session["client_updates_key_after_each_message"]:
             said.append(("client", KEY_UPDATE, uint(4, epoch)))
+    if session.get("service") == "channels":
+        # What the records say is checked as frames, and as a conversation.
+        return said[:3] + [(step["from"], int(step["what"], 16), bytes.fromhex(step["payload_hex"]))
+                           for step in session["wire"][5:]]
     sides = ("client", "server")
     return said + [(side, EOF, b"") for side in sides] + [(side, ALERT, uint(2, 0)) for side in sides]
 
@@ -229,6 +235,131 @@ def malformed_hellos(m1: bytes, check: Checks) -> None:
     check.refused("a byte too few", lambda: Hello.parse(m1[:-1]))
 
 
+# Channels
+
+class Player:
+    """One side of a conversation: it says what is written, and takes what the other side says."""
+
+    def __init__(self, is_client: bool) -> None:
+        self.said: list[tuple[int, bytes]] = []
+        self.answer: dict[str, Any] = {}
+        self.channels = Channels(is_client, lambda kind, payload: self.said.append((kind, payload)))
+        self.channels.on_open = lambda channel: None
+        self.channels.on_ask = lambda name, fields: self.answer
+
+    def say(self, name: str, fields: dict[str, Any]) -> tuple[int, bytes]:
+        """The frame that this side sends now, be it of its own or because it is written."""
+        if not self.said:
+            self.perform(name, dict(fields))
+        return self.said.pop(0)
+
+    def perform(self, name: str, fields: dict[str, Any]) -> None:
+        if name == "ChanOpen":
+            self.channels.window = fields["credit"]
+            self.channels.next_id = fields["id"]
+            self.channels.open(fields["kind"], fields["argument"], End())
+        elif name.startswith("Ask"):
+            number = fields.pop("no")
+            self.channels.last_no[True] = number - 1
+            self.channels.ask(name.split()[1], lambda fields: None, **fields)
+        else:
+            self.perform_on(self.channels.live[fields.pop("id")], name, fields)
+
+    def perform_on(self, channel: Channel, name: str, fields: dict[str, Any]) -> None:
+        if name == "ChanReply" and fields["status"]:
+            channel.refuse(fields["status"], fields["text"])
+        elif name == "ChanReply":
+            channel.window = 65536 + fields["credit"]
+            channel.accept(End())
+        elif name == "ChanData":
+            channel.send(fields["data"])
+        elif name == "ChanCredit":
+            channel.granted += fields["more"]
+            channel.write(name, **fields)
+        elif name == "ChanEof":
+            channel.send_eof()
+        elif name == "ChanClose":
+            channel.close(fields["code"], fields["text"])
+        elif name == "ChanNote stderr":
+            channel.send_stderr(fields["data"])
+        else:
+            channel.send_exit(fields["how"], fields["number"])
+
+    def hear(self, kind: int, payload: bytes, next_: dict[str, Any] | None) -> None:
+        """`next_` is what this side says next: the answer to a question, perhaps."""
+        if next_ and next_["frame"].startswith("Answer"):
+            self.answer = {key: value for key, value in next_["fields"].items() if key not in ("no", "what")}
+        self.channels.take(kind, payload)
+
+
+def converse(frames: list[dict[str, Any]], check: Checks) -> None:
+    """A conversation, as both sides."""
+    for is_client in (True, False):
+        player, ours = Player(is_client), "client" if is_client else "server"
+        for number, step in enumerate(frames):
+            if step["from"] == ours:
+                check(f"{ours}'s frame {number}", player.say(*unnamed(step)), raw_frame(step))
+            else:
+                after = next((later for later in frames[number + 1:] if later["from"] == ours), None)
+                player.hear(*raw_frame(step), after)
+        check(f"{ours} has said it all", (player.said, list(player.channels.live)), ([], []))
+
+
+def raw_frame(step: dict[str, Any]) -> tuple[int, bytes]:
+    return int(step.get("what") or step["type"], 16), bytes.fromhex(step.get("payload_hex") or step["payload"])
+
+
+def frames_alone(entries: list[dict[str, Any]], check: Checks) -> None:
+    for entry in entries:
+        check.where = f"frame, {entry['name']}"
+        kind, payload = raw_frame(entry)
+        if "fields" not in entry:
+            check.refused("it", lambda: parse(kind, payload))
+            continue
+        (name, fields), (frame, again) = parse(kind, payload), unnamed(entry)
+        check("parsed", named(name, fields), {key: entry[key] for key in ("frame", "fields")})
+        check("packed", pack(frame, **again), (kind, payload))
+        for size in range(len(payload)):
+            # Data may be shorter; nothing else may.
+            if "data" not in fields or size <= len(payload) - len(fields["data"]):
+                check.refused(f"the first {size} bytes of it", lambda: parse(kind, payload[:size]))
+        if "data" not in fields:
+            check.refused("a byte more", lambda: parse(kind, payload + b"x"))
+
+
+def course(entry: dict[str, Any], check: Checks) -> None:
+    check.where = f"course, {entry['name']}"
+    player = Player(entry["role"] == "client")
+    *before, last = entry["frames"]
+    for number, step in enumerate(before):
+        after = entry["frames"][number + 1]
+        if step["from"] == entry["role"]:
+            check("said", player.say(*unnamed(step)), raw_frame(step))
+        else:
+            player.hear(*raw_frame(step), after if after["from"] == entry["role"] else None)
+    try:
+        player.hear(*raw_frame(last), None)
+        check("no alert", None, entry["alert"])
+    except PeerError as error:
+        check("the alert", error.alert, entry["alert"])
+
+
+def channels(data: dict[str, Any], check: Checks) -> None:
+    """All vectors of channels."""
+    check.where = "channels"
+    expected = channel_parts()
+    check("the vectors are those that `record` writes", {key: data.get(key) for key in expected}, expected)
+    for session in data["channel_sessions"]:
+        replay(session, check)
+        frames = [step for step in session["wire"][2:] if int(step["what"], 16) in CHANNEL_TYPES]
+        check.where = "the conversation"
+        converse(frames, check)
+        frames_alone([{**step, "name": step["frame"]} for step in frames], check)
+    frames_alone(data["channel_frames"], check)
+    for entry in data["channel_courses"]:
+        course(entry, check)
+
+
 def verify(path: str) -> int:
     check = Checks()
     for what, part in (("known answers", known_answers), ("groups", groups), ("strictness", strictness)):
@@ -236,7 +367,8 @@ def verify(path: str) -> int:
         part(check)
         print(f"{what}: {check.count - before} checks")
     with open(path, encoding="utf-8") as file:
-        sessions = json.load(file)["sessions"]
+        data = json.load(file)
+    sessions = data["sessions"]
     check("sessions in the file", bool(sessions), True)
     for session in sessions:
         before, check.where = check.count, f"{session['kex']}, {session['suite']}"
@@ -244,5 +376,9 @@ def verify(path: str) -> int:
         records = replay(session, check)
         psk = ", with a PSK" if session["psk_hex"] else ""
         print(f"session {session['kex']}, {session['suite']}{psk}: {records} records, {check.count - before} checks")
-    print(f"{len(sessions)} sessions, {check.count} checks, {check.failed} mismatches")
+    before = check.count
+    channels(data, check)
+    print(f"channels: {len(data['channel_frames'])} frames, {len(data['channel_courses'])} courses, "
+          f"{check.count - before} checks")
+    print(f"{len(sessions) + len(data['channel_sessions'])} sessions, {check.count} checks, {check.failed} mismatches")
     return 1 if check.failed else 0

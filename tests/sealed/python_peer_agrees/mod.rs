@@ -1,6 +1,7 @@
 //! The Python peer of tests/interop/, an independent implementation of the sealed profile, agrees with
 //! us in both roles.
 
+mod channels;
 mod exchanges;
 mod matrix;
 mod refusals;
