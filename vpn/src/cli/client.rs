@@ -93,7 +93,7 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<ExitCode, Fa
     let sealed = sealed::client(args, server, &settings)?;
     let gate_hint = sealed.as_ref().and_then(sealed::SealedClient::hint_at_gate);
     let observation = Observation::start(&args.common, Unread::Waited)?;
-    let shows_progress = true;
+    let shows_progress = !args.forwards.no_progress;
     let options = ClientOptions {
         host: server.host().to_string(),
         port: server.port(),

@@ -35,10 +35,9 @@ impl ChannelKind for Exec {
             let context = request.context.clone();
             let name = request.text().unwrap_or_default();
             if !context.grant.permit.permits_exec(&name) {
-                let permit = context.grant.permit.with(&format!("exec:{name}"));
                 let text = format!(
-                    "this key may not run '{name}': its line in authorized_clients needs \
-                     permit=\"{permit}\""
+                    "this key may not run '{name}': permit in its line of authorized_clients needs \
+                     exec:{name}"
                 );
                 return Err(request.refuse(OpenStatus::NotPermitted, text));
             }

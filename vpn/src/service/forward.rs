@@ -121,8 +121,12 @@ impl Service for Forward {
         LocalEnd::Bytes
     }
 
-    fn run(&self, session: Connected, _: Local) -> ServiceFuture<'static, Result<(), ClientError>> {
-        Box::pin(run_bytes(session))
+    fn run(
+        &self,
+        session: Connected,
+        local: Local,
+    ) -> ServiceFuture<'static, Result<(), ClientError>> {
+        Box::pin(run_bytes(session, local))
     }
 }
 

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::forward;
 use super::forwards::{Bind, Endpoint, Forwards};
+use super::socks::{SocksReply, negotiate};
 use super::uplink::{Carrier, CheckServer, Reconnect, Uplink};
 use crate::net::limits::Limits;
 use crate::net::{Listener, LocalSocket, bind, endpoint, pump};
 use crate::output::Reason;
 use crate::session::{ClientError, ClientOptions, Output};
 use crate::term::Console;
-use vpn_proto::sealed::ClientConfig;
+use vpn_proto::sealed::{ClientConfig, OpenStatus};
 
 /// How long a client waits after it could not accept a connection.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -189,16 +191,62 @@ async fn accept_all(listener: Listener, purpose: Use, uplink: Uplink) {
 
 /// Serves one connection. A socket that is dropped early resets its peer.
 async fn serve(socket: LocalSocket, purpose: Use, uplink: Uplink) {
-    let target = match purpose {
-        Use::Target(target) => target,
-        Use::Socks => return,
-    };
-    // The first bytes need not wait for the server's answer.
-    let ended = match uplink.open(forward::NAME, target.as_bytes()) {
-        Ok(channel) => pump(socket, channel).await.map_err(|error| error.to_string()),
-        Err(refused) => Err(refused.to_string()),
+    let (target, ended) = match purpose {
+        Use::Target(target) => {
+            // The first bytes need not wait for the server's answer.
+            let ended = match uplink.open(forward::NAME, target.as_bytes()) {
+                Ok(channel) => pump(socket, channel).await.map_err(|error| error.to_string()),
+                Err(refused) => Err(refused.to_string()),
+            };
+            (target, ended)
+        }
+        Use::Socks => match socket.into_tcp() {
+            Some(stream) => serve_socks(stream, &uplink).await,
+            None => return,
+        },
     };
     if let Err(error) = ended {
         log::info!("forward to {target}: {error}");
+    }
+}
+
+/// Serves one connection to the SOCKS5 proxy. Its reply says what the server's answer is. Returns the
+/// target, and the failure.
+async fn serve_socks(stream: TcpStream, uplink: &Uplink) -> (String, Result<(), String>) {
+    let request = match negotiate(stream).await {
+        Ok(request) => request,
+        Err(error) => return ("SOCKS5".to_owned(), Err(error.to_string())),
+    };
+    let target = request.target.clone();
+    let opened = async {
+        let channel = uplink.open(forward::NAME, target.as_bytes())?;
+        channel.opened().await.map(|()| channel)
+    };
+    let ended = match opened.await {
+        Err(refused) => {
+            request.refuse(reply(refused.status)).await;
+            Err(refused.to_string())
+        }
+        Ok(channel) => match request.accept().await {
+            Ok(stream) => {
+                pump(LocalSocket::tcp(stream), channel).await.map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    (target, ended)
+}
+
+/// The reply of SOCKS5 for a channel that is refused.
+fn reply(status: OpenStatus) -> SocksReply {
+    match status {
+        OpenStatus::NotPermitted => SocksReply::NotAllowed,
+        OpenStatus::Refused => SocksReply::ConnectionRefused,
+        OpenStatus::Unreachable => SocksReply::NetworkUnreachable,
+        OpenStatus::NoSuchName => SocksReply::HostUnreachable,
+        OpenStatus::Timeout => SocksReply::TimedOut,
+        OpenStatus::TooMany | OpenStatus::UnknownKind | OpenStatus::Unknown(_) => {
+            SocksReply::GeneralFailure
+        }
     }
 }

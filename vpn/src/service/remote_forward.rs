@@ -192,10 +192,9 @@ async fn listen_permitted(
 /// Listens at an address. The status `Refused` means that it is in use.
 fn listen_once(address: &str, grant: &Grant) -> Result<Vec<Listener>, (OpenStatus, String)> {
     let denied = || {
-        let permit = grant.permit.with(&format!("remote-forward:{address}"));
         let text = format!(
-            "this key may not listen at {address}: its line in authorized_clients needs \
-             permit=\"{permit}\""
+            "this key may not listen at {address}: permit in its line of authorized_clients needs \
+             remote-forward:{address}"
         );
         (OpenStatus::NotPermitted, text)
     };

@@ -28,16 +28,16 @@ const VERSION_4: u8 = 4;
 
 /// A client of a SOCKS5 proxy that waits for the reply.
 #[derive(Debug)]
-pub struct SocksRequest {
+pub(super) struct SocksRequest {
     /// What the client wants to be connected to: `host:port`, or `[address]:port` for an IPv6 address.
     /// A name is in lower case and has no dot at its end.
-    pub target: String,
+    pub(super) target: String,
     stream: TcpStream,
 }
 
 /// Why a target is not reached, as SOCKS5 says it (RFC 1928 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocksReply {
+pub(super) enum SocksReply {
     /// Something else failed.
     GeneralFailure,
     /// A rule forbids it.
@@ -55,7 +55,7 @@ pub enum SocksReply {
 /// Why there is no request. The client has been told as far as SOCKS5 has words for it, and the
 /// connection is closed.
 #[derive(Debug, thiserror::Error)]
-pub enum SocksError {
+pub(super) enum SocksError {
     /// The connection failed.
     #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] io::Error),
@@ -99,7 +99,7 @@ pub enum SocksError {
 /// # Errors
 ///
 /// [`SocksError`] if there is no request that could be fulfilled.
-pub async fn negotiate(stream: TcpStream) -> Result<SocksRequest, SocksError> {
+pub(super) async fn negotiate(stream: TcpStream) -> Result<SocksRequest, SocksError> {
     negotiate_within(stream, SOCKS).await
 }
 
@@ -155,24 +155,19 @@ fn target_of(target: TargetAddr) -> Result<(Host, u16), SocksError> {
 }
 
 impl SocksRequest {
-    /// The connection of the client, to see whether it closes while it waits.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
     /// Tells the client that it is connected, and returns its connection. The client sends its data
     /// next.
     ///
     /// # Errors
     ///
     /// The client does not take the reply, or has closed.
-    pub async fn accept(mut self) -> io::Result<TcpStream> {
+    pub(super) async fn accept(mut self) -> io::Result<TcpStream> {
         send(&mut self.stream, &reply(ReplyError::Succeeded), CLOSE).await?;
         Ok(self.stream)
     }
 
     /// Tells the client why it is not connected, and closes its connection.
-    pub async fn refuse(self, why: SocksReply) {
+    pub(super) async fn refuse(self, why: SocksReply) {
         say(self.stream, &reply(why.into())).await;
     }
 }

@@ -39,15 +39,15 @@ pub enum Destination {
 pub enum TargetError {
     /// No rule of the client permits it.
     #[error(
-        "this key may not forward to {}: its line in authorized_clients needs permit=\"{}\"",
+        "this key may not forward to {}: permit in its line of authorized_clients needs {}",
         Printable(.target.as_bytes()),
-        Printable(.permit.as_bytes())
+        Printable(.rule.as_bytes())
     )]
     NotPermitted {
         /// The target that the client asked for.
         target: String,
-        /// The client's permit with the rule that is missing.
-        permit: String,
+        /// The rule that is missing.
+        rule: String,
     },
     /// There is no host of this name.
     #[error("there is no host of the name '{0}'")]
@@ -146,7 +146,7 @@ async fn resolve_with(
 ) -> Result<Destination, TargetError> {
     let refused = |rule: &str| TargetError::NotPermitted {
         target: target.to_string(),
-        permit: permit.with(rule),
+        rule: rule.to_owned(),
     };
     let (host, port) = match target {
         Target::Host(host, port) => (host, *port),

@@ -22,8 +22,8 @@ mod wire;
 
 pub use alert::{Alert, Undelivered};
 pub use channels::{
-    Answer, ChannelError, ChannelEvent, ChannelExit, ChannelLimits, StreamKind, Channels,
-    CloseCode, FIRST_WINDOW, Frame, FrameSink, MAX_DATA, OpenStatus, Question, WindowBudget,
+    Answer, ChannelError, ChannelEvent, ChannelExit, ChannelLimits, Channels, CloseCode,
+    FIRST_WINDOW, Frame, FrameSink, MAX_DATA, OpenStatus, Question, StreamKind, WindowBudget,
 };
 pub use error::SealedError;
 pub use handshake::{

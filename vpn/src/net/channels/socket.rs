@@ -36,6 +36,15 @@ impl LocalSocket {
         Self(Kind::Unix(stream))
     }
 
+    /// The TCP connection, which is reset if it is dropped; `None` if it is no TCP.
+    pub fn into_tcp(self) -> Option<TcpStream> {
+        match self.0 {
+            Kind::Tcp(stream) => Some(stream),
+            #[cfg(unix)]
+            Kind::Unix(_) => None,
+        }
+    }
+
     pub(super) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0 {
             Kind::Tcp(stream) => stream.poll_read_ready(context),

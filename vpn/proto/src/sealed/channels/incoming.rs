@@ -178,6 +178,9 @@ impl Channels {
 
     fn handle_exit(&mut self, id: u32, exit: ChannelExit) -> Result<(), SealedError> {
         let Some(live) = self.sender(id)? else { return Ok(()) };
+        if live.peer_has_ended {
+            return Err(SealedError::Malformed("the end of a command behind that of its channel"));
+        }
         if std::mem::replace(&mut live.has_exit, true) {
             return Err(SealedError::Malformed("a second end of a command"));
         }

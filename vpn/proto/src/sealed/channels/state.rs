@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::event::ChannelEvent;
-use super::frame::{Answer, ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind};
+use super::frame::{
+    Answer, ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind,
+};
 use super::outgoing::{End, Outgoing, Turns};
 use super::window::{FIRST_WINDOW, SessionBudget, Window, WindowBudget};
 use crate::role::Role;
@@ -294,7 +296,12 @@ impl Channels {
     /// # Errors
     ///
     /// [`ChannelError::Closed`] if the channel is over, or after [`Channels::finish`].
-    pub fn send(&mut self, id: u32, stream: StreamKind, bytes: Vec<u8>) -> Result<(), ChannelError> {
+    pub fn send(
+        &mut self,
+        id: u32,
+        stream: StreamKind,
+        bytes: Vec<u8>,
+    ) -> Result<(), ChannelError> {
         let live = self.live(id)?;
         if live.out.end != End::Open {
             return Err(ChannelError::Closed);

@@ -342,6 +342,11 @@ fn wrong_frames() -> Vec<(&'static str, Vec<(u8, Vec<u8>)>, &'static str)> {
             "a second end of a command",
         ),
         (
+            "an exit behind its end",
+            vec![eof(1), frame(0x26, 1, &[2, 0, 0, 0, 0, 0])],
+            "the end of a command behind that of its channel",
+        ),
+        (
             "data beyond the credit",
             vec![data(1, 16_380), data(1, 16_380), data(1, 16_380), data(1, 16_380), data(1, 17)],
             "more data than credit",

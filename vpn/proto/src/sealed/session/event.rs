@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::sealed::alert::Alert;
-use crate::sealed::channels::{StreamKind, Frame};
+use crate::sealed::channels::{Frame, StreamKind};
 
 /// An event of a session, for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
