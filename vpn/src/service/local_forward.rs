@@ -57,6 +57,7 @@ pub async fn run_forwards(
         remote: if index == 0 { &plan.forwards.remote } else { &[] },
         uplink: &uplink,
         index,
+        has_been_up: false,
     };
     let mut first = carrier(0, &config);
     let mut local = JoinSet::new();

@@ -87,6 +87,8 @@ pub(super) struct Carrier<'a> {
     pub(super) remote: &'a [RemoteForward],
     pub(super) uplink: &'a Uplink,
     pub(super) index: usize,
+    /// Whether it had a session before.
+    pub(super) has_been_up: bool,
 }
 
 impl Carrier<'_> {
@@ -103,7 +105,7 @@ impl Carrier<'_> {
             let began = Instant::now();
             let failure = match session.take() {
                 Some(session) => self.run(session).await,
-                None => match self.connect(Box::new(|_| Ok(()))).await {
+                None => match self.connect_again().await {
                     Ok(session) => self.run(session).await,
                     Err(error) => error,
                 },
@@ -137,8 +139,24 @@ impl Carrier<'_> {
         Ok(session)
     }
 
+    /// Connects without the lines of the first session. The server must be the one of that session, so
+    /// its key needs no other check.
+    async fn connect_again(&mut self) -> Result<Connected, ClientError> {
+        let out = self.out;
+        let quiet = Output::nowhere();
+        let mut again = Carrier { out: &quiet, config: self.config.clone(), ..*self };
+        let session = again.connect(Box::new(|_| Ok(()))).await?;
+        self.config = again.config;
+        log::info!("carrier {} is connected", self.index + 1);
+        if self.has_been_up {
+            out.tell("connected again");
+        }
+        Ok(session)
+    }
+
     /// Runs a session until it ends. Returns why it ended.
-    async fn run(&self, session: Connected) -> ClientError {
+    async fn run(&mut self, session: Connected) -> ClientError {
+        self.has_been_up = true;
         let Connected { mut connection, .. } = session;
         connection.ping_every(Some(PING));
         connection.expect_pings(Some(PING));
