@@ -6,6 +6,7 @@
 //!
 //! * [`Client`] connects to a server and opens a service on it;
 //! * [`Server`] accepts clients and passes the channel of each one to the program;
+//! * [`Session`] has many channels, also to targets that `vpn server` can reach;
 //! * [`Channel`] is the open stream between them: [`AsyncRead`](tokio::io::AsyncRead) and
 //!   [`AsyncWrite`](tokio::io::AsyncWrite);
 //! * [`Identity`], [`Psk`], [`PublicKey`] and [`ServerKey`] are the keys of the two sides;
@@ -90,6 +91,6 @@ pub mod term;
 #[doc(hidden)]
 pub mod trust;
 
-pub use api::{Channel, Client, Error, Identity, Peer, Psk, Server};
+pub use api::{Channel, Client, Error, Identity, Peer, Psk, Server, Session};
 pub use session::Blame;
 pub use trust::{Pin as ServerKey, PublicKey};

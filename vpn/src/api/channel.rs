@@ -1,26 +1,20 @@
 //! An open stream of bytes to the peer, encrypted and authenticated both ways.
 
+use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::{fmt, io};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf,
-    duplex, split,
-};
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::error::Error;
-use crate::net::SealedConnection;
-use crate::session::{Blame, Drain, Feed, TransferError, transfer};
-use crate::term::Progress;
+use super::held::Held;
+use super::whole::{Whole, Work};
+use crate::net::{ChannelEnd, ChannelStream, SealedConnection};
+use crate::session::Blame;
 use crate::trust::PublicKey;
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::PeerIdentity;
-
-/// Bytes that may wait in each direction between the program and the session.
-const BUFFER: usize = 256 * 1024;
 
 /// The identity of the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +27,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    fn new(peer: PeerIdentity) -> Self {
+    pub(super) fn new(peer: PeerIdentity) -> Self {
         match peer {
             PeerIdentity::Key(bytes) => Self::Key(PublicKey { bytes, comment: String::new() }),
             PeerIdentity::PskOnly => Self::Psk,
@@ -49,126 +43,38 @@ impl Peer {
 /// A successful write does not mean that the peer has the bytes. [`Channel::finish`] says whether the
 /// program at the other end has read them. If a channel is dropped before both directions have
 /// ended, it is cut, and the peer gets an error.
+///
+/// A channel of [`Client::open`](crate::Client::open) has a session of its own. The channels of a
+/// [`Session`](crate::Session) share one.
+#[derive(Debug)]
 pub struct Channel {
-    stream: DuplexStream,
-    shared: Arc<Shared>,
+    stream: Stream,
     peer: Peer,
 }
 
-impl fmt::Debug for Channel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel").field("peer", &self.peer).finish_non_exhaustive()
-    }
+#[derive(Debug)]
+enum Stream {
+    Whole(Whole),
+    /// A channel of a session, which lives as long as one of its channels.
+    Part(ChannelStream, Option<Arc<Held>>),
 }
-
-/// The state that the channel shares with the task that moves its bytes.
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// The program has dropped the channel before its end.
-    is_abandoned: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The program has ended its direction.
-    is_shut_down: bool,
-    /// The peer has ended its direction.
-    peer_has_ended: bool,
-    /// The program has read everything, up to the peer's end.
-    has_read_all: bool,
-    /// Waits for the program to read the end.
-    reading: Option<Waker>,
-    /// The result of the session. The error is returned once.
-    outcome: Option<Result<(), Option<TransferError>>>,
-    /// The tasks that wait for the result: one may read and another one write.
-    waiting: Vec<Waker>,
-}
-
-impl Shared {
-    /// The program has read everything.
-    fn read_to_end(&self) {
-        let mut state = self.state();
-        state.has_read_all = true;
-        if let Some(waker) = state.reading.take() {
-            waker.wake();
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&self, outcome: Result<(), TransferError>) {
-        let mut state = self.state();
-        state.outcome.get_or_insert_with(|| outcome.map_err(Some));
-        state.waiting.drain(..).for_each(Waker::wake);
-    }
-
-    /// Returns the result of the session when it has ended.
-    fn poll_outcome(&self, context: &Context<'_>) -> Poll<Result<(), Error>> {
-        let mut state = self.state();
-        match &mut state.outcome {
-            None => {
-                if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                    state.waiting.push(context.waker().clone());
-                }
-                Poll::Pending
-            }
-            Some(Ok(())) => Poll::Ready(Ok(())),
-            Some(Err(error)) => Poll::Ready(Err(match error.take() {
-                Some(error) => error.into(),
-                None => Error::new(Blame::Peer, "the channel has failed before"),
-            })),
-        }
-    }
-}
-
-/// Sets the result of the session, also if its task is dropped.
-struct Ending(Arc<Shared>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.end(Err(TransferError::Stopped));
-    }
-}
-
-/// The work of a channel: it moves bytes until both directions have ended. The error is its text.
-pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 impl Channel {
-    /// Makes a channel on an open session, and its work. The caller has to run the work; it fails
-    /// when `stopped` resolves.
-    pub(super) fn new(
+    /// Makes a channel that is a whole session, and its work. The caller has to run the work; it
+    /// fails when `stopped` resolves.
+    pub(super) fn whole(
         connection: SealedConnection,
         peer: PeerIdentity,
         role: Role,
         stopped: impl Future<Output = ()> + Send + 'static,
     ) -> (Self, Work) {
-        let (stream, inner) = duplex(BUFFER);
-        let (reader, writer) = split(inner);
-        let shared = Arc::<Shared>::default();
-        let input = Feed::stream(Outgoing { reader, shared: shared.clone() });
-        let output = Drain::stream(Incoming { writer, shared: shared.clone() });
-        let ending = Ending(shared.clone());
-        let abandoned = shared.clone();
-        let stopped = async move {
-            tokio::select! {
-                () = stopped => {}
-                () = abandoned.is_abandoned.notified() => {}
-            }
-        };
-        let work = Box::pin(async move {
-            let outcome =
-                transfer(connection, Ok((input, output)), role, Progress::none(), stopped).await;
-            let for_log = match &outcome {
-                Ok(()) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            };
-            ending.0.end(outcome);
-            for_log
-        });
-        (Self { stream, shared, peer: Peer::new(peer) }, work)
+        let (stream, work) = Whole::new(connection, role, stopped);
+        (Self { stream: Stream::Whole(stream), peer: Peer::new(peer) }, work)
+    }
+
+    /// Makes a channel that shares a session. It holds `session` as long as it lives.
+    pub(super) fn part(stream: ChannelStream, peer: Peer, session: Option<Arc<Held>>) -> Self {
+        Self { stream: Stream::Part(stream, session), peer }
     }
 
     /// The identity that the peer has proved.
@@ -176,39 +82,25 @@ impl Channel {
         &self.peer
     }
 
-    /// Ends our direction, waits for the end of the peer's direction, and closes the session. After
+    /// Ends our direction, waits for the end of the peer's direction, and closes the channel. After
     /// success the peer has every byte. Read all bytes from the peer before.
     ///
     /// # Errors
     ///
     /// If the peer does not have every byte, or if it has sent bytes that were not read.
-    pub async fn finish(mut self) -> Result<(), Error> {
-        self.shutdown().await.map_err(Error::of_channel)?;
+    pub async fn finish(self) -> Result<(), Error> {
+        let (mut stream, _session) = match self.stream {
+            Stream::Whole(stream) => return stream.finish().await,
+            Stream::Part(stream, session) => (stream, session),
+        };
+        stream.shutdown().await.map_err(Error::of_channel)?;
         let mut rest = [0];
-        if self.read(&mut rest).await.map_err(Error::of_channel)? > 0 {
+        if stream.read(&mut rest).await.map_err(Error::of_channel)? > 0 {
             return Err(Error::new(Blame::Usage, "the peer has sent bytes that were not read"));
         }
-        let shared = self.shared.clone();
-        std::future::poll_fn(|context| shared.poll_outcome(context)).await
-    }
-
-    /// Explains the end of the stream: the peer has ended its direction, or the session has failed.
-    fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
-        if self.shared.state().peer_has_ended {
-            self.shared.read_to_end();
-            return Poll::Ready(Ok(()));
-        }
-        self.shared.poll_outcome(context).map_err(io::Error::from)
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        let state = self.shared.state();
-        let is_at_its_end = state.is_shut_down && state.has_read_all;
-        drop(state);
-        if !is_at_its_end {
-            self.shared.is_abandoned.notify_one();
+        match stream.ended().await {
+            ChannelEnd::Normal => Ok(()),
+            end => Err(Error::new(Blame::Peer, end.to_string())),
         }
     }
 }
@@ -219,12 +111,9 @@ impl AsyncRead for Channel {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
-        match read {
-            Poll::Ready(Ok(())) if is_end => self.poll_end(context),
-            read => read,
+        match &mut self.stream {
+            Stream::Whole(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Part(stream, _) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -235,83 +124,23 @@ impl AsyncWrite for Channel {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            // The session is over, and its result says more.
-            Poll::Ready(Err(error)) => self.shared.poll_outcome(context).map(|outcome| {
-                outcome?;
-                Err(error)
-            }),
-            written => written,
+        match &mut self.stream {
+            Stream::Whole(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Part(stream, _) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match &mut self.stream {
+            Stream::Whole(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Part(stream, _) => Pin::new(stream).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.state().is_shut_down = true;
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// The bytes from the program to the peer.
-struct Outgoing {
-    reader: ReadHalf<DuplexStream>,
-    shared: Arc<Shared>,
-}
-
-impl AsyncRead for Outgoing {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.reader).poll_read(context, buffer);
-        if matches!(read, Poll::Ready(Ok(()))) && buffer.filled().len() == before {
-            // A channel that is dropped looks the same as one that is shut down. The session is
-            // stopped for that reason.
-            if !self.shared.state().is_shut_down {
-                return Poll::Pending;
-            }
+        match &mut self.stream {
+            Stream::Whole(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Part(stream, _) => Pin::new(stream).poll_shutdown(context),
         }
-        read
-    }
-}
-
-/// The bytes from the peer to the program.
-struct Incoming {
-    writer: WriteHalf<DuplexStream>,
-    shared: Arc<Shared>,
-}
-
-impl AsyncWrite for Incoming {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.writer).poll_write(context, bytes) {
-            // The channel is dropped. The session is stopped for that reason.
-            Poll::Ready(Err(_)) => Poll::Pending,
-            written => written,
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_flush(context)
-    }
-
-    /// Ends when the program has read the end: until then the peer is not told that we have everything.
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.state().peer_has_ended = true;
-        std::task::ready!(Pin::new(&mut self.writer).poll_shutdown(context))?;
-        let mut state = self.shared.state();
-        if state.has_read_all {
-            return Poll::Ready(Ok(()));
-        }
-        state.reading = Some(context.waker().clone());
-        Poll::Pending
     }
 }

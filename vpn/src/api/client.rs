@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::channel::Channel;
 use super::error::Error;
 use super::identity::{Identity, Psk};
+use super::session::{CHANNELS, Session, VERSION};
 use crate::config::{Overrides, Settings};
-use crate::session::{Blame, ClientOptions, Output, ServerTrust, connect_sealed_client};
+use crate::session::{Blame, ClientOptions, Connected, Output, ServerTrust, connect_sealed_client};
 use crate::trust::{KnownServers, Pin, ServerName};
 use vpn_proto::EnabledSuite;
 use vpn_proto::classic::Role;
@@ -89,12 +90,68 @@ impl Client {
         self
     }
 
-    /// Connects, shakes hands and opens a service on the server.
+    /// Connects, shakes hands and opens a service on the server, in a session of its own.
     ///
     /// # Errors
     ///
     /// [`Error::blame`] says what failed: the network, the server's key, its permission, and so on.
     pub async fn open(&self, service: &str) -> Result<Channel, Error> {
+        let session = self.session(service, b"").await?;
+        let never = std::future::pending();
+        let (channel, work) =
+            Channel::whole(session.connection, session.server, Role::Client, never);
+        tokio::spawn(work);
+        Ok(channel)
+    }
+
+    /// Connects and shakes hands. The session has any number of channels, to services of a
+    /// [`Server`](crate::Server) or to targets of `vpn server`.
+    ///
+    /// ```
+    /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// # use vpn::{Channel, Client, Identity, Server};
+    /// # use vpn_suites as _;
+    /// # async fn upper(mut channel: Channel) {
+    /// #     let mut text = String::new();
+    /// #     channel.read_to_string(&mut text).await.unwrap();
+    /// #     channel.write_all(text.to_uppercase().as_bytes()).await.unwrap();
+    /// #     channel.finish().await.unwrap();
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (client_key, server_key) = (Identity::generate(), Identity::generate());
+    /// # let server_public = server_key.public_key();
+    /// # let server = Server::bind("127.0.0.1:0", "upper").await?
+    /// #     .identity(server_key)
+    /// #     .allow(client_key.public_key());
+    /// # let address = format!("127.0.0.1:{}", server.port());
+    /// # tokio::spawn(server.serve(upper, std::future::pending()));
+    /// let client = Client::new(&address)?.identity(client_key).server_key(server_public);
+    /// let session = client.connect().await?;
+    /// let (mut one, mut two) = (session.open("upper").await?, session.open("upper").await?);
+    /// one.write_all(b"one").await?;
+    /// two.write_all(b"two").await?;
+    /// for (channel, answer) in [(&mut two, "TWO"), (&mut one, "ONE")] {
+    ///     channel.shutdown().await?;
+    ///     let mut text = String::new();
+    ///     channel.read_to_string(&mut text).await?;
+    ///     assert_eq!(text, answer);
+    /// }
+    /// one.finish().await?;
+    /// two.finish().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::open`].
+    pub async fn connect(&self) -> Result<Session, Error> {
+        Ok(Session::start(self.session(CHANNELS, VERSION).await?))
+    }
+
+    /// Connects, shakes hands and opens a service with an argument.
+    async fn session(&self, service: &str, argument: &[u8]) -> Result<Connected, Error> {
         if self.identity.is_none() && self.psk.is_none() {
             return Err(Error::new(Blame::Usage, "the client has no identity and no PSK to show"));
         }
@@ -129,11 +186,8 @@ impl Client {
         let connecting =
             connect_sealed_client(&options, Arc::new(config), limits, &out, check_server);
         let mut session = Box::pin(connecting).await?;
-        session.open(service, b"").await?;
-        let never = std::future::pending();
-        let (channel, work) = Channel::new(session.connection, session.server, Role::Client, never);
-        tokio::spawn(work);
-        Ok(channel)
+        session.open(service, argument).await?;
+        Ok(session)
     }
 }
 

@@ -9,15 +9,13 @@ use super::channel::Channel;
 use super::client::{built_in, configured, sealed_suites};
 use super::error::Error;
 use super::identity::{Identity, Psk};
+use super::served::{Custom, Multiplexed};
+use super::session::CHANNELS;
 use crate::config::Settings;
 use crate::net::{self, AdmissionControl, DEFAULT_PORT, DhPool, Shutdown};
-use crate::session::{
-    Admitting, Blame, Clients, Handler, Offer, OpenRequest, SealedServer, ServerEnd, ServerError,
-    ServerSession, ServiceFuture, ServiceResult, SessionServer, admitted,
-};
+use crate::session::{Blame, Clients, Offer, SealedServer, ServiceFuture, SessionServer};
 use crate::term::Console;
 use crate::trust::{AuthorizedClients, ClientList, Grant, Host, PublicKey, ServiceNames};
-use vpn_proto::classic::Role;
 use vpn_proto::sealed::{Limits, ServerConfig};
 
 /// A server of sealed sessions. It has one service, which the program implements.
@@ -140,7 +138,7 @@ impl Server {
     /// Serves clients until `stop` resolves. Channels that are open then get two and a half seconds; what
     /// is left is cut. Handlers get five seconds.
     ///
-    /// It calls `handler` with the channel of each client; many handlers run at the same time. A
+    /// It calls `handler` with each channel of each client; many handlers run at the same time. A
     /// handler should end with [`Channel::finish`]. If it drops the channel without that, the
     /// channel is cut.
     ///
@@ -169,15 +167,16 @@ impl Server {
             is_gate_required: self.settings.sealed.is_gate_required,
             limits: Limits::default(),
         };
+        let limits = self.settings.limits.net;
         let handle = move |channel| -> ServiceFuture<'static, ()> { Box::pin(handler(channel)) };
+        let custom = Custom { service: self.service.clone().into(), handle: Arc::new(handle) };
         let offer = Offer {
             service: self.service.clone(),
             end_name: self.service.clone(),
-            end: Arc::new(Custom(Arc::new(handle))),
+            end: Arc::new(custom.clone()),
+            always: vec![(CHANNELS.to_owned(), Arc::new(Multiplexed::new(custom, &limits)))],
             known: vec![self.service],
-            always: Vec::new(),
         };
-        let limits = self.settings.limits.net;
         let (switch, shutdown) = Shutdown::new();
         let sealed = SealedServer::new(
             Arc::new(config),
@@ -205,44 +204,3 @@ impl Server {
         Ok(())
     }
 }
-
-/// The service of the program that uses this library.
-#[derive(Clone)]
-struct Custom(Arc<dyn Fn(Channel) -> ServiceFuture<'static, ()> + Send + Sync>);
-
-impl std::fmt::Debug for Custom {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Custom(..)")
-    }
-}
-
-impl ServerEnd for Custom {
-    fn admit<'a>(&'a self, _: OpenRequest<'a>) -> Admitting<'a> {
-        admitted(self.clone())
-    }
-}
-
-impl Handler for Custom {
-    fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
-        Box::pin(async move {
-            let ServerSession { mut connection, client, mut shutdown, .. } = session;
-            // The program may read as slowly as it likes, so pings are not expected.
-            connection.expect_pings(None);
-            connection.read_at_most(usize::MAX);
-            let stopped = async move {
-                shutdown.wait().await;
-                tokio::time::sleep(GRACE).await;
-            };
-            let (channel, work) = Channel::new(connection, client, Role::Server, stopped);
-            let handled = (self.0)(channel);
-            let (ended, ()) = tokio::join!(work, handled);
-            ended.map(|()| "the client closed the session").map_err(ServerError::Transfer)
-        })
-    }
-}
-
-/// How long channels may stay open after the server was told to stop. The last words need time, too.
-const GRACE: std::time::Duration = match net::limits::SHUTDOWN.checked_div(2) {
-    Some(half) => half,
-    None => net::limits::SHUTDOWN,
-};

@@ -14,7 +14,7 @@ use super::pings::Pings;
 use super::pool::DhPool;
 use super::sealed_error::SealedIoError;
 use super::sealed_rekey::{KexResult, Rekey};
-use super::socket::lingering_close;
+use super::socket::{limit_unsent, lingering_close, set_user_timeout};
 use super::source::Source;
 use vpn_proto::sealed::{Alert, Event, SealedError, Session};
 
@@ -258,7 +258,7 @@ impl SealedConnection {
     /// Asks the peer for a sign of life. The session ends if nothing comes from it in this time.
     pub fn probe(&mut self, within: Duration) {
         self.measure_round_trip();
-        self.probe.get_or_insert(Instant::now() + within);
+        self.probe.get_or_insert_with(|| Instant::now() + within);
     }
 
     /// The address of this side.
@@ -268,23 +268,17 @@ impl SealedConnection {
 
     /// Ends the connection when sent bytes are not acknowledged for this time, where the system can.
     pub fn set_user_timeout(&self, time: Duration) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Err(error) = socket2::SockRef::from(&self.stream).set_tcp_user_timeout(Some(time)) {
+        if let Err(error) = set_user_timeout(&self.stream, time) {
             log::debug!("no timeout of the connection: {error}");
         }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = time;
     }
 
     /// Lets the system hold about this many bytes that are not sent yet, where it can. What is sent
     /// later, and is more urgent, waits for less.
     pub fn limit_unsent(&self, bytes: u32) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Err(error) = socket2::SockRef::from(&self.stream).set_tcp_notsent_lowat(bytes) {
+        if let Err(error) = limit_unsent(&self.stream, bytes) {
             log::debug!("no limit of unsent bytes: {error}");
         }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = bytes;
     }
 
     /// Whether the socket is read now. A peer is not read while it does not take our replies, and while

@@ -89,6 +89,18 @@ pub async fn lingering_close(mut stream: TcpStream) {
     let _ = timeout(CLOSE, linger).await;
 }
 
+/// Sets how many bytes the system holds that are not sent yet (TCP_NOTSENT_LOWAT). Other systems than
+/// Linux hold what they like.
+pub(super) fn limit_unsent(stream: &TcpStream, bytes: u32) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (stream, bytes);
+        Ok(())
+    }
+}
+
 /// What a server knows of a peer that it does not read from, because it computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerState {

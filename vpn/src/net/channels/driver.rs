@@ -114,7 +114,7 @@ fn fill(
         {
             let mut state = channels.0.state();
             state.core.fill(&mut batch, Instant::now())?;
-            state.pass_events(&channels.0, wakers);
+            state.pass_events(wakers);
         }
         if batch.is_empty() {
             break;
@@ -152,7 +152,7 @@ fn handle_events(
         if let Err(error) = handled {
             return Err(connection.session().fail(error).into());
         }
-        state.pass_events(&channels.0, wakers);
+        state.pass_events(wakers);
         next = connection.ready_event();
     }
     Ok(None)

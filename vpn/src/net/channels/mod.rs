@@ -6,13 +6,15 @@
 mod driver;
 mod multiplexer;
 mod pump;
+mod shared;
 mod socket;
 mod stream;
 
 pub use driver::{DriveEnd, drive};
-pub use multiplexer::{Multiplexer, OpenRefused, Request};
+pub use multiplexer::{Multiplexer, Request};
 pub use pump::{PumpError, pump};
+pub use shared::{ChannelEnd, OpenRefused};
 #[cfg(unix)]
 pub use socket::SocketPath;
 pub use socket::{Listener, LocalSocket};
-pub use stream::{ChannelEnd, ChannelStream};
+pub use stream::ChannelStream;

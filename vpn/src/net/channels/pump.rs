@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 
 use zeroize::Zeroizing;
 
+use super::shared::ChannelEnd;
 use super::socket::LocalSocket;
-use super::stream::{ChannelEnd, ChannelStream};
+use super::stream::ChannelStream;
 use vpn_proto::sealed::{CloseCode, StreamKind};
 
 /// The first size of a read in bytes. It grows for a socket that keeps sending.

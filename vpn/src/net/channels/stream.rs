@@ -10,36 +10,11 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use zeroize::Zeroizing;
 
-use super::multiplexer::{OpenRefused, Shared, State};
+use super::shared::{ChannelEnd, OpenRefused, Shared, State};
 use vpn_proto::sealed::{ChannelError, ChannelExit, CloseCode, OpenStatus, StreamKind};
 
-/// How a channel has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChannelEnd {
-    /// Both directions have ended, and the peer has handed over every byte.
-    Normal,
-    /// The peer has not opened it.
-    Refused(OpenRefused),
-    /// The peer has reset it, for this reason.
-    Reset(String),
-    /// The session is over.
-    SessionEnded,
-}
-
-impl ChannelEnd {
-    fn error(&self) -> io::Error {
-        let reset = |text: &str| io::Error::new(io::ErrorKind::ConnectionReset, text);
-        match self {
-            Self::Normal => io::ErrorKind::NotConnected.into(),
-            Self::Refused(refused) => {
-                io::Error::new(io::ErrorKind::ConnectionRefused, refused.clone())
-            }
-            Self::Reset(text) if text.is_empty() => reset("the channel was reset"),
-            Self::Reset(text) => reset(text),
-            Self::SessionEnded => reset("the session is over"),
-        }
-    }
-}
+/// Bytes of the peer, and the stream that they belong to.
+pub type Received = (StreamKind, Zeroizing<Vec<u8>>);
 
 /// One channel of a session. It is reset if it is dropped before both directions have ended.
 pub struct ChannelStream {
@@ -143,7 +118,7 @@ impl ChannelStream {
     pub(crate) fn poll_receive(
         &self,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<Option<(StreamKind, Zeroizing<Vec<u8>>)>>> {
+    ) -> Poll<io::Result<Option<Received>>> {
         let mut state = self.shared.state();
         if let Some(received) = state.core.receive(self.id) {
             return Poll::Ready(Ok(Some(received)));
@@ -164,7 +139,7 @@ impl ChannelStream {
     /// # Errors
     ///
     /// If the channel was reset, or if the session has ended.
-    pub async fn receive(&self) -> io::Result<Option<(StreamKind, Zeroizing<Vec<u8>>)>> {
+    pub async fn receive(&self) -> io::Result<Option<Received>> {
         poll_fn(|context| self.poll_receive(context)).await
     }
 
