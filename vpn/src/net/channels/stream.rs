@@ -14,7 +14,7 @@ use super::shared::{ChannelEnd, OpenRefused, Shared, State};
 use vpn_proto::sealed::{ChannelError, ChannelExit, CloseCode, OpenStatus, StreamKind};
 
 /// Bytes of the peer, and the stream that they belong to.
-pub type Received = (StreamKind, Zeroizing<Vec<u8>>);
+pub(super) type Received = (StreamKind, Zeroizing<Vec<u8>>);
 
 /// One channel of a session. It is reset if it is dropped before both directions have ended.
 pub struct ChannelStream {
@@ -139,7 +139,7 @@ impl ChannelStream {
     /// # Errors
     ///
     /// If the channel was reset, or if the session has ended.
-    pub async fn receive(&self) -> io::Result<Option<Received>> {
+    pub(crate) async fn receive(&self) -> io::Result<Option<Received>> {
         poll_fn(|context| self.poll_receive(context)).await
     }
 
