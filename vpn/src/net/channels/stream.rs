@@ -127,8 +127,11 @@ impl ChannelStream {
             return Poll::Ready(Ok(None));
         }
         let Some(slot) = state.slot(self.id) else { return Poll::Ready(Ok(None)) };
-        if let Some(end) = &slot.end {
-            return Poll::Ready(Err(end.error()));
+        match &slot.end {
+            // Everything was received before.
+            Some(ChannelEnd::Normal) => return Poll::Ready(Ok(None)),
+            Some(end) => return Poll::Ready(Err(end.error())),
+            None => {}
         }
         store(&mut slot.reading, context);
         Poll::Pending
