@@ -221,7 +221,7 @@ impl Channels {
         }
         let number = self.last_question.checked_add(1).ok_or(ChannelError::Exhausted)?;
         self.last_question = number;
-        self.questions.insert(number);
+        self.questions.insert(number, question.clone());
         self.control.push_back(Frame::Ask { number, question });
         Ok(number)
     }

@@ -40,8 +40,9 @@ impl Channels {
             Frame::Exit { id, exit } => self.handle_exit(id, exit),
             Frame::Ask { number, question } => self.handle_ask(number, question),
             Frame::Answer { number, answer } => {
-                if !self.questions.remove(&number) {
-                    return Err(SealedError::Malformed("an answer to no question"));
+                match self.questions.remove(&number) {
+                    Some(question) if question.fits(&answer) => {}
+                    _ => return Err(SealedError::Malformed("an answer to no question")),
                 }
                 self.events.push_back(ChannelEvent::Answered { number, answer });
                 Ok(())

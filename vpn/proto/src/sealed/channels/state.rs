@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::event::ChannelEvent;
-use super::frame::{CloseCode, Frame, MAX_DATA, OpenStatus, StreamKind};
+use super::frame::{CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind};
 use super::outgoing::{End, Outgoing, Turns};
 use super::window::{SessionBudget, Window, WindowBudget};
 use crate::role::Role;
@@ -79,7 +79,7 @@ pub struct Channels {
     pub(super) last_question: u32,
     pub(super) last_asked: u32,
     /// Our questions, and those of the peer, without an answer.
-    pub(super) questions: HashSet<u32>,
+    pub(super) questions: HashMap<u32, Question>,
     pub(super) asked: HashSet<u32>,
 }
 
@@ -165,7 +165,7 @@ impl Channels {
             spare: Vec::new(),
             last_question: 0,
             last_asked: 0,
-            questions: HashSet::new(),
+            questions: HashMap::new(),
             asked: HashSet::new(),
         }
     }

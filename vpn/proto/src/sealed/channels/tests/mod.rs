@@ -1,5 +1,7 @@
 //! Two sides of channels, with frames moved by hand.
 
+mod hostile;
+
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
