@@ -16,6 +16,8 @@ use super::window::{FIRST_WINDOW, Window};
 use crate::role::Role;
 use crate::sealed::session::wiped;
 
+/// The kind of a channel for a command. Only its acceptor sends notes.
+const EXEC: &str = "exec";
 /// The room of such a channel in bytes.
 const LITTLE: usize = 4 * 1024;
 /// The number of empty buffers that are kept.
@@ -39,7 +41,8 @@ impl Channels {
         let window = Window::new(&mut self.budget).ok_or(ChannelError::TooMany)?;
         self.last_own = id;
         self.opening += 1;
-        let live = Live::new(Phase::Opening, FIRST_WINDOW, window);
+        let mut live = Live::new(Phase::Opening, FIRST_WINDOW, window);
+        live.has_notes = kind == EXEC;
         self.channels.insert(id, Channel::Live(Box::new(live)));
         self.control.push_back(Frame::Open {
             id,
@@ -111,7 +114,8 @@ impl Channels {
         }
     }
 
-    /// Queues bytes, at most [`Channels::room`].
+    /// Queues bytes, at most [`Channels::room`]. Standard error is only for a channel of the kind
+    /// `exec` that the peer has opened, and so is [`Channels::send_exit`].
     ///
     /// # Errors
     ///

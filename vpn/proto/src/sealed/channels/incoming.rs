@@ -15,6 +15,8 @@ use crate::sealed::session::append;
 
 /// The most credit that one side may have.
 const MAX_CREDIT: u32 = i32::MAX.unsigned_abs();
+/// Notes come from the acceptor of an `exec` channel only.
+const NO_NOTES: SealedError = SealedError::Malformed("a note of a channel without notes");
 
 impl Channels {
     /// Handles a frame of the peer.
@@ -62,6 +64,9 @@ impl Channels {
         data: Zeroizing<Vec<u8>>,
     ) -> Result<(), SealedError> {
         let Some(live) = self.sender(id)? else { return Ok(()) };
+        if stream == StreamKind::StandardError && !live.has_notes {
+            return Err(NO_NOTES);
+        }
         if live.peer_has_ended {
             return Err(SealedError::Malformed("data behind its end"));
         }
@@ -179,6 +184,9 @@ impl Channels {
 
     fn handle_exit(&mut self, id: u32, exit: ChannelExit) -> Result<(), SealedError> {
         let Some(live) = self.sender(id)? else { return Ok(()) };
+        if !live.has_notes {
+            return Err(NO_NOTES);
+        }
         if live.peer_has_ended {
             return Err(SealedError::Malformed("the end of a command behind that of its channel"));
         }

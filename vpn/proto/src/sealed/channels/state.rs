@@ -115,6 +115,8 @@ pub(super) struct Live {
     pub(super) phase: Phase,
     pub(super) out: Outgoing,
     pub(super) window: Window,
+    /// We have opened a channel for a command, so the peer may send notes.
+    pub(super) has_notes: bool,
     /// Bytes from the peer that the user has not received.
     pub(super) received: VecDeque<(StreamKind, Zeroizing<Vec<u8>>)>,
     /// The peer has ended its direction.
@@ -131,6 +133,7 @@ impl Live {
     pub(super) fn new(phase: Phase, credit: u32, window: Window) -> Self {
         Self {
             phase,
+            has_notes: false,
             out: Outgoing::new(credit),
             window,
             received: VecDeque::new(),

@@ -23,3 +23,25 @@ fn an_answer_to_another_question_is_no_answer() {
         assert_eq!(handled, if fits { Ok(()) } else { Err(wrong) }, "{question:?} {answer:?}");
     }
 }
+
+#[test]
+fn notes_come_from_the_acceptor_of_a_command_only() {
+    let id = 1;
+    let error = Frame::Data { id, stream: StreamKind::StandardError, data: b"x".into() };
+    let exit = Frame::Exit { id, exit: ChannelExit::Code(0) };
+    let eof = Frame::Eof { id };
+    let none = "a note of a channel without notes";
+    for (kind, frames, wrong) in [
+        ("exec", vec![&error, &exit, &error, &eof], None),
+        ("exec", vec![&exit, &exit], Some("a second end of a command")),
+        ("exec", vec![&eof, &exit], Some("the end of a command behind that of its channel")),
+        ("exec", vec![&eof, &error], Some("data behind its end")),
+        ("forward", vec![&error], Some(none)),
+        ("forward", vec![&exit], Some(none)),
+    ] {
+        let mut pair = Pair::new();
+        assert_eq!(pair.open_kind(kind), id);
+        let handled = frames.into_iter().try_for_each(|frame| pair.client.handle(frame.clone()));
+        assert_eq!(handled.err(), wrong.map(SealedError::Malformed), "{kind}");
+    }
+}
