@@ -139,7 +139,7 @@ impl Channels {
         Ok(())
     }
 
-    /// Tells the peer how the command has ended, after the data.
+    /// Tells the peer how the command has ended, after the data. A second exit has no effect.
     ///
     /// # Errors
     ///

@@ -41,6 +41,8 @@ pub(super) struct Outgoing {
     pub(super) end: End,
     /// The exit of a command. It comes after the data.
     exit: Option<ChannelExit>,
+    /// There was an exit. A second one is not sent.
+    has_exit: bool,
     /// Whether the channel waits for its turn.
     pub(super) has_turn: bool,
     /// Whether the user found no room.
@@ -65,6 +67,7 @@ impl Outgoing {
             credit,
             end: End::Open,
             exit: None,
+            has_exit: false,
             has_turn: false,
             wants_room: false,
             recent: 0,
@@ -84,9 +87,11 @@ impl Outgoing {
         }
     }
 
-    /// Sets the exit of a command.
+    /// Sets the exit of a command. Only the first one counts.
     pub(super) fn set_exit(&mut self, exit: ChannelExit) {
-        self.exit.get_or_insert(exit);
+        if !std::mem::replace(&mut self.has_exit, true) {
+            self.exit = Some(exit);
+        }
     }
 
     /// Whether there is something that may be sent now.

@@ -1,6 +1,7 @@
 //! Two sides of channels, with frames moved by hand.
 
 mod hostile;
+mod users;
 
 use std::time::{Duration, Instant};
 
