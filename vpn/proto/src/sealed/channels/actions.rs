@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use super::event::ChannelEvent;
 use super::frame::{
     Answer, ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind,
 };
@@ -64,10 +65,16 @@ impl Channels {
             return Err(ChannelError::Closed);
         }
         live.phase = Phase::Open;
+        let is_readable = live.peer_has_ended || !live.received.is_empty();
         self.requested -= 1;
         let text = Cow::Borrowed("");
         self.control.push_back(Frame::Reply { id, refusal: None, credit: 0, text });
         self.take_turn(id, None);
+        // The user may wait for both since the request.
+        self.offer_room(id);
+        if is_readable {
+            self.events.push_back(ChannelEvent::Readable { id });
+        }
         Ok(())
     }
 
@@ -168,9 +175,12 @@ impl Channels {
         Ok(())
     }
 
-    /// Receives bytes from the peer. Call [`Channels::consume`] when they are handed over.
+    /// Receives bytes from the peer. Call [`Channels::consume`] when they are handed over. Bytes of a
+    /// channel that the peer has requested wait for [`Channels::accept`].
     pub fn receive(&mut self, id: u32) -> Option<(StreamKind, Zeroizing<Vec<u8>>)> {
-        self.live(id).ok()?.received.pop_front()
+        let live = self.live(id).ok()?;
+        // The acceptor sends nothing before its answer, so no credit either.
+        if live.phase == Phase::Requested { None } else { live.received.pop_front() }
     }
 
     /// Whether the peer has ended its direction and everything was received.

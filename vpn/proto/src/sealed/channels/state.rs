@@ -223,7 +223,7 @@ impl Channels {
         let out = &mut live.out;
         let room = (out.credit as usize).min(MAX_QUEUE).saturating_sub(out.queued);
         let is_enough = out.queued == 0 || (!is_full && room >= MAX_DATA);
-        if out.wants_room && out.credit > 0 && is_enough {
+        if out.wants_room && live.phase != Phase::Requested && out.credit > 0 && is_enough {
             out.wants_room = false;
             self.events.push_back(ChannelEvent::Writable { id });
         }
