@@ -102,7 +102,7 @@ impl Channels {
         // Full records are better than many short ones.
         let room = if room >= MAX_DATA || out.queued == 0 { room } else { 0 };
         out.wants_room = room == 0;
-        if out.wants_room && is_full {
+        if out.wants_room && is_full && !std::mem::replace(&mut out.is_starved, true) {
             self.starved.push(id);
         }
         room

@@ -47,6 +47,8 @@ pub(super) struct Outgoing {
     pub(super) has_turn: bool,
     /// Whether the user found no room.
     pub(super) wants_room: bool,
+    /// Whether the channel is in the list of those that wait until less is queued in all channels.
+    pub(super) is_starved: bool,
     /// The bytes that were sent since `since`.
     recent: usize,
     since: Option<Instant>,
@@ -70,6 +72,7 @@ impl Outgoing {
             has_exit: false,
             has_turn: false,
             wants_room: false,
+            is_starved: false,
             recent: 0,
             since: None,
         }

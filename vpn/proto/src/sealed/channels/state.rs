@@ -229,7 +229,10 @@ impl Channels {
         }
         if !is_full && !self.starved.is_empty() {
             for id in std::mem::take(&mut self.starved) {
-                self.offer_room(id);
+                if let Ok(live) = self.live(id) {
+                    live.out.is_starved = false;
+                    self.offer_room(id);
+                }
             }
         }
     }

@@ -32,3 +32,24 @@ fn what_waits_for_an_acceptance_hears_of_it() {
     pair.run();
     assert_eq!(pair.server.accept(id), Err(ChannelError::Closed));
 }
+
+#[test]
+fn a_user_that_asks_for_room_again_and_again_takes_no_memory() {
+    let mut pair = Pair::new();
+    let ids: Vec<u32> = (0..18).map(|_| pair.open()).collect();
+    for &id in &ids {
+        pair.server.handle(Frame::Credit { id, more: 1 << 20 }).unwrap();
+        pair.server.send(id, StreamKind::Data, vec![0; 16 * MAX_DATA]).unwrap();
+    }
+    assert!(pair.server.queued() > 4 << 20);
+    for _ in 0..1000 {
+        assert_eq!(pair.server.room(ids[17]), 0);
+    }
+    assert_eq!(pair.server.starved, [ids[17]]);
+    // Others send, less is queued, and the channel hears of the room that it has then.
+    let mut wire = Wire { frames: Vec::new(), room: 3 * 18 };
+    pair.server.fill(&mut wire, pair.now).unwrap();
+    assert!(pair.server.starved.is_empty() && pair.server.queued() < 4 << 20);
+    assert_eq!(events(&mut pair.server), [ChannelEvent::Writable { id: ids[17] }]);
+    assert!(pair.server.room(ids[17]) >= MAX_DATA);
+}
