@@ -164,8 +164,10 @@ impl Turns {
         if is_sparse { &mut self.first } else { &mut self.others }.push_back(id);
     }
 
-    pub(super) fn pop(&mut self) -> Option<u32> {
-        self.first.pop_front().or_else(|| self.others.pop_front())
+    /// The next channel, and whether it counts as one that has sent little.
+    pub(super) fn pop(&mut self) -> Option<(u32, bool)> {
+        let first = self.first.pop_front().map(|id| (id, true));
+        first.or_else(|| self.others.pop_front().map(|id| (id, false)))
     }
 
     pub(super) fn is_empty(&self) -> bool {

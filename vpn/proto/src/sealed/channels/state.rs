@@ -206,7 +206,7 @@ impl Channels {
     }
 
     /// Gives a channel its turn, if it has something to send. Without a time the channel counts as one
-    /// that has sent little.
+    /// that has sent little, until it is its turn.
     pub(super) fn take_turn(&mut self, id: u32, now: Option<Instant>) {
         let Some(Channel::Live(live)) = self.channels.get_mut(&id) else { return };
         // The acceptor sends nothing before its answer.

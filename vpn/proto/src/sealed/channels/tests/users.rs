@@ -53,3 +53,20 @@ fn a_user_that_asks_for_room_again_and_again_takes_no_memory() {
     assert_eq!(events(&mut pair.server), [ChannelEvent::Writable { id: ids[17] }]);
     assert!(pair.server.room(ids[17]) >= MAX_DATA);
 }
+
+#[test]
+fn a_channel_that_is_refilled_often_does_not_pass_the_others() {
+    let mut pair = Pair::new();
+    let [often, bulk] = [(); 2].map(|()| pair.open());
+    pair.client.send(bulk, StreamKind::Data, vec![0; 4 * MAX_DATA]).unwrap();
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        if pair.client.room(often) >= MAX_DATA {
+            pair.client.send(often, StreamKind::Data, vec![0; MAX_DATA]).unwrap();
+        }
+        let mut wire = Wire { frames: Vec::new(), room: 1 };
+        pair.client.fill(&mut wire, pair.now).unwrap();
+        order.extend(wire.frames.iter().map(|(_, payload)| u32::from(payload[3])));
+    }
+    assert_eq!(order, [bulk, often, bulk, often, bulk, often]);
+}
