@@ -82,7 +82,7 @@ impl Channels {
     pub fn refuse(&mut self, id: u32, status: OpenStatus, text: &str) {
         if matches!(self.live(id), Ok(live) if live.phase == Phase::Requested) {
             self.requested -= 1;
-            self.push_refusal(id, status, text);
+            self.push_refusal(id, status, Cow::Owned(text.to_owned()));
             self.discard(id, Some(Channel::Closing { is_unanswered: false }));
         }
     }

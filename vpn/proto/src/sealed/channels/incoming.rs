@@ -15,6 +15,9 @@ use crate::sealed::session::append;
 
 /// The most credit that one side may have.
 const MAX_CREDIT: u32 = i32::MAX.unsigned_abs();
+/// The most frames without data that wait to be sent, for each channel that there may be. An honest
+/// peer causes an answer, some credit and an end.
+const CONTROL_PER_CHANNEL: usize = 16;
 /// Notes come from the acceptor of an `exec` channel only.
 const NO_NOTES: SealedError = SealedError::Malformed("a note of a channel without notes");
 
@@ -26,6 +29,7 @@ impl Channels {
     /// [`SealedError::Malformed`] or [`SealedError::Limit`] if the peer broke a rule. The session has
     /// to end.
     pub fn handle(&mut self, frame: Frame<'_>) -> Result<(), SealedError> {
+        self.check_control()?;
         match frame {
             Frame::Open { id, credit, kind, argument } => {
                 self.handle_open(id, credit, &kind, argument)
@@ -63,6 +67,7 @@ impl Channels {
         stream: StreamKind,
         data: Zeroizing<Vec<u8>>,
     ) -> Result<(), SealedError> {
+        self.check_control()?;
         let Some(live) = self.sender(id)? else { return Ok(()) };
         if stream == StreamKind::StandardError && !live.has_notes {
             return Err(NO_NOTES);
@@ -112,7 +117,8 @@ impl Channels {
             self.channels.len() < self.limits.channels && self.requested < self.limits.unanswered;
         let window = has_room.then(|| Window::new(&mut self.budget)).flatten();
         let Some(window) = window else {
-            self.push_refusal(id, OpenStatus::TooMany, "there are too many channels");
+            let text = Cow::Borrowed("there are too many channels");
+            self.push_refusal(id, OpenStatus::TooMany, text);
             self.channels.insert(id, Channel::Closing { is_unanswered: false });
             return Ok(());
         };
@@ -244,6 +250,14 @@ impl Channels {
         self.asked.insert(number);
         self.events.push_back(ChannelEvent::Asked { number, question });
         Ok(())
+    }
+
+    /// Every frame may have an answer. A peer that reads gets them in time.
+    fn check_control(&self) -> Result<(), SealedError> {
+        match self.control.len() < CONTROL_PER_CHANNEL * self.limits.channels.max(1024) {
+            true => Ok(()),
+            false => Err(SealedError::Limit("the number of answers to send")),
+        }
     }
 
     /// A channel that is not over.

@@ -193,8 +193,7 @@ impl Channels {
         self.events.pop_front()
     }
 
-    pub(super) fn push_refusal(&mut self, id: u32, status: OpenStatus, text: &str) {
-        let text = Cow::Owned(text.to_owned());
+    pub(super) fn push_refusal(&mut self, id: u32, status: OpenStatus, text: Cow<'static, str>) {
         self.control.push_back(Frame::Reply { id, refusal: Some(status), credit: 0, text });
     }
 

@@ -45,3 +45,19 @@ fn notes_come_from_the_acceptor_of_a_command_only() {
         assert_eq!(handled.err(), wrong.map(SealedError::Malformed), "{kind}");
     }
 }
+
+#[test]
+fn a_peer_that_does_not_read_the_answers_is_stopped() {
+    let mut server = Channels::new(Role::Server, ChannelLimits::default());
+    let mut handled = 0;
+    let error = (1..).step_by(2).find_map(|id| {
+        let open = Frame::Open { id, credit: 0, kind: "x".into(), argument: b"".into() };
+        let close = Frame::Close { id, code: CloseCode::Reset, text: "".into() };
+        let result = server.handle(open).and_then(|()| server.handle(close));
+        events(&mut server);
+        handled += 1;
+        result.err()
+    });
+    assert_eq!(error, Some(SealedError::Limit("the number of answers to send")));
+    assert_eq!((handled, server.control.len(), server.count()), (16_385, 16_384, 0));
+}
