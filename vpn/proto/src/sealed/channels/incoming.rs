@@ -5,13 +5,12 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::event::ChannelEvent;
-use super::frame::{ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind};
+use super::frame::{ChannelExit, CloseCode, Frame, OpenStatus, Question, StreamKind};
 use super::outgoing::End;
 use super::state::{Channel, Channels, Live, MAX_QUESTIONS, Phase};
 use super::window::Window;
 use crate::role::Role;
 use crate::sealed::error::SealedError;
-use crate::sealed::session::append;
 
 /// The most credit that one side may have.
 const MAX_CREDIT: u32 = i32::MAX.unsigned_abs();
@@ -78,16 +77,7 @@ impl Channels {
         if !live.window.receive(data.len()) {
             return Err(SealedError::Malformed("more data than credit"));
         }
-        match live.received.back_mut() {
-            // While the user does not take them, many short pieces need no more memory than long ones.
-            Some((last, bytes))
-                if *last == stream
-                    && bytes.len() + data.len() <= MAX_DATA.max(bytes.capacity()) =>
-            {
-                append(bytes, &data, 2 * bytes.len());
-            }
-            _ => live.received.push_back((stream, data)),
-        }
+        live.keep(stream, data);
         self.events.push_back(ChannelEvent::Readable { id });
         Ok(())
     }

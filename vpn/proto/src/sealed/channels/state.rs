@@ -13,6 +13,7 @@ use super::frame::{CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind}
 use super::outgoing::{End, Outgoing, Turns};
 use super::window::{SessionBudget, Window, WindowBudget};
 use crate::role::Role;
+use crate::sealed::session::append;
 
 /// The most bytes that one channel queues: a batch of full records.
 pub(super) const MAX_QUEUE: usize = 16 * MAX_DATA;
@@ -20,6 +21,9 @@ pub(super) const MAX_QUEUE: usize = 16 * MAX_DATA;
 pub(super) const MAX_QUEUED: usize = 4 * 1024 * 1024;
 /// The most questions of one side without an answer.
 pub(super) const MAX_QUESTIONS: usize = 64;
+
+/// From this many received pieces on, a piece need not be the last one to get more bytes.
+const MANY_PIECES: usize = 64;
 
 /// The limits of the channels of a session.
 #[derive(Clone, Debug)]
@@ -141,6 +145,21 @@ impl Live {
             has_exit: false,
             is_delivered: false,
             peer_has_closed: false,
+        }
+    }
+
+    /// Keeps bytes of the peer for the user. While the user does not take them, many short pieces need
+    /// no more memory than long ones.
+    pub(super) fn keep(&mut self, stream: StreamKind, data: Zeroizing<Vec<u8>>) {
+        // Behind many pieces the two streams keep only their own orders: in turns they would need
+        // a piece for each byte.
+        let looked_at = if self.received.len() < MANY_PIECES { 1 } else { 2 };
+        let mut last = self.received.iter_mut().rev().take(looked_at);
+        match last.find(|(other, _)| *other == stream) {
+            Some((_, bytes)) if bytes.len() + data.len() <= MAX_DATA.max(bytes.capacity()) => {
+                append(bytes, &data, 2 * bytes.len());
+            }
+            _ => self.received.push_back((stream, data)),
         }
     }
 }

@@ -61,3 +61,28 @@ fn a_peer_that_does_not_read_the_answers_is_stopped() {
     assert_eq!(error, Some(SealedError::Limit("the number of answers to send")));
     assert_eq!((handled, server.control.len(), server.count()), (16_385, 16_384, 0));
 }
+
+#[test]
+fn bytes_of_a_slow_user_take_no_more_memory_than_twice_their_number() {
+    let two = [StreamKind::Data, StreamKind::StandardError];
+    for streams in [&two[..1], &two] {
+        let mut pair = Pair::new();
+        let id = pair.open_kind("exec");
+        let mut sent = [Vec::new(), Vec::new()];
+        for n in 0..65_536 {
+            let (stream, byte) = (streams[n % streams.len()], n.to_be_bytes()[7]);
+            sent[n % streams.len()].push(byte);
+            pair.client.handle_data(id, stream, Zeroizing::new(vec![byte])).unwrap();
+            events(&mut pair.client);
+        }
+        let state::Channel::Live(live) = &pair.client.channels[&id] else { panic!() };
+        let memory: usize = live.received.iter().map(|(_, bytes)| bytes.capacity() + 32).sum();
+        assert!(memory <= 2 * 65_536 + 64 * 32, "{memory}");
+        // Each stream keeps its order.
+        let mut received = [Vec::new(), Vec::new()];
+        while let Some((stream, bytes)) = pair.client.receive(id) {
+            received[usize::from(stream == StreamKind::StandardError)].extend_from_slice(&bytes);
+        }
+        assert_eq!(received, sent);
+    }
+}
