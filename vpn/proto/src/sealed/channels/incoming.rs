@@ -100,7 +100,9 @@ impl Channels {
             return Err(SealedError::Malformed("too much credit"));
         }
         self.last_peer = id;
-        if self.channels.len() >= 2 * self.limits.channels {
+        // An honest peer cannot know our limit, but it waits for answers.
+        let most = self.limits.channels + self.limits.channels.max(self.limits.unanswered);
+        if self.channels.len() >= most {
             return Err(SealedError::Limit("the number of channels"));
         }
         let has_room =
