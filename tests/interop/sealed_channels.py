@@ -332,7 +332,7 @@ class Channels:
             raise PeerError(f"a ChanOpen with the id {id}")
         if credit > CREDIT_LIMIT:
             raise PeerError("too much credit")
-        if len(self.live) >= 2 * self.limit:
+        if len(self.live) >= self.limit + max(self.limit, UNANSWERED_LIMIT):
             raise Policy("too many channels")
         counted = [c for c in self.live.values() if c.closed_out is None]
         unanswered = [c for c in counted if not c.ours and not c.replied]

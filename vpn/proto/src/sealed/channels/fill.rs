@@ -43,8 +43,14 @@ impl Channels {
         }
         // What has its turn goes behind all frames without data.
         while self.control.is_empty() && sink.has_room() {
-            let Some(id) = self.turns.pop() else { break };
-            self.fill_one(id, sink, now)?;
+            let Some((id, is_first)) = self.turns.pop() else { break };
+            // The channel may be over since it got its turn.
+            let Some(Channel::Live(live)) = self.channels.get(&id) else { continue };
+            match is_first && !live.out.is_sparse(now) {
+                // It got its turn without a time, see `take_turn`.
+                true => self.turns.push(id, false),
+                false => self.fill_one(id, sink, now)?,
+            }
         }
         Ok(())
     }
@@ -56,7 +62,6 @@ impl Channels {
         sink: &mut impl FrameSink,
         now: Instant,
     ) -> Result<(), SealedError> {
-        // The channel may be over since it got its turn.
         let Some(Channel::Live(live)) = self.channels.get_mut(&id) else { return Ok(()) };
         live.out.has_turn = false;
         let bytes = match live.out.next() {

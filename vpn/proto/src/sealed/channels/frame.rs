@@ -137,6 +137,16 @@ pub enum Question {
     Unlisten(u32),
 }
 
+impl Question {
+    /// Whether this is an answer to it.
+    pub(super) fn fits(&self, answer: &Answer) -> bool {
+        match self {
+            Self::Listen(_) => !matches!(answer, Answer::Unlistened(_)),
+            Self::Unlisten(_) => matches!(answer, Answer::Unlistened(_)),
+        }
+    }
+}
+
 /// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

@@ -5,16 +5,20 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::event::ChannelEvent;
-use super::frame::{ChannelExit, CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind};
+use super::frame::{ChannelExit, CloseCode, Frame, OpenStatus, Question, StreamKind};
 use super::outgoing::End;
 use super::state::{Channel, Channels, Live, MAX_QUESTIONS, Phase};
 use super::window::Window;
 use crate::role::Role;
 use crate::sealed::error::SealedError;
-use crate::sealed::session::append;
 
 /// The most credit that one side may have.
 const MAX_CREDIT: u32 = i32::MAX.unsigned_abs();
+/// The most frames without data that wait to be sent, for each channel that there may be. An honest
+/// peer causes an answer, some credit and an end.
+const CONTROL_PER_CHANNEL: usize = 16;
+/// Notes come from the acceptor of an `exec` channel only.
+const NO_NOTES: SealedError = SealedError::Malformed("a note of a channel without notes");
 
 impl Channels {
     /// Handles a frame of the peer.
@@ -24,6 +28,7 @@ impl Channels {
     /// [`SealedError::Malformed`] or [`SealedError::Limit`] if the peer broke a rule. The session has
     /// to end.
     pub fn handle(&mut self, frame: Frame<'_>) -> Result<(), SealedError> {
+        self.check_control()?;
         match frame {
             Frame::Open { id, credit, kind, argument } => {
                 self.handle_open(id, credit, &kind, argument)
@@ -40,8 +45,9 @@ impl Channels {
             Frame::Exit { id, exit } => self.handle_exit(id, exit),
             Frame::Ask { number, question } => self.handle_ask(number, question),
             Frame::Answer { number, answer } => {
-                if !self.questions.remove(&number) {
-                    return Err(SealedError::Malformed("an answer to no question"));
+                match self.questions.remove(&number) {
+                    Some(question) if question.fits(&answer) => {}
+                    _ => return Err(SealedError::Malformed("an answer to no question")),
                 }
                 self.events.push_back(ChannelEvent::Answered { number, answer });
                 Ok(())
@@ -60,23 +66,18 @@ impl Channels {
         stream: StreamKind,
         data: Zeroizing<Vec<u8>>,
     ) -> Result<(), SealedError> {
+        self.check_control()?;
         let Some(live) = self.sender(id)? else { return Ok(()) };
+        if stream == StreamKind::StandardError && !live.has_notes {
+            return Err(NO_NOTES);
+        }
         if live.peer_has_ended {
             return Err(SealedError::Malformed("data behind its end"));
         }
         if !live.window.receive(data.len()) {
             return Err(SealedError::Malformed("more data than credit"));
         }
-        match live.received.back_mut() {
-            // While the user does not take them, many short pieces need no more memory than long ones.
-            Some((last, bytes))
-                if *last == stream
-                    && bytes.len() + data.len() <= MAX_DATA.max(bytes.capacity()) =>
-            {
-                append(bytes, &data, 2 * bytes.len());
-            }
-            _ => live.received.push_back((stream, data)),
-        }
+        live.keep(stream, data);
         self.events.push_back(ChannelEvent::Readable { id });
         Ok(())
     }
@@ -99,14 +100,17 @@ impl Channels {
             return Err(SealedError::Malformed("too much credit"));
         }
         self.last_peer = id;
-        if self.channels.len() >= 2 * self.limits.channels {
+        // An honest peer cannot know our limit, but it waits for answers.
+        let most = self.limits.channels + self.limits.channels.max(self.limits.unanswered);
+        if self.channels.len() >= most {
             return Err(SealedError::Limit("the number of channels"));
         }
         let has_room =
             self.channels.len() < self.limits.channels && self.requested < self.limits.unanswered;
         let window = has_room.then(|| Window::new(&mut self.budget)).flatten();
         let Some(window) = window else {
-            self.push_refusal(id, OpenStatus::TooMany, "there are too many channels");
+            let text = Cow::Borrowed("there are too many channels");
+            self.push_refusal(id, OpenStatus::TooMany, text);
             self.channels.insert(id, Channel::Closing { is_unanswered: false });
             return Ok(());
         };
@@ -178,6 +182,9 @@ impl Channels {
 
     fn handle_exit(&mut self, id: u32, exit: ChannelExit) -> Result<(), SealedError> {
         let Some(live) = self.sender(id)? else { return Ok(()) };
+        if !live.has_notes {
+            return Err(NO_NOTES);
+        }
         if live.peer_has_ended {
             return Err(SealedError::Malformed("the end of a command behind that of its channel"));
         }
@@ -235,6 +242,14 @@ impl Channels {
         self.asked.insert(number);
         self.events.push_back(ChannelEvent::Asked { number, question });
         Ok(())
+    }
+
+    /// Every frame may have an answer. A peer that reads gets them in time.
+    fn check_control(&self) -> Result<(), SealedError> {
+        match self.control.len() < CONTROL_PER_CHANNEL * self.limits.channels.max(1024) {
+            true => Ok(()),
+            false => Err(SealedError::Limit("the number of answers to send")),
+        }
     }
 
     /// A channel that is not over.

@@ -4,6 +4,7 @@
 //! the peer go in by [`Channels::handle`]; [`Channels::fill`] gives frames to send to a batch of
 //! records, a record of each channel in turn; [`Channels::poll_event`] says what has happened.
 
+mod actions;
 mod event;
 mod fill;
 mod frame;

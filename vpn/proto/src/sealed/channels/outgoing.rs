@@ -41,10 +41,14 @@ pub(super) struct Outgoing {
     pub(super) end: End,
     /// The exit of a command. It comes after the data.
     exit: Option<ChannelExit>,
+    /// There was an exit. A second one is not sent.
+    has_exit: bool,
     /// Whether the channel waits for its turn.
     pub(super) has_turn: bool,
     /// Whether the user found no room.
     pub(super) wants_room: bool,
+    /// Whether the channel is in the list of those that wait until less is queued in all channels.
+    pub(super) is_starved: bool,
     /// The bytes that were sent since `since`.
     recent: usize,
     since: Option<Instant>,
@@ -65,8 +69,10 @@ impl Outgoing {
             credit,
             end: End::Open,
             exit: None,
+            has_exit: false,
             has_turn: false,
             wants_room: false,
+            is_starved: false,
             recent: 0,
             since: None,
         }
@@ -84,9 +90,11 @@ impl Outgoing {
         }
     }
 
-    /// Sets the exit of a command.
+    /// Sets the exit of a command. Only the first one counts.
     pub(super) fn set_exit(&mut self, exit: ChannelExit) {
-        self.exit.get_or_insert(exit);
+        if !std::mem::replace(&mut self.has_exit, true) {
+            self.exit = Some(exit);
+        }
     }
 
     /// Whether there is something that may be sent now.
@@ -156,8 +164,10 @@ impl Turns {
         if is_sparse { &mut self.first } else { &mut self.others }.push_back(id);
     }
 
-    pub(super) fn pop(&mut self) -> Option<u32> {
-        self.first.pop_front().or_else(|| self.others.pop_front())
+    /// The next channel, and whether it counts as one that has sent little.
+    pub(super) fn pop(&mut self) -> Option<(u32, bool)> {
+        let first = self.first.pop_front().map(|id| (id, true));
+        first.or_else(|| self.others.pop_front().map(|id| (id, false)))
     }
 
     pub(super) fn is_empty(&self) -> bool {
