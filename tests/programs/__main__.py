@@ -20,7 +20,7 @@ from pathlib import Path
 import start
 
 # The files with cases, in the order of the run.
-GROUPS = ["databases", "web", "shells", "commands", "channels"]
+GROUPS = ["databases", "web", "shells", "commands", "channels", "ends", "losses"]
 
 
 def arguments():

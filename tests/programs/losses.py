@@ -1,0 +1,256 @@
+"""Large transfers, servers that are killed, and a path with delays and cuts."""
+import random
+import select
+import signal
+import socket
+import threading
+import time
+
+from sockets import RESET, WAIT, Target, blocks, connect, echo, hash_of, pieces_of, receive_exactly, reset
+from start import LOOPBACK, Failed, case, check, until
+
+MEGABYTE = 1 << 20
+
+
+def send_all(connection, length, seed):
+    """Sends bytes, and ends this direction. A reset is for the one who reads."""
+    try:
+        for block in blocks(length, seed):
+            connection.sendall(block)
+        connection.shutdown(socket.SHUT_WR)
+    except (*RESET, OSError):
+        pass
+
+
+def duplex(connection, length, seed, other_seed):
+    """Sends and receives at the same time. Returns whether what arrived is right."""
+    sender = threading.Thread(target=send_all, args=(connection, length, seed), daemon=True)
+    sender.start()
+    received = hash_of(pieces_of(connection))
+    sender.join()
+    return received == hash_of(blocks(length, other_seed))
+
+
+@case(long_seconds=1800)
+def a_large_transfer_keeps_every_byte(bench):
+    # Half of it in each direction, at the same time.
+    length = bench.short_or_long(150 * MEGABYTE, 5 * 1024 * MEGABYTE)
+    target = Target(bench, lambda connection: duplex(connection, length, 1, 2))
+    _, _, port = bench.forward(target.port)
+    with connect(port) as connection:
+        check(duplex(connection, length, 2, 1), "other bytes have come to the client")
+    check(target.outcome(), "other bytes have come to the target")
+
+
+def send_for_ever(connection):
+    """Sends until nobody is there."""
+    try:
+        while True:
+            for block in blocks(64 * MEGABYTE, 6):
+                connection.sendall(block)
+    except RESET:
+        pass
+
+
+def take_for_ever(connection):
+    try:
+        for _ in pieces_of(connection):
+            pass
+    except RESET:
+        pass
+
+
+def answers(port):
+    """Whether an echo answers through a forward."""
+    try:
+        with connect(port) as connection:
+            connection.settimeout(5)
+            connection.sendall(b"there?")
+            return receive_exactly(connection, 6) == b"there?"
+    except (Failed, *RESET, TimeoutError):
+        return False
+
+
+class Upload(threading.Thread):
+    """Sends in a thread until the peer ends. One thread does both, because a system tells of a reset only once."""
+
+    def __init__(self, connection):
+        super().__init__(daemon=True)
+        self.connection, self.count, self.is_clean = connection, 0, None
+        self.start()
+
+    def run(self):
+        self.connection.setblocking(False)
+        watch = select.poll()
+        watch.register(self.connection, select.POLLIN | select.POLLOUT)
+        try:
+            while True:
+                events = watch.poll(WAIT * 1000)
+                if events[0][1] & ~select.POLLOUT:
+                    self.is_clean = self.connection.recv(1) == b""
+                    return
+                self.count += self.connection.send(bytes(1 << 16))
+        except RESET:
+            self.is_clean = False
+
+
+def check_ended_servers(bench, number_of_signal, rounds):
+    """Ends the server in the middle of two transfers and starts it again, some times."""
+    targets = [Target(bench, serve) for serve in (send_for_ever, take_for_ever, echo)]
+    server = bench.server()
+    client = bench.client(server, *(word for target in targets for word in ("-L", f"{LOOPBACK}:0:{LOOPBACK}:{target.port}")))
+    dice = random.Random(12)
+    for number in range(rounds):
+        with connect(client.ports[0]) as down, connect(client.ports[1]) as up:
+            upload = Upload(up)
+            receive_exactly(down, dice.randrange(1, 8 * MEGABYTE))
+            until("the upload runs", lambda: upload.count > MEGABYTE)
+            server.end(number_of_signal)
+            rest, is_clean = rest_of(down)
+            check(not is_clean, f"round {number}: a clean end after {rest} more bytes")
+            upload.join(WAIT)
+            check(upload.is_clean is False, f"round {number}: the upload has {'a clean' if upload.is_clean else 'no'} end")
+        server = bench.server(port=server.port)
+        until(f"round {number}: the client forwards again", lambda: answers(client.ports[2]), seconds=5)
+
+
+@case(long_seconds=1200)
+def a_killed_server_is_never_a_clean_end(bench):
+    check_ended_servers(bench, signal.SIGKILL, bench.short_or_long(5, 50))
+
+
+@case()
+def a_stopped_server_is_never_a_clean_end(bench):
+    check_ended_servers(bench, signal.SIGTERM, bench.short_or_long(2, 10))
+
+
+def rest_of(connection):
+    """How many bytes still arrive, and whether the end is clean."""
+    count = 0
+    try:
+        for piece in pieces_of(connection):
+            count += len(piece)
+    except RESET:
+        return count, False
+    return count, True
+
+
+class Relay:
+    """Stands between client and server. It holds back some of what it reads, and can cut its connections.
+
+    TCP keeps the order, so what is held back holds up everything behind it, as a lost segment does.
+    """
+
+    def __init__(self, bench, port):
+        self.server = port
+        self.share, self.delay = 0, 0
+        self.dice = random.Random(13)
+        # Bytes until all connections are cut, or None.
+        self.until_cut = None
+        self.lock = threading.Lock()
+        self.connections = []
+        self.listener = socket.create_server((LOOPBACK, 0))
+        self.port = self.listener.getsockname()[1]
+        bench.closing.callback(self.stop)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.cut()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = connect(self.server)
+            pair = (client, server)
+            with self.lock:
+                self.connections.append(pair)
+            for one, other in (pair, pair[::-1]):
+                one.settimeout(None)
+                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    def pump(self, source, sink):
+        try:
+            while piece := source.recv(16_384):
+                if self.dice.random() < self.share:
+                    time.sleep(self.delay)
+                sink.sendall(piece)
+                self.count(len(piece))
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def count(self, length):
+        if self.until_cut is not None:
+            self.until_cut -= length
+            if self.until_cut < 0:
+                self.until_cut = None
+                self.cut()
+
+    def cut(self):
+        """Resets all connections. Returns how many."""
+        with self.lock:
+            pairs, self.connections = self.connections, []
+        for connection in (connection for pair in pairs for connection in pair):
+            try:
+                # Wakes up the thread that reads.
+                connection.shutdown(socket.SHUT_RD)
+                reset(connection)
+            except OSError:
+                pass
+        return len(pairs)
+
+
+def behind_relay(bench, serve):
+    """A target, and a client that reaches its server through a relay. Returns target, relay and the port."""
+    target = Target(bench, serve)
+    relay = Relay(bench, bench.server().port)
+    client = bench.client(relay.port, "-L", f"{LOOPBACK}:0:{LOOPBACK}:{target.port}")
+    return target, relay, client.ports[0]
+
+
+@case(seconds=90)
+def delays_on_the_path_change_no_byte(bench):
+    length = 5 * MEGABYTE
+    target, relay, port = behind_relay(bench, lambda connection: duplex(connection, length, 3, 4))
+    paths = [(share, delay) for share in (0.001, 0.01, 0.05) for delay in (0.05, 0.2)]
+    for number in range(bench.short_or_long(4, 20)):
+        # The short run has both delays and all shares.
+        relay.share, relay.delay = paths[(number * 3 + number // 2) % len(paths)]
+        with connect(port) as connection:
+            check(duplex(connection, length, 4, 3), f"transfer {number}: other bytes at the client")
+        check(target.outcome(), f"transfer {number}: other bytes at the target")
+
+
+@case()
+def a_cut_path_is_never_a_clean_end(bench):
+    length = 10 * MEGABYTE
+
+    def serve(connection):
+        send_all(connection, length, 5)
+    target, relay, port = behind_relay(bench, serve)
+    dice = random.Random(14)
+    for number in range(bench.short_or_long(5, 50)):
+        relay.until_cut = dice.randrange(length // 2)
+        with connect(port) as connection:
+            count, is_clean = rest_of(connection)
+            check(not is_clean, f"cut {number}: a clean end after {count} of {length} bytes")
+        target.outcome()
+        # The client connects again.
+        until(f"cut {number}: a whole transfer", lambda: whole_transfer(port, length), seconds=10)
+        target.outcome()
+
+
+def whole_transfer(port, length):
+    """Whether everything came. Fails for a clean end before that."""
+    try:
+        with connect(port) as connection:
+            digest = hash_of(pieces_of(connection))
+    except RESET:
+        return False
+    check(digest == hash_of(blocks(length, 5)), "a clean end with other bytes")
+    return True
