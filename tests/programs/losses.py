@@ -94,8 +94,8 @@ class Upload(threading.Thread):
             self.is_clean = False
 
 
-def check_ended_servers(bench, number_of_signal, rounds):
-    """Ends the server in the middle of two transfers and starts it again, some times."""
+def check_ended_servers(bench, number_of_signal, rounds, lasting):
+    """Ends the server in the middle of two transfers and starts it again, some times. Its sessions last so many seconds."""
     targets = [Target(bench, serve) for serve in (send_for_ever, take_for_ever, echo)]
     server = bench.server()
     client = bench.client(server, *(word for target in targets for word in ("-L", f"{LOOPBACK}:0:{LOOPBACK}:{target.port}")))
@@ -103,8 +103,12 @@ def check_ended_servers(bench, number_of_signal, rounds):
     for number in range(rounds):
         with connect(client.ports[0]) as down, connect(client.ports[1]) as up:
             upload = Upload(up)
+            began = time.monotonic()
             receive_exactly(down, dice.randrange(1, 8 * MEGABYTE))
             until("the upload runs", lambda: upload.count > MEGABYTE)
+            # A client waits longer and longer for a server whose sessions end within a second.
+            while time.monotonic() - began < lasting:
+                receive_exactly(down, MEGABYTE)
             server.end(number_of_signal)
             rest, is_clean = rest_of(down)
             check(not is_clean, f"round {number}: a clean end after {rest} more bytes")
@@ -116,12 +120,25 @@ def check_ended_servers(bench, number_of_signal, rounds):
 
 @case(long_seconds=1200)
 def a_killed_server_is_never_a_clean_end(bench):
-    check_ended_servers(bench, signal.SIGKILL, bench.short_or_long(5, 50))
+    check_ended_servers(bench, signal.SIGKILL, bench.short_or_long(5, 50), bench.short_or_long(1.1, 0))
 
 
 @case()
 def a_stopped_server_is_never_a_clean_end(bench):
-    check_ended_servers(bench, signal.SIGTERM, bench.short_or_long(2, 10))
+    check_ended_servers(bench, signal.SIGTERM, bench.short_or_long(2, 10), 1.1)
+
+
+@case()
+def a_client_is_back_soon_after_an_outage(bench):
+    target = Target(bench, echo)
+    server, _, port = bench.forward(target.port)
+    until("the forward works", lambda: answers(port))
+    for number in range(bench.short_or_long(1, 5)):
+        server.end(signal.SIGKILL)
+        # The length of the outage is what this case is about.
+        time.sleep(bench.short_or_long(0.5, 45))
+        server = bench.server(port=server.port)
+        until(f"outage {number}: the client forwards again", lambda: answers(port), seconds=5)
 
 
 def rest_of(connection):
@@ -232,17 +249,19 @@ def a_cut_path_is_never_a_clean_end(bench):
 
     def serve(connection):
         send_all(connection, length, 5)
-    target, relay, port = behind_relay(bench, serve)
+    _, relay, port = behind_relay(bench, serve)
     dice = random.Random(14)
     for number in range(bench.short_or_long(5, 50)):
         relay.until_cut = dice.randrange(length // 2)
         with connect(port) as connection:
             count, is_clean = rest_of(connection)
             check(not is_clean, f"cut {number}: a clean end after {count} of {length} bytes")
-        target.outcome()
         # The client connects again.
         until(f"cut {number}: a whole transfer", lambda: whole_transfer(port, length), seconds=10)
-        target.outcome()
+        began = time.monotonic()
+        # A client waits longer and longer for a server whose sessions end within a second.
+        while time.monotonic() - began < 1.1:
+            check(whole_transfer(port, length), f"cut {number}: a reset without a cut")
 
 
 def whole_transfer(port, length):

@@ -73,6 +73,17 @@ def curl_gets_and_posts(bench):
 
 
 @case("curl")
+def curl_reaches_a_name_whose_address_is_not_permitted(bench):
+    port = web_server(bench)
+    client = bench.client(bench.server(f"forward:localhost:{port}"),
+                          "-L", f"{LOOPBACK}:0:localhost:{port}", "-L", f"{LOOPBACK}:0:{LOOPBACK}:{port}")
+    check_page(bench, f"http://{LOOPBACK}:{client.ports[0]}/")
+    refused = curl(bench, f"http://{LOOPBACK}:{client.ports[1]}/", code=None)
+    # 52: no answer, 56: a reset. Which of the two depends on what curl does first.
+    check(refused.code in (52, 56), f"curl ended with {refused.code}: {refused.errors()}")
+
+
+@case("curl")
 def curl_at_the_proxy_lets_the_server_resolve_names(bench):
     port = web_server(bench)
     # Only the name is permitted. So a request with the address shows that curl sends the name to the server.
