@@ -188,6 +188,7 @@ class Relay:
                 self.connections.append(pair)
             for one, other in (pair, pair[::-1]):
                 one.settimeout(None)
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
 
     def pump(self, source, sink):
