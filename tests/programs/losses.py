@@ -1,4 +1,5 @@
 """Large transfers, servers that are killed, and a path with delays and cuts."""
+import queue
 import random
 import select
 import signal
@@ -153,14 +154,15 @@ def rest_of(connection):
 
 
 class Relay:
-    """Stands between client and server. It holds back some of what it reads, and can cut its connections.
+    """Stands between client and server. It delays what it reads, and can cut its connections.
 
     TCP keeps the order, so what is held back holds up everything behind it, as a lost segment does.
     """
 
     def __init__(self, bench, port):
         self.server = port
-        self.share, self.delay = 0, 0
+        # Every piece takes `latency` seconds. This share of the pieces takes `delay` seconds more.
+        self.latency, self.share, self.delay = 0, 0, 0
         self.dice = random.Random(13)
         # Bytes until all connections are cut, or None.
         self.until_cut = None
@@ -189,18 +191,31 @@ class Relay:
             for one, other in (pair, pair[::-1]):
                 one.settimeout(None)
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+                line = queue.Queue(maxsize=4096)
+                threading.Thread(target=self.take, args=(one, line), daemon=True).start()
+                threading.Thread(target=self.pass_on, args=(line, other), daemon=True).start()
 
-    def pump(self, source, sink):
+    def take(self, source, line):
+        """Reads pieces, and says when each is to be passed on."""
         try:
             while piece := source.recv(16_384):
-                if self.dice.random() < self.share:
-                    time.sleep(self.delay)
-                sink.sendall(piece)
-                self.count(len(piece))
-            sink.shutdown(socket.SHUT_WR)
+                extra = self.delay if self.dice.random() < self.share else 0
+                line.put((time.monotonic() + self.latency + extra, piece))
         except OSError:
             pass
+        line.put((0, b""))
+
+    def pass_on(self, line, sink):
+        try:
+            while True:
+                due, piece = line.get()
+                time.sleep(max(0, due - time.monotonic()))
+                if not piece:
+                    return sink.shutdown(socket.SHUT_WR)
+                sink.sendall(piece)
+                self.count(len(piece))
+        except OSError:
+            return None
 
     def count(self, length):
         if self.until_cut is not None:
@@ -242,6 +257,20 @@ def delays_on_the_path_change_no_byte(bench):
         with connect(port) as connection:
             check(duplex(connection, length, 4, 3), f"transfer {number}: other bytes at the client")
         check(target.outcome(), f"transfer {number}: other bytes at the target")
+
+
+@case()
+def a_path_that_becomes_slower_stays_usable(bench):
+    length = 10 * MEGABYTE
+    _, relay, port = behind_relay(bench, lambda connection: send_all(connection, length, 5))
+    # The first session begins on a fast path. Then a round trip takes 50 ms.
+    for latency, most in ((0, 5), (0.025, 3)):
+        relay.latency = latency
+        began = time.monotonic()
+        check(whole_transfer(port, length), "a reset")
+        took = time.monotonic() - began
+        # A window of 64 KiB takes 8 s, one of 4 MiB less than a second.
+        check(took < most, f"10 MiB took {took:.1f} s with {latency * 1000:.0f} ms in each direction")
 
 
 @case()
