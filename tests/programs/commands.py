@@ -27,7 +27,8 @@ def execute(bench, server, name, **options):
 
 @case("sh")
 def a_command_has_three_streams(bench):
-    server = server_with(bench, both=shell("cat; echo problem >&2"), many=shell("head -c 5000000 /dev/zero >&2; head -c 5000001 /dev/zero"))
+    server = server_with(bench, both=shell("cat; echo problem >&2"),
+                         many=shell("head -c 5000000 /dev/zero >&2; head -c 5000001 /dev/zero"))
     sent = random.Random(1).randbytes(20_000_000)
     done = execute(bench, server, "both", input=sent)
     check(hashlib.sha256(done.out).digest() == hashlib.sha256(sent).digest(), f"{len(done.out)} other bytes came back")
