@@ -12,6 +12,7 @@ CBC, GCM = "aes256-cbc + hmac-sha2-256-etm", "aes256-gcm"
 LABELS = {
     "ours": "vpn -L, AES-256-CBC + HMAC-SHA256",
     "ours-socks": "vpn -D, AES-256-CBC + HMAC-SHA256",
+    "ours-3": "vpn -L --carriers 3, the same suite",
     "ours-socks-1": "vpn -D --carriers 1, the same suite",
     "ssh-cbc": f"ssh -L, {CBC}",
     "ssh-gcm": f"ssh -L, {GCM}",
@@ -21,11 +22,12 @@ LABELS = {
     "socat": "socat pair, TCP",
     "tcp": "raw TCP, the limit",
 }
-OURS = {"ours", "ours-socks", "ours-socks-1"}
+OURS = {"ours", "ours-3", "ours-socks", "ours-socks-1"}
 # The fronts of a port. `socks` are proxies, which the client asks for the port.
 FRONTS = {
     "ours": peers.vpn_forward(),
     "ours-socks": peers.vpn_forward(socks=True),
+    "ours-3": peers.vpn_forward("--carriers", "3"),
     "ours-socks-1": peers.vpn_forward("--carriers", "1", socks=True),
     "ssh-cbc": peers.ssh_forward(peers.SSH_CBC),
     "ssh-gcm": peers.ssh_forward(peers.SSH_GCM),
@@ -35,6 +37,8 @@ FRONTS = {
     "socat": peers.socat,
     "tcp": peers.plain,
 }
+# The clients of many and of short connections: SOCKS5 proxies, or listeners with one target.
+VIA = ["socks", "listen"]
 # A server takes 1,024 channels of a session.
 CHANNELS = 1000
 
@@ -109,7 +113,9 @@ def measure_many(bench):
             cpu = sum(process.spent() for process in processes)
         return {"rate": answer["bytes"] / answer["seconds"] / MB, "cpu": cpu * 1e9 / answer["bytes"]}
 
-    names = ["ours-socks", "ours-socks-1", "ssh-socks-cbc", "ssh-socks-gcm", "tcp"]
+    names = ["ours", "ours-3", "ssh-cbc", "ssh-gcm", "tcp"]
+    if bench.options.via == "socks":
+        names = ["ours-socks", "ours-socks-1", "ssh-socks-cbc", "ssh-socks-gcm", "tcp"]
     rows, skipped = cases(bench, names, ["up", "down"], ["rate", "cpu"], one)
     return results.document("forward_many", bench, rows, skipped, connections=connections, bytes=each * connections)
 
@@ -159,7 +165,9 @@ def measure_opens(bench):
             cpu = sum(process.spent() for process in processes)
         return {"per_second": answer["per_second"], "p99": answer["p99"], "cpu": cpu * 1e6 / answer["count"]}
 
-    names = ["ours-socks", "ours", "ssh-socks-cbc", "ssh-cbc", "socat", "tcp"]
+    names = ["ours", "ssh-cbc", "socat", "tcp"]
+    if bench.options.via == "socks":
+        names = ["ours-socks", "ours", "ssh-socks-cbc", "ssh-cbc", "socat", "tcp"]
     rows, skipped = cases(bench, names, ["1", "32"], ["per_second", "p99", "cpu"], one)
     return results.document("forward_opens", bench, rows, skipped, seconds=seconds)
 
