@@ -65,6 +65,8 @@ class Bench:
         for service in ("message", "pipe"):
             (self.folder / f"authorized_{service}").write_text(f'permit="{service}" max-sessions=6000 {public}')
             (self.folder / f"authorized_{service}").chmod(0o600)
+        (self.folder / "authorized_forward").write_text(f'permit="forward:127.0.0.1:*" max-sessions=6000 {public}')
+        (self.folder / "authorized_forward").chmod(0o600)
         self.fingerprint = run([self.vpn, "fingerprint", self.folder / "server.pub"]).split()[0]
         # Idle sessions send nothing, and the messages of many sessions take time.
         (self.folder / "vpn.toml").write_text(f"{AES256}[limits]\nsessions = 6000\n")
@@ -75,10 +77,10 @@ class Bench:
         with Programs(self.folder) as programs:
             yield programs
 
-    def serve_vpn(self, programs, service="message", **more):
-        """Our server; returns it and its port."""
+    def serve_vpn(self, programs, service="message", grants=None, **more):
+        """Our server; returns it and its port. `grants` permit `message`, `pipe` or `forward`."""
         port = free_port()
-        grants = self.folder / f"authorized_{'message' if service == 'message' else 'pipe'}"
+        grants = self.folder / f"authorized_{grants or ('message' if service == 'message' else 'pipe')}"
         command = [self.vpn, "server", "--host", "127.0.0.1", "--port", port, "--config", self.folder / "vpn.toml",
                    "--identity", self.folder / "server", "--authorized-clients", grants,
                    "--no-classic", "--service", service]
@@ -89,15 +91,15 @@ class Bench:
                 "--config", self.folder / "vpn.toml", "--identity", self.folder / "client",
                 "--known-servers", self.folder / "known", "--server-key", self.fingerprint, *more]
 
-    def chosen(self, peers):
+    def chosen(self, peers, ours="ours"):
         """The peers that --only names, or all. Ours is always one of them, for the ratios."""
         only = self.options.only
         names = [name for name, _ in peers]
         unknown = sorted(set(only) - set(names))
-        # With `all`, a peer of one benchmark may not exist in another.
-        if unknown and self.options.command != "all":
+        # With several benchmarks, a peer of one may not exist in another.
+        if unknown and not self.options.is_group:
             raise SystemExit(f"peers: --only {','.join(unknown)}: there are {', '.join(names)}")
-        return [(name, peer) for name, peer in peers if not only or name == "ours" or name in only]
+        return [(name, peer) for name, peer in peers if not only or name == ours or name in only]
 
     def take_turns(self, peers, measure):
         """Measures every peer once in each of `runs` turns. Returns the results, and the peers that were left out.

@@ -121,6 +121,17 @@ class Bulk:
             return self.outcome(sink.answer(), processes, feed["cpu"] + sink.cpu)
         return transfer
 
+    def backward(self, front):
+        """The same from behind the forwarder to the client."""
+        def transfer(programs, data):
+            port = free_port()
+            source = programs.serve([self.load, "source", "--port", port], port, stdin=data, stdout="file")
+            entry, processes = front(self.bench, programs, port)
+            counted = programs.ask([self.load, "fetch", "--port", entry, "--bytes", self.bytes], self.patience)
+            source.wait()
+            return self.outcome(counted, processes, counted["cpu"] + source.cpu)
+        return transfer
+
     def libssl(self, version):
         def transfer(programs, data):
             pem, port = peers.certificate(self.folder), free_port()
@@ -171,10 +182,14 @@ class Bulk:
         ]
 
 
-def measure(bench):
+def check_room(bench):
     free = shutil.disk_usage(bench.folder).free
     if free < 2 * bench.options.bytes:
         raise SystemExit(f"peers: {bench.folder} has room for {free / GB:.1f} GB only; set TMPDIR")
+
+
+def measure(bench):
+    check_room(bench)
     bulk = Bulk(bench)
     taken, skipped = bench.take_turns(bench.chosen(bulk.peers()), bulk.measure)
     rows = results.collect(taken, LABELS, ("ours", "ours-discard"), METRICS)

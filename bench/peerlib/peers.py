@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from .bench import find, run
-from .procs import free_port
+from .procs import cpu_seconds, free_port
 
 # OpenSSL's name of AES-256 in CBC mode with HMAC-SHA256, with a cheap key exchange.
 CBC = "AES256-SHA256"
@@ -53,6 +53,19 @@ def stunnel(version):
     return pair
 
 
+def socat(bench, programs, port):
+    """A pair of socats in front of a port. They do not encrypt, and start a process for each connection."""
+    program, middle, front = find("socat"), free_port(), free_port()
+
+    def half(accept, connect):
+        listen = f"TCP-LISTEN:{accept},bind=127.0.0.1,fork,reuseaddr,backlog=128,nodelay"
+        return programs.serve([program, listen, f"TCP:127.0.0.1:{connect},nodelay"], accept)
+
+    server = half(middle, port)
+    client = half(front, middle)
+    return front, [client, server]
+
+
 def spiped(bench, programs, port):
     """A pair of spipeds in front of a port: AES-256 in counter mode with HMAC-SHA256."""
     program, key = find("spiped"), bench.folder / "spiped.key"
@@ -91,8 +104,8 @@ def sshd(bench, programs):
     return programs.serve([program, "-D", "-e", "-f", config], port), port
 
 
-def ssh(bench, port, suite, *command):
-    """A command on that server, with only one allowed suite."""
+def ssh(bench, port, suite, *command, options=()):
+    """A command on that server, with only one allowed suite. `options` are more options of the client."""
     cipher, mac = suite
     host = (bench.folder / "ssh_host.pub").read_text().split()
     known = bench.folder / "ssh_known"
@@ -102,4 +115,34 @@ def ssh(bench, port, suite, *command):
             "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "Compression=no",
             "-o", "ControlPath=none", "-o", "HostKeyAlias=bench", "-o", f"UserKnownHostsFile={known}",
             "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=20", "-o", f"Ciphers={cipher}", *macs,
-            "127.0.0.1", *command]
+            *options, "127.0.0.1", *command]
+
+
+def from_now(client, server):
+    """The processor time of both counts from now, so without the handshake."""
+    for process in (client, server):
+        process.before = cpu_seconds(process.pid)
+    return [client, server]
+
+
+def vpn_forward(*options, socks=False):
+    """`vpn client -L` or `-D` in front of a port."""
+    def pair(bench, programs, port):
+        server, middle = bench.serve_vpn(programs, grants="forward")
+        front = free_port()
+        what = ["-D", f"127.0.0.1:{front}"] if socks else ["-L", f"127.0.0.1:{front}:127.0.0.1:{port}"]
+        client = programs.serve(bench.vpn_client(middle, *what, "--no-reconnect", *options), front)
+        return front, from_now(client, server)
+    return pair
+
+
+def ssh_forward(suite, socks=False):
+    """`ssh -L` or `-D` in front of a port."""
+    def pair(bench, programs, port):
+        server, middle = sshd(bench, programs)
+        front = free_port()
+        what = ["-D", f"127.0.0.1:{front}"] if socks else ["-L", f"127.0.0.1:{front}:127.0.0.1:{port}"]
+        command = ssh(bench, middle, suite, options=["-N", "-o", "ExitOnForwardFailure=yes", *what])
+        client = programs.serve(command, front)
+        return front, from_now(client, server)
+    return pair

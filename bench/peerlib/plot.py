@@ -9,6 +9,15 @@ INK, FAINT, GRID, PAPER = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
 OURS, THEIRS, HELPERS = "#0b62c4", "#9aa6b2", "#d0d7de"
 
 
+# Benchmarks with a chart for each case: title, unit, metric, and whether less is better.
+FORWARDS = {
+    "forward_bulk": ("One forwarded connection, {}", "MB/s, more is better", "rate", False),
+    "forward_many": ("Many forwarded connections at once, {}", "MB/s, more is better", "rate", False),
+    "forward_opens": ("Short connections, {} at once", "connections a second, more is better", "per_second", False),
+    "forward_keys": ("Keystrokes beside bulk: {}", "99 % in µs, less is better", "p99", True),
+}
+
+
 class Panel:
     """One chart: bars of one unit."""
 
@@ -46,6 +55,18 @@ def panels(document):
         return [Panel(f"{sessions:,} busy session{'s' * (sessions > 1)}", "round trips of 16 bytes a second, more is better",
                       [bar(row, "per_second") for row in rows if row["sessions"] == sessions])
                 for sessions in sorted({row["sessions"] for row in rows})]
+    if name == "forward_rtt":
+        rows = sorted(rows, key=lambda row: row["p50"]["median"])
+        return [Panel("Round trip of 16 bytes through a forward", "median in µs, less is better", [bar(row, "p50") for row in rows])]
+    if name == "forward_idle":
+        return [Panel(f"Memory of an idle forwarded connection, {end}", "KiB, less is better", [bar(row, end) for row in rows])
+                for end in ("client", "server")]
+    if name in FORWARDS:
+        title, unit, metric, less = FORWARDS[name]
+        cases = list(dict.fromkeys(row["case"] for row in rows))
+        return [Panel(title.format(case), unit, sorted((bar(row, metric) for row in rows if row["case"] == case),
+                                                       key=lambda one: one["value"] * (1 if less else -1)))
+                for case in cases]
     raise SystemExit(f"peers: there is no plot of {name}")
 
 

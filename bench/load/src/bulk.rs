@@ -1,4 +1,4 @@
-//! The ends of bulk transfers. They read and write 256 KiB at once, and do not check the data.
+//! The ends of bulk transfers in both directions. They read and write 256 KiB at once, and do not check the data.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -39,9 +39,27 @@ fn count(from: &mut impl Read, bytes: u64) -> io::Result<String> {
     Ok(format!(r#"{{"bytes":{got},"seconds":{seconds:.6},"cpu":{:.6}}}"#, cpu()?))
 }
 
-/// Sends standard input and waits for the answer.
-pub(crate) fn feed(port: u16) -> io::Result<String> {
+/// Counts the bytes that a source's port sends, and answers with one byte after the last.
+pub(crate) fn fetch(port: u16, bytes: u64) -> io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let json = count(&mut stream, bytes)?;
+    stream.write_all(b"!")?;
+    Ok(json)
+}
+
+/// Sends standard input to the first connection, and waits for the answer.
+pub(crate) fn source(port: u16) -> io::Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let (stream, _) = listener.accept()?;
+    send(stream)
+}
+
+/// Sends standard input to a sink's port, and waits for the answer.
+pub(crate) fn feed(port: u16) -> io::Result<String> {
+    send(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?)
+}
+
+fn send(mut stream: TcpStream) -> io::Result<String> {
     let mut input = io::stdin().lock();
     let mut buffer = vec![0; CHUNK];
     let mut sent = 0;

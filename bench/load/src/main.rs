@@ -5,7 +5,12 @@ mod bulk;
 mod channel;
 mod crowd;
 mod echo;
+mod entry;
+mod flood;
+mod keys;
+mod opens;
 mod rtt;
+mod target;
 
 use std::io;
 use std::path::PathBuf;
@@ -51,6 +56,54 @@ enum Command {
     Feed {
         #[arg(long)]
         port: u16,
+    },
+    /// Count this many bytes from a source's port, then answer with one
+    Fetch {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        bytes: u64,
+    },
+    /// Send standard input to the first connection, and wait for its answer
+    Source {
+        #[arg(long)]
+        port: u16,
+    },
+    /// Serve `flood` and `keys`: each connection says what it wants
+    Target {
+        #[arg(long)]
+        port: u16,
+    },
+    /// Move bytes through many connections at once, to or from a target
+    Flood {
+        #[command(flatten)]
+        to: entry::Entry,
+        #[arg(long)]
+        connections: usize,
+        /// For each connection
+        #[arg(long)]
+        bytes: u64,
+        #[arg(long)]
+        way: target::Way,
+    },
+    /// Open a connection to an echo, send a byte, read a byte, close; again and again
+    Opens {
+        #[command(flatten)]
+        to: entry::Entry,
+        #[arg(long)]
+        at_once: usize,
+        #[arg(long)]
+        seconds: f64,
+    },
+    /// Send 16 bytes to a target every 5 ms, while another connection moves bytes
+    Keys {
+        #[command(flatten)]
+        to: entry::Entry,
+        #[arg(long)]
+        seconds: f64,
+        /// The direction of the other connection; without it, there is none
+        #[arg(long)]
+        way: Option<target::Way>,
     },
     /// Time round trips of 16 bytes, one after the other
     Rtt {
@@ -125,6 +178,14 @@ fn run(command: Command) -> io::Result<String> {
         Command::Sink { port, bytes } => bulk::sink(port, bytes),
         Command::Drain { bytes } => bulk::drain(bytes),
         Command::Feed { port } => bulk::feed(port),
+        Command::Fetch { port, bytes } => bulk::fetch(port, bytes),
+        Command::Source { port } => bulk::source(port),
+        Command::Target { port } => target::serve(port),
+        Command::Flood { to, connections, bytes, way } => {
+            flood::measure(&to, connections, bytes, way)
+        }
+        Command::Opens { to, at_once, seconds } => opens::measure(&to, at_once, seconds),
+        Command::Keys { to, seconds, way } => keys::measure(&to, seconds, way),
         Command::Rtt { count, to: Rtt::Tcp { port } } => rtt::tcp(port, count),
         Command::Rtt { count, to: Rtt::Sealed(peer) } => rtt::sealed(&peer, count),
         Command::Rtt { count, to: Rtt::Run { program } } => rtt::program(&program, count),
