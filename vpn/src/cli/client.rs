@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use vpn_proto::sealed::ChannelExit;
 use vpn_suite::Registry;
 
@@ -61,7 +64,14 @@ impl Work {
 }
 
 pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<ExitCode, Failure> {
-    let mut args = args.clone();
+    let done = run_any(args.clone(), registry);
+    match args.forwards.exec {
+        Some(_) => done.map_err(Failure::instead_of_command),
+        None => done,
+    }
+}
+
+fn run_any(mut args: ClientArgs, registry: &Registry) -> Result<ExitCode, Failure> {
     // Only the sealed profile has these.
     let given = &args.forwards;
     args.sealed.sealed |=
@@ -142,12 +152,20 @@ async fn connect(
             run_sealed_client(options, config, limits, work, texts, console, check).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Work::Forwards(plan) => tokio::select! {
-            ended = run_forwards(options, config, limits, &plan, console, check) => {
-                ended.map(|()| ExitCode::SUCCESS)
+        Work::Forwards(plan) => {
+            let (sender, stopped) = oneshot::channel();
+            let stop = async {
+                let stop = stop().await;
+                // The receiver waits for it.
+                let _ = sender.send(stop);
+            };
+            run_forwards(options, config, limits, &plan, console, check, stop).await?;
+            // Only a signal ends forwards without an error.
+            match stopped.await {
+                Ok(Stop::Terminated) => Ok(ExitCode::SUCCESS),
+                _ => Err(ClientError::Interrupted),
             }
-            () = interrupted() => Err(ClientError::Interrupted),
-        },
+        }
         Work::Exec(name) => {
             let exit = run_exec(options, config, limits, &name, console, check).await?;
             Ok(ExitCode::from(match exit {
@@ -159,12 +177,31 @@ async fn connect(
     }
 }
 
-/// Resolves at Ctrl-C.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // Without signals the client runs until it is killed.
-        std::future::pending::<()>().await;
+/// The signal that ends a client with forwards.
+enum Stop {
+    /// Ctrl-C.
+    Interrupted,
+    /// SIGTERM, as from a service manager.
+    Terminated,
+}
+
+/// Resolves at a signal that ends the client.
+async fn stop() -> Stop {
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without signals the client runs until it is killed.
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        return tokio::select! {
+            () = interrupted => Stop::Interrupted,
+            _ = terminate.recv() => Stop::Terminated,
+        };
     }
+    interrupted.await;
+    Stop::Interrupted
 }
 
 /// The failure of a client, with the hints that depend on its settings. A closed standard output is

@@ -40,6 +40,9 @@ pub(super) enum Exit {
     Busy = 10,
     /// Ctrl-C at the prompt, as shells count it.
     Interrupted = 130,
+    /// A failure of the program where the exit code of a command at the server was expected, as ssh has
+    /// it.
+    Exec = 255,
 }
 
 impl From<Blame> for Exit {
@@ -120,6 +123,14 @@ impl Failure {
                 self.hint("run it again with --explain to see what happened and what may help")
             }
             _ => self,
+        }
+    }
+
+    /// The same failure where the exit code of a command was expected. An interruption stays one.
+    pub(super) fn instead_of_command(self) -> Self {
+        match self.exit {
+            Exit::Interrupted => self,
+            _ => Self { exit: Exit::Exec, ..self },
         }
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::forward;
 use super::forwards::{Bind, Endpoint, Forwards};
 use super::socks::{SocksReply, negotiate};
 use super::uplink::{Carrier, CheckServer, Reconnect, Uplink};
-use crate::net::limits::Limits;
+use crate::net::limits::{CLOSE, Limits};
 use crate::net::{Listener, LocalSocket, bind, endpoint, pump};
 use crate::output::Reason;
 use crate::session::{ClientError, ClientOptions, Output};
@@ -32,7 +32,7 @@ pub struct Plan {
     pub carriers: usize,
 }
 
-/// Runs a client with forwards. It ends only with a failure, or when its future is dropped.
+/// Runs a client with forwards until `stop` resolves. Then its sessions are closed.
 ///
 /// # Errors
 ///
@@ -44,7 +44,9 @@ pub async fn run_forwards(
     plan: &Plan,
     console: Console,
     check_server: CheckServer,
+    stop: impl Future<Output = ()>,
 ) -> Result<(), ClientError> {
+    tokio::pin!(stop);
     let out = Output::new(console, options);
     let uplink = Uplink::new(plan.carriers);
     let listeners = listen(&plan.forwards)?;
@@ -68,7 +70,11 @@ pub async fn run_forwards(
             }
         }
     };
-    let session = match first.connect(check_server).await {
+    let connected = tokio::select! {
+        connected = first.connect(check_server) => connected,
+        () = &mut stop => return Ok(()),
+    };
+    let session = match connected {
         Ok(session) => Some(session),
         Err(error) if plan.reconnect != Reconnect::Always => return Err(error),
         // The carrier tries again, and says so.
@@ -86,7 +92,16 @@ pub async fn run_forwards(
     for index in 1..plan.carriers {
         carriers.push(carrier(index, &config).keep_up(None));
     }
-    first_error(carriers).await
+    let running = first_error(carriers);
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return ended,
+        () = stop => {}
+    }
+    uplink.close();
+    // The failure is that of a session which we have closed.
+    let _ = timeout(CLOSE, running).await;
+    Ok(())
 }
 
 /// The error of the future that ends first.

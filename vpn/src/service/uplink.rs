@@ -1,6 +1,7 @@
 //! A client's sessions with channels, which stay up: each carrier connects again when it is cut.
 
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,12 +48,20 @@ pub enum Reconnect {
 #[derive(Clone, Debug)]
 pub(super) struct Uplink {
     carriers: Arc<[Mutex<Option<Multiplexer>>]>,
+    is_closed: Arc<AtomicBool>,
 }
 
 impl Uplink {
     /// This many carriers, none of them connected.
     pub(super) fn new(carriers: usize) -> Self {
-        Self { carriers: (0..carriers.max(1)).map(|_| Mutex::new(None)).collect() }
+        let carriers = (0..carriers.max(1)).map(|_| Mutex::new(None)).collect();
+        Self { carriers, is_closed: Arc::default() }
+    }
+
+    /// Closes all sessions. They are not connected again.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.carriers.iter().filter_map(|carrier| lock(carrier).clone()).for_each(|c| c.close());
     }
 
     /// Opens a channel. It does not wait for a session.
@@ -110,7 +119,8 @@ impl Carrier<'_> {
                     Err(error) => error,
                 },
             };
-            if self.reconnect == Reconnect::Off || !may_help(&failure) {
+            let is_closed = self.uplink.is_closed.load(Ordering::Relaxed);
+            if is_closed || self.reconnect == Reconnect::Off || !may_help(&failure) {
                 return Err(failure);
             }
             if began.elapsed() >= LASTING {

@@ -1,13 +1,17 @@
 //! The task of a session with channels: it moves frames between the connection and the channels.
 
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::multiplexer::Multiplexer;
 use crate::net::limits::REPLY;
 use crate::net::{IoEvent, SealedConnection, SealedIoError};
 use vpn_proto::sealed::{Alert, Event};
 
+/// Empty buffers are freed after this time without traffic.
+const QUIET: Duration = Duration::from_secs(1);
 /// The batch after this many unsent bytes waits. A key that is pressed then waits for one batch.
 const UNSENT: u32 = 64 * 1024;
 
@@ -46,8 +50,8 @@ pub async fn drive(
             Ok(end)
         }
         Err(SealedIoError::Sealed(error)) => {
-            // The core has set the alert; it is sent here.
-            let _ = tokio::time::timeout(crate::net::limits::CLOSE, connection.flush()).await;
+            // The core has the alert already. It has to arrive before the connection is reset.
+            connection.abort(Alert::ProtocolError).await;
             Err(SealedIoError::Sealed(error))
         }
         Err(error) => Err(error),
@@ -68,6 +72,7 @@ async fn move_frames(
     channels: &Multiplexer,
 ) -> Result<DriveEnd, SealedIoError> {
     let mut wakers = Vec::new();
+    let mut has_buffers = true;
     loop {
         fill(connection, channels, &mut wakers)?;
         wakers.drain(..).for_each(Waker::wake);
@@ -87,8 +92,14 @@ async fn move_frames(
                 }
             }
             () = channels.0.has_output.notified() => {}
+            () = sleep(QUIET), if has_buffers => {
+                channels.0.state().core.shrink();
+                has_buffers = false;
+                continue;
+            }
         }
         wakers.drain(..).for_each(Waker::wake);
+        has_buffers = true;
     }
 }
 
@@ -98,7 +109,7 @@ fn wanted_end(channels: &Multiplexer) -> Option<DriveEnd> {
     let is_finished = state.is_finishing && state.core.count() == 0 && !state.core.has_output();
     match state.is_stopping {
         true => Some(DriveEnd::Stopped),
-        false => is_finished.then_some(DriveEnd::Finished),
+        false => (is_finished || state.is_closing).then_some(DriveEnd::Finished),
     }
 }
 

@@ -57,6 +57,7 @@ impl Multiplexer {
             has_ended: false,
             is_finishing: false,
             is_stopping: false,
+            is_closing: false,
             probe: None,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), has_output: Notify::new() }))
@@ -156,6 +157,12 @@ impl Multiplexer {
     /// Opens no more channels, and ends the session when all channels are over.
     pub fn finish(&self) {
         self.0.state().is_finishing = true;
+        self.0.has_output.notify_one();
+    }
+
+    /// Closes the session now. Channels that are not over are reset.
+    pub fn close(&self) {
+        self.0.state().is_closing = true;
         self.0.has_output.notify_one();
     }
 

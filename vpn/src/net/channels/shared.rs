@@ -30,8 +30,10 @@ pub(super) struct State {
     pub(super) has_ended: bool,
     /// The session ends when all channels are over.
     pub(super) is_finishing: bool,
-    /// The session ends now.
+    /// The session ends now, and the peer may come again.
     pub(super) is_stopping: bool,
+    /// The session ends now.
+    pub(super) is_closing: bool,
     /// The peer is to be asked for a sign of life.
     pub(super) probe: Option<Duration>,
 }

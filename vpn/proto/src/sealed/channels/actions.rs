@@ -121,6 +121,13 @@ impl Channels {
         }
     }
 
+    /// Frees the memory of empty buffers.
+    pub fn shrink(&mut self) {
+        self.spare = Vec::new();
+        self.control.shrink_to_fit();
+        self.events.shrink_to_fit();
+    }
+
     /// Queues bytes, at most [`Channels::room`]. Standard error is only for a channel of the kind
     /// `exec` that the peer has opened, and so is [`Channels::send_exit`].
     ///
