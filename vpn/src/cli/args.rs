@@ -27,7 +27,7 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Wait for clients; print their messages and answer with the text reversed
     Server(ServerArgs),
-    /// Connect to a server and send it messages
+    /// Connect to a server: send messages or bytes, forward connections, run a command
     Client(ClientArgs),
     /// Show what a server speaks, without showing it our key
     Probe(ProbeArgs),

@@ -10,6 +10,7 @@ use vpn_suite::Registry;
 
 use super::args::ClientArgs;
 use super::failure::{Exit, Failure};
+use super::forward_args::ForwardArgs;
 use super::observation::Observation;
 use super::{Threads, console, input, named_server, runtime, sealed};
 use crate::config::Settings;
@@ -71,11 +72,23 @@ pub(super) fn run(args: &ClientArgs, registry: &Registry) -> Result<ExitCode, Fa
     }
 }
 
+/// An option that has a meaning for forwards only, if the command line has one.
+fn given_in_vain(given: &ForwardArgs) -> Option<&'static str> {
+    let flags = [
+        ("--reconnect", given.reconnect),
+        ("--no-reconnect", given.no_reconnect),
+        ("--carriers", given.carriers.is_some()),
+    ];
+    flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+}
+
 fn run_any(mut args: ClientArgs, registry: &Registry) -> Result<ExitCode, Failure> {
     // Only the sealed profile has these.
     let given = &args.forwards;
     args.sealed.sealed |=
         !args.forwards().is_empty() || given.stdio.is_some() || given.exec.is_some();
+    // Those of client.toml are for the times when there are forwards.
+    let in_vain = given_in_vain(given);
     let (args, server) = &named_server::client(args)?;
     if let Some(flag) = args.sealed_only().filter(|_| !args.sealed.sealed) {
         let problem = format!("{flag} is for the sealed profile");
@@ -84,6 +97,11 @@ fn run_any(mut args: ClientArgs, registry: &Registry) -> Result<ExitCode, Failur
     let settings =
         Settings::load(args.common.config.as_deref(), registry, &args.common.overrides())?;
     let work = Work::of(args);
+    if !matches!(work, Work::Forwards(_))
+        && let Some(flag) = in_vain
+    {
+        return Err(Failure::new(Exit::Usage, format!("{flag} is for -L, -R and -D")));
+    }
     if let (Work::Service(service, _), LocalEnd::Bytes) = (&work, work.local_end())
         && let Some(flag) = args.texts_only()
     {

@@ -1,6 +1,5 @@
 //! Failures as the user sees them: one line, maybe a hint, and an exit code.
 
-use std::error::Error;
 use std::fmt;
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -10,7 +9,7 @@ use vpn_suite::RegistryError;
 use crate::config::{BUILT_IN, ConfigError, DEFAULT_PATH, Settings};
 use crate::files::{FileError, FileProblem};
 use crate::net::{ClassicIoError, DialError, ListenError, SealedIoError};
-use crate::output::{Reason, Stream, StreamError, clause, one_line};
+use crate::output::{Reason, Stream, StreamError, chain, one_line};
 use crate::session::{Blame, ClientError, TransferError};
 use crate::trust::TrustError;
 use vpn_proto::HandshakeError;
@@ -147,17 +146,6 @@ impl Failure {
     }
 }
 
-/// An error with its causes, joined by colons.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {}", clause(&next.to_string()));
-        cause = next.source();
-    }
-    text
-}
-
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         Self::new(Exit::Usage, chain(&error))
@@ -273,6 +261,9 @@ fn hint_for(error: &ClientError) -> Option<String> {
             SealedError::PskNotAccepted => "does the server have the same PSK?".to_owned(),
             _ => return None,
         },
+        ClientError::Listen(text) if text.ends_with("in use") => {
+            "another program listens there; choose another port".to_owned()
+        }
         ClientError::Dial(DialError { to, source }) => match source.kind() {
             ErrorKind::ConnectionRefused => format!("is a server listening on {to}?"),
             _ => return None,

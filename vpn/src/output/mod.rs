@@ -11,6 +11,6 @@ mod reason;
 mod stream;
 mod transient;
 
-pub use reason::{Reason, clause, one_line};
+pub use reason::{Reason, chain, clause, one_line};
 pub use stream::{Stream, StreamError};
 pub use transient::Transient;

@@ -1,5 +1,6 @@
 //! Messages for errors of the system.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -27,6 +28,17 @@ pub fn clause(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+/// An error with its causes, joined by colons.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {}", clause(&next.to_string()));
+        cause = next.source();
+    }
+    text
 }
 
 /// The text that the standard library puts between the message and the number of a system error.

@@ -72,8 +72,11 @@ impl ServerEnd for Server {
         grant.permit.permits_channels()
     }
 
-    fn rule(&self, _: &str) -> String {
-        "forward:HOST:PORT".to_owned()
+    fn why_not(&self) -> Option<&'static str> {
+        Some(
+            "this key may use no forwards and no commands: permit in its line of authorized_clients \
+             needs forward:HOST:PORT, remote-forward:BIND:PORT or exec:NAME",
+        )
     }
 
     fn admit<'a>(&'a self, request: OpenRequest<'a>) -> Admitting<'a> {
@@ -162,15 +165,16 @@ fn told(end: DriveEnd) -> &'static str {
 /// Serves one channel to its end, and logs how it ended.
 async fn serve_channel(kind: String, request: ChannelRequest) {
     let argument = Printable(&request.argument).to_string();
+    let client = request.context.client.clone();
     let served = match KINDS.iter().find(|known| known.name() == kind) {
         Some(known) => known.serve(request).await,
         None => Err(request.refuse(OpenStatus::UnknownKind, "there is no such kind of channel")),
     };
     match served {
-        Ok(()) => log::debug!("{kind} {argument}: closed"),
+        Ok(()) => log::debug!("{client}: {kind} {argument}: closed"),
         Err(ChannelFailure::Refused(_, text)) => {
-            log::info!(target: SESSION, "{kind} {argument}: refused: {text}");
+            log::info!(target: SESSION, "{client}: {kind} {argument}: refused: {text}");
         }
-        Err(ChannelFailure::Failed(text)) => log::debug!("{kind} {argument}: {text}"),
+        Err(ChannelFailure::Failed(text)) => log::debug!("{client}: {kind} {argument}: {text}"),
     }
 }

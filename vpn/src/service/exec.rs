@@ -42,14 +42,17 @@ impl ChannelKind for Exec {
                 return Err(request.refuse(OpenStatus::NotPermitted, text));
             }
             let Some(command) = context.commands.find(&name) else {
-                let text = format!("the server's configuration has no [exec.{name}]");
+                let text = format!(
+                    "the server has no command '{name}': its configuration needs [exec.{name}]"
+                );
                 return Err(request.refuse(OpenStatus::NoSuchName, text));
             };
             let process = match Process::start(command, &context.client) {
                 Ok(process) => process,
                 Err(error) => {
                     log::warn!("exec.{name}: {}: {error}", command.program.display());
-                    let text = format!("the server cannot start the command: {}", Reason(&error));
+                    let text =
+                        format!("the server cannot start the command '{name}': {}", Reason(&error));
                     return Err(request.refuse(OpenStatus::Unreachable, text));
                 }
             };

@@ -43,14 +43,12 @@ pub async fn run_exec(
         let channel = channels.open(exec::NAME, name.as_bytes()).map_err(refused)?;
         channel.opened().await.map_err(refused)?;
         let exit = join(&channel).await?;
-        drop(channel);
-        channels.finish();
         Ok::<_, ClientError>(exit)
     };
     tokio::pin!(driving, running);
     let exit = tokio::select! {
         biased;
-        exit = &mut running => exit?,
+        exit = &mut running => exit,
         ended = &mut driving => {
             return Err(match ended {
                 Ok(_) => TransferError::EndedEarly.into(),
@@ -58,16 +56,16 @@ pub async fn run_exec(
             });
         }
     };
+    channels.close();
     // The command has ended and everything is written, so the end of the session adds nothing.
     let _ = tokio::time::timeout(REPLY, driving).await;
-    Ok(exit)
+    exit
 }
 
 fn refused(refused: OpenRefused) -> ClientError {
     match refused.status {
         OpenStatus::TooMany => ClientError::Busy(refused.text),
-        OpenStatus::Unreachable => ClientError::Unreachable(refused.text),
-        _ => ClientError::NotPermitted(refused.text),
+        _ => ClientError::Exec(refused.text),
     }
 }
 

@@ -9,11 +9,12 @@ use tokio::time::{sleep, timeout};
 
 use super::forward;
 use super::forwards::{Bind, Endpoint, Forwards};
+use super::listen_text::at_port;
 use super::socks::{SocksReply, negotiate};
 use super::uplink::{Carrier, CheckServer, Reconnect, Uplink};
 use crate::net::limits::{CLOSE, Limits};
-use crate::net::{Listener, LocalSocket, bind, endpoint, pump};
-use crate::output::Reason;
+use crate::net::{Listener, LocalSocket, PumpError, bind, pump};
+use crate::output::{Reason, chain};
 use crate::session::{ClientError, ClientOptions, Output};
 use crate::term::Console;
 use vpn_proto::sealed::{ClientConfig, OpenStatus};
@@ -63,8 +64,8 @@ pub async fn run_forwards(
     };
     let mut first = carrier(0, &config);
     let mut local = JoinSet::new();
-    let mut serve = |listeners: Vec<(Vec<Listener>, Use)>| {
-        for (listeners, purpose) in listeners {
+    let mut serve = |all: Vec<Opened>| {
+        for Opened { listeners, purpose, .. } in all {
             for listener in listeners {
                 local.spawn(accept_all(listener, purpose.clone(), uplink.clone()));
             }
@@ -79,11 +80,11 @@ pub async fn run_forwards(
         Err(error) if plan.reconnect != Reconnect::Always => return Err(error),
         // The carrier tries again, and says so.
         Err(error) => {
-            log::warn!("{error}");
+            log::warn!("{}", chain(&error));
             None
         }
     };
-    for line in lines(&listeners) {
+    for line in lines(&listeners, session.is_some()) {
         out.note(line).await?;
     }
     serve(listeners);
@@ -129,12 +130,22 @@ enum Use {
     Socks,
 }
 
+/// The listeners of one forward.
+struct Opened {
+    /// The address that the user has written.
+    at: String,
+    listeners: Vec<Listener>,
+    purpose: Use,
+}
+
 /// Listens for every forward of the client.
-fn listen(forwards: &Forwards) -> Result<Vec<(Vec<Listener>, Use)>, ClientError> {
+fn listen(forwards: &Forwards) -> Result<Vec<Opened>, ClientError> {
     let local = forwards.local.iter().map(|f| (&f.listen, Use::Target(f.target.clone())));
     let socks = forwards.socks.iter().map(|at| (at, Use::Socks));
-    let all = local.chain(socks).map(|(at, purpose)| Ok((listen_at(at)?, purpose)));
-    all.collect()
+    let open = |(at, purpose): (&Endpoint, Use)| {
+        Ok(Opened { at: at.to_string(), listeners: listen_at(at)?, purpose })
+    };
+    local.chain(socks).map(open).collect()
 }
 
 fn listen_at(at: &Endpoint) -> Result<Vec<Listener>, ClientError> {
@@ -167,23 +178,18 @@ fn listen_at(at: &Endpoint) -> Result<Vec<Listener>, ClientError> {
     Ok(listeners.into_iter().map(Listener::Tcp).collect())
 }
 
-/// One line for each forward.
-fn lines(listeners: &[(Vec<Listener>, Use)]) -> Vec<String> {
-    let at = |listener: &Listener| match listener {
-        Listener::Tcp(listener) => listener
-            .local_addr()
-            .map_or_else(|_| "?".to_owned(), |at| endpoint(&at.ip().to_string(), at.port())),
-        #[cfg(unix)]
-        Listener::Unix(_, path) => path.to_string(),
-    };
-    let line = |(listeners, purpose): &(Vec<Listener>, Use)| {
-        let at = listeners.first().map(at).unwrap_or_default();
-        match purpose {
-            Use::Target(target) => format!("Listening at {at} for {target}"),
-            Use::Socks => format!("Listening at {at} as a SOCKS5 proxy"),
+/// One line for each listener, if the client is connected or not.
+fn lines(opened: &[Opened], is_connected: bool) -> Vec<String> {
+    let line = |opened: &Opened| {
+        let port = opened.listeners.first().map_or(0, Listener::port);
+        let at = at_port(&opened.at, port);
+        let state = if is_connected { "" } else { "; not connected yet" };
+        match &opened.purpose {
+            Use::Target(target) => format!("Listening at {at} for {target}{state}"),
+            Use::Socks => format!("Listening at {at} as a SOCKS5 proxy{state}"),
         }
     };
-    listeners.iter().map(line).collect()
+    opened.iter().map(line).collect()
 }
 
 /// Serves every connection to a listener.
@@ -211,7 +217,13 @@ async fn serve(socket: LocalSocket, purpose: Use, uplink: Uplink) {
         Use::Target(target) => {
             // The first bytes need not wait for the server's answer.
             let ended = match uplink.open(forward::NAME, target.as_bytes()) {
-                Ok(channel) => pump(socket, channel).await.map_err(|error| error.to_string()),
+                Ok(channel) => match pump(socket, channel).await {
+                    Err(PumpError::Refused(refused)) => {
+                        uplink.tell_refusal(&target, &refused);
+                        Ok(())
+                    }
+                    ended => ended.map_err(|error| error.to_string()),
+                },
                 Err(refused) => Err(refused.to_string()),
             };
             (target, ended)
@@ -240,8 +252,9 @@ async fn serve_socks(stream: TcpStream, uplink: &Uplink) -> (String, Result<(), 
     };
     let ended = match opened.await {
         Err(refused) => {
+            uplink.tell_refusal(&target, &refused);
             request.refuse(reply(refused.status)).await;
-            Err(refused.to_string())
+            return (target, Ok(()));
         }
         Ok(channel) => match request.accept().await {
             Ok(stream) => {

@@ -11,6 +11,7 @@ mod forward;
 mod forwards;
 mod frames;
 mod kind;
+mod listen_text;
 mod local_forward;
 mod memory;
 mod message;

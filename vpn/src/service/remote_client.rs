@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::forwards::RemoteForward;
+use super::listen_text::at_port;
 use super::remote_forward::ACCEPTED;
 use crate::net::{ChannelStream, LocalSocket, Multiplexer, connect, pump};
 use crate::output::Reason;
@@ -38,20 +39,18 @@ impl<'a> RemoteClient<'a> {
             });
             match asked.await {
                 Ok(Answer::Listening { port }) => {
-                    let line = match port {
-                        0 => format!("The server listens at {at} for {}", forward.target),
-                        port => format!(
-                            "The server listens at {at}, port {port}, for {}",
-                            forward.target
-                        ),
-                    };
+                    let line = format!(
+                        "The server listens at {} for {}",
+                        at_port(&at, port),
+                        forward.target
+                    );
                     out.note(line).await?;
                 }
                 Ok(Answer::NotListening { status, text }) => {
                     let text = Printable(text.as_bytes()).to_string();
                     return Err(match status {
                         // A session that is dead may still have it.
-                        OpenStatus::Refused => ClientError::Busy(text),
+                        OpenStatus::Refused => ClientError::RemoteListen(text),
                         _ => ClientError::NotPermitted(text),
                     });
                 }

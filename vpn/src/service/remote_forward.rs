@@ -10,6 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use super::kind::ChannelContext;
+use super::listen_text::at_port;
 use crate::net::limits::LISTENERS;
 use crate::net::{Listener, LocalSocket, Multiplexer, bind, pump};
 use crate::output::Reason;
@@ -134,7 +135,7 @@ impl SessionListeners {
                 }
             };
             let port = listeners.first().map_or(0, Listener::port);
-            log::info!(target: SESSION, "listen {address}: port {port}");
+            log::info!(target: SESSION, "listening at {} for a client", at_port(&address, port));
             let _registered = all.add(address, client, task);
             channels.answer(number, Answer::Listening { port });
             let mut accepting = JoinSet::new();

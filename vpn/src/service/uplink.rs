@@ -1,20 +1,22 @@
 //! A client's sessions with channels, which stay up: each carrier connects again when it is cut.
 
+use std::collections::HashSet;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::channels;
 use super::forwards::RemoteForward;
 use super::remote_client::RemoteClient;
-use crate::net::limits::{Limits, USER_TIMEOUT};
+use crate::net::limits::{CLOSE, Limits, USER_TIMEOUT};
 use crate::net::{
     Backoff, ChannelStream, DriveEnd, Multiplexer, OpenRefused, PathWatch, Request, SealedIoError,
     drive,
 };
+use crate::output::chain;
 use crate::session::{
     ClientError, ClientOptions, Connected, Output, Untrusted, connect_sealed_client, may_help,
 };
@@ -26,6 +28,8 @@ use vpn_proto::sealed::{ChannelLimits, ClientConfig, OpenStatus, PeerIdentity};
 const PING: Duration = Duration::from_secs(15);
 /// How long the answer to a ping may take after the machine was suspended or has changed its address.
 const PROBE: Duration = Duration::from_secs(3);
+/// The most reasons that are told as warnings.
+const TOLD: usize = 100;
 /// A session that lasted this long was a success.
 const LASTING: Duration = Duration::from_secs(1);
 
@@ -48,6 +52,8 @@ pub enum Reconnect {
 #[derive(Clone, Debug)]
 pub(super) struct Uplink {
     carriers: Arc<[Mutex<Option<Multiplexer>>]>,
+    /// The refusals that the user has seen.
+    told: Arc<Mutex<HashSet<String>>>,
     is_closed: Arc<AtomicBool>,
 }
 
@@ -55,13 +61,23 @@ impl Uplink {
     /// This many carriers, none of them connected.
     pub(super) fn new(carriers: usize) -> Self {
         let carriers = (0..carriers.max(1)).map(|_| Mutex::new(None)).collect();
-        Self { carriers, is_closed: Arc::default() }
+        Self { carriers, told: Arc::default(), is_closed: Arc::default() }
     }
 
     /// Closes all sessions. They are not connected again.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
         self.carriers.iter().filter_map(|carrier| lock(carrier).clone()).for_each(|c| c.close());
+    }
+
+    /// Tells the user that a target was not reached: each reason once, because programs try again.
+    pub(super) fn tell_refusal(&self, target: &str, refused: &OpenRefused) {
+        let line = format!("forward to {target}: {refused}");
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match told.len() < TOLD && told.insert(line.clone()) {
+            true => log::warn!("{line}"),
+            false => log::info!("{line}"),
+        }
     }
 
     /// Opens a channel. It does not wait for a session.
@@ -111,23 +127,25 @@ impl Carrier<'_> {
         let mut backoff = Backoff::new();
         let mut session = first;
         loop {
+            let connected = match session.take() {
+                Some(session) => Ok(session),
+                None => self.connect_again().await,
+            };
             let began = Instant::now();
-            let failure = match session.take() {
-                Some(session) => self.run(session).await,
-                None => match self.connect_again().await {
-                    Ok(session) => self.run(session).await,
-                    Err(error) => error,
-                },
+            let failure = match connected {
+                Ok(session) => self.run(session).await,
+                Err(error) => error,
             };
             let is_closed = self.uplink.is_closed.load(Ordering::Relaxed);
             if is_closed || self.reconnect == Reconnect::Off || !may_help(&failure) {
                 return Err(failure);
             }
+            // A handshake that takes long is no success, so the time counts from its end.
             if began.elapsed() >= LASTING {
                 backoff.reset();
             }
             let pause = backoff.next_delay();
-            log::warn!("{failure}; connecting again in {:.1} s", pause.as_secs_f32());
+            log::warn!("{}; connecting again in {:.1} s", chain(&failure), pause.as_secs_f32());
             sleep(pause).await;
         }
     }
@@ -192,6 +210,9 @@ impl Carrier<'_> {
                 listened = &mut listening, if is_listening => {
                     is_listening = false;
                     if let Err(error) = listened {
+                        channels.close();
+                        // The server learns that it is no cut.
+                        let _ = timeout(CLOSE, driving).await;
                         return error;
                     }
                 }

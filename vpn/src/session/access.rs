@@ -145,6 +145,9 @@ pub(super) fn may_use(
     if end.is_permitted(service, grant) {
         return Ok(());
     }
+    if let Some(words) = end.why_not() {
+        return Err(words.to_owned());
+    }
     let rule = end.rule(service);
     let permit = grant.permit.with(&rule);
     Err(match client {

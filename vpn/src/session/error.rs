@@ -42,6 +42,12 @@ pub enum ClientError {
     /// The connection failed.
     #[error("the connection failed: {}", Reason(.0))]
     Io(#[from] io::Error),
+    /// The server does not run the command.
+    #[error("{0}")]
+    Exec(String),
+    /// The server cannot listen for a forward. It may be possible later.
+    #[error("the server does not listen: {0}")]
+    RemoteListen(String),
     /// The client cannot listen for a forward.
     #[error("{0}")]
     Listen(String),

@@ -136,6 +136,12 @@ pub trait ServerEnd: fmt::Debug + Send + Sync {
         grant.permit.permits(service)
     }
 
+    /// The whole message to a client that may not use it, if a rule with the name of the service is not
+    /// what the client needs.
+    fn why_not(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The rule in `permit` that a client needs, for messages.
     fn rule(&self, service: &str) -> String {
         service.to_owned()

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use zeroize::Zeroizing;
 
-use super::shared::ChannelEnd;
+use super::shared::{ChannelEnd, OpenRefused};
 use super::socket::LocalSocket;
 use super::stream::ChannelStream;
 use vpn_proto::sealed::{CloseCode, StreamKind};
@@ -20,6 +20,9 @@ pub enum PumpError {
     /// The local socket failed. The channel was reset.
     #[error("the local connection failed: {0}")]
     Local(io::Error),
+    /// The peer does not open the channel. The local socket was reset.
+    #[error("{0}")]
+    Refused(OpenRefused),
     /// The channel was reset, or the session has ended. The local socket was reset.
     #[error("{0}")]
     Channel(io::Error),
@@ -50,7 +53,10 @@ pub async fn pump(socket: LocalSocket, channel: ChannelStream) -> Result<(), Pum
             Err(PumpError::Local(error))
         }
         // The socket is dropped, which resets it.
-        Err(error) => Err(error),
+        Err(error) => match pump.channel.refusal() {
+            Some(refused) => Err(PumpError::Refused(refused)),
+            None => Err(error),
+        },
     }
 }
 

@@ -228,6 +228,14 @@ impl ChannelStream {
         }
     }
 
+    /// Why the peer has refused the channel, if it has.
+    pub(crate) fn refusal(&self) -> Option<OpenRefused> {
+        match &self.shared.state().slot(self.id)?.end {
+            Some(ChannelEnd::Refused(refused)) => Some(refused.clone()),
+            _ => None,
+        }
+    }
+
     /// How the command at the other end has ended, if it has.
     pub(crate) fn exit(&self) -> Option<ChannelExit> {
         self.shared.state().slot(self.id)?.exit
