@@ -86,7 +86,14 @@ impl ChannelKind for Forward {
     fn serve(&self, request: ChannelRequest) -> ServiceFuture<'static, Result<(), ChannelFailure>> {
         Box::pin(async move {
             let target = request.text();
-            let socket = match connect_target(target.as_deref(), &request.context.grant).await {
+            let connected = tokio::select! {
+                connected = connect_target(target.as_deref(), &request.context.grant) => connected,
+                // A client that has closed the channel wants no connection any more.
+                _ = request.channel.ended() => {
+                    return Err(ChannelFailure::Failed("closed before it was open".to_owned()));
+                }
+            };
+            let socket = match connected {
                 Ok(Connection::Tcp(stream)) => LocalSocket::tcp(stream),
                 #[cfg(unix)]
                 Ok(Connection::Unix(stream)) => LocalSocket::unix(stream),

@@ -129,11 +129,10 @@ impl State {
         self.slots.get_mut(&id)
     }
 
-    /// Forgets a channel whose stream is dropped. It is reset if it is not over.
+    /// Forgets a channel whose stream is dropped. It is reset if it is not over. If the peer has closed
+    /// its request before the answer, the core has to know that nobody works on it.
     pub(super) fn release(&mut self, id: u32) {
-        if let Some(slot) = self.slots.remove(&id)
-            && slot.end.is_none()
-        {
+        if self.slots.remove(&id).is_some() {
             self.core.reset(id, CloseCode::Reset, "");
         }
     }

@@ -56,10 +56,15 @@ impl Channels {
 
     /// Accepts a channel that the peer has requested.
     ///
+    /// A request that the peer has closed meanwhile needs an answer, too: with this method,
+    /// [`Channels::refuse`] or [`Channels::reset`]. Before it, the request counts as one without an
+    /// answer, because the user may still work on it.
+    ///
     /// # Errors
     ///
     /// [`ChannelError::Closed`] if the peer has closed it, or if it was answered.
     pub fn accept(&mut self, id: u32) -> Result<(), ChannelError> {
+        self.give_up(id);
         let live = self.live(id)?;
         if live.phase != Phase::Requested {
             return Err(ChannelError::Closed);
@@ -78,8 +83,16 @@ impl Channels {
         Ok(())
     }
 
+    /// The user does not work on this request any more, if the peer has closed it.
+    fn give_up(&mut self, id: u32) {
+        if self.abandoned.remove(&id) {
+            self.requested -= 1;
+        }
+    }
+
     /// Refuses a channel that the peer has requested. The text is for the peer's user.
     pub fn refuse(&mut self, id: u32, status: OpenStatus, text: &str) {
+        self.give_up(id);
         if matches!(self.live(id), Ok(live) if live.phase == Phase::Requested) {
             self.requested -= 1;
             self.push_refusal(id, status, Cow::Owned(text.to_owned()));
@@ -219,6 +232,7 @@ impl Channels {
 
     /// Ends a channel at once. Bytes may be lost.
     pub fn reset(&mut self, id: u32, code: CloseCode, text: &str) {
+        self.give_up(id);
         let Ok(live) = self.live(id) else { return };
         let (phase, peer_has_closed) = (live.phase, live.peer_has_closed);
         if phase == Phase::Requested {

@@ -220,7 +220,7 @@ impl Channels {
                     return Ok(());
                 }
                 if live.phase == Phase::Requested {
-                    self.requested -= 1;
+                    self.abandoned.insert(id);
                 }
             }
         }

@@ -70,6 +70,9 @@ pub struct Channels {
     /// Our channels, and those of the peer, without an answer.
     pub(super) opening: usize,
     pub(super) requested: usize,
+    /// Channels that the peer has closed before the user has answered them. They count as requested
+    /// until the user does: it may still work on them.
+    pub(super) abandoned: HashSet<u32>,
     /// Frames that go before all data.
     pub(super) control: VecDeque<Frame<'static>>,
     pub(super) turns: Turns,
@@ -178,6 +181,7 @@ impl Channels {
             last_peer: 0,
             opening: 0,
             requested: 0,
+            abandoned: HashSet::new(),
             control: VecDeque::new(),
             turns: Turns::default(),
             queued: 0,

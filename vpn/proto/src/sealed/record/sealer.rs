@@ -74,6 +74,8 @@ impl RecordSealer {
         self.direction.check_sequence(1)?;
         let inner = self.inner(payload.len(), pad_to);
         let start = out.len();
+        // So the plaintext does not move, which would leave a copy of it.
+        out.reserve(LENGTH + inner + TAG);
         append_plaintext(content, [payload, &[]], inner, out)?;
         let sealed = self.seal_in_place(&mut out[start..]);
         self.settle(sealed, 1, start, out)

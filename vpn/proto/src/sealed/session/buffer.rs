@@ -25,6 +25,15 @@ pub(in crate::sealed) fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room
     data.extend_from_slice(more);
 }
 
+/// Makes room for more bytes. If the vector must move, its old bytes are wiped.
+pub(super) fn reserve(data: &mut Vec<u8>, more: usize) {
+    if data.capacity() - data.len() < more {
+        let mut grown = Vec::with_capacity((data.len() + more).max(2 * data.capacity()));
+        grown.extend_from_slice(data);
+        std::mem::replace(data, grown).as_mut_slice().zeroize();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +53,17 @@ mod tests {
         assert_eq!(data.as_slice(), b"abcdefg");
         append(&mut data, &[9; 300], 100);
         assert_eq!((data.len(), data[306]), (307, 9));
+    }
+
+    #[test]
+    fn reserved_room_is_there_and_doubles() {
+        let mut data = b"abc".to_vec();
+        reserve(&mut data, 100);
+        let capacity = data.capacity();
+        assert!(capacity >= 103);
+        reserve(&mut data, capacity - 3);
+        assert_eq!((data.as_slice(), data.capacity()), (b"abc".as_slice(), capacity));
+        reserve(&mut data, capacity - 2);
+        assert_eq!((data.as_slice(), data.capacity() >= 2 * capacity), (b"abc".as_slice(), true));
     }
 }

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroize;
 
+use super::buffer::reserve;
 use super::state::Session;
 use crate::sealed::channels::FrameSink;
 use crate::sealed::error::SealedError;
@@ -43,6 +44,8 @@ impl FrameSink for FrameBatch<'_> {
     fn push(&mut self, kind: u8, header: &[u8], data: &[u8]) -> Result<(), SealedError> {
         let sealer = &self.session.sealer;
         let (bytes, blocks) = sealer.size(header.len() + data.len(), 1);
+        // What is in the batch is not encrypted yet.
+        reserve(&mut self.session.output, bytes);
         sealer.append(kind, [header, data], &mut self.session.output)?;
         self.count += 1;
         self.size = (self.size.0 + bytes, self.size.1 + blocks);
@@ -73,7 +76,8 @@ impl FrameBatch<'_> {
             session.output.truncate(start);
             return session.settle(Err(error));
         }
-        session.sealer.seal_appended(count, start, &mut session.output)
+        let sealed = session.sealer.seal_appended(count, start, &mut session.output);
+        session.settle(sealed)
     }
 }
 

@@ -55,6 +55,7 @@ fn a_peer_that_does_not_read_the_answers_is_stopped() {
         let close = Frame::Close { id, code: CloseCode::Reset, text: "".into() };
         let result = server.handle(open).and_then(|()| server.handle(close));
         events(&mut server);
+        assert_eq!(server.accept(id), Err(ChannelError::Closed));
         handled += 1;
         result.err()
     });
@@ -104,4 +105,28 @@ fn an_honest_opener_is_refused_by_a_small_limit_and_goes_on() {
     pair.client.send(first, StreamKind::Data, b"on".to_vec()).unwrap();
     pair.run();
     assert_eq!(take(&mut pair.server, first, pair.now), b"on");
+}
+
+#[test]
+fn requests_that_are_closed_at_once_cause_no_more_work_than_others() {
+    let mut server = Channels::new(Role::Server, ChannelLimits::default());
+    let mut requests = Vec::new();
+    for id in (1..2000).step_by(2) {
+        let open = Frame::Open { id, credit: 0, kind: "x".into(), argument: b"".into() };
+        server.handle(open).unwrap();
+        server.handle(Frame::Close { id, code: CloseCode::Reset, text: "".into() }).unwrap();
+        requests.extend(events(&mut server).into_iter().filter_map(|event| match event {
+            ChannelEvent::Requested { id, .. } => Some(id),
+            _ => None,
+        }));
+    }
+    // The user has not answered these, so it may still be about to connect to 128 targets.
+    assert_eq!((requests.len(), server.count(), server.requested), (128, 0, 128));
+    assert_eq!(server.accept(requests[0]), Err(ChannelError::Closed));
+    server.refuse(requests[1], OpenStatus::Refused, "");
+    for &id in &requests[2..] {
+        server.reset(id, CloseCode::Reset, "");
+    }
+    server.reset(requests[3], CloseCode::Reset, "");
+    assert_eq!((server.requested, server.abandoned.len()), (0, 0));
 }
