@@ -1,10 +1,11 @@
 """Many channels: memory and descriptors stay flat. A reader that stops holds nobody else up."""
+import contextlib
 import random
 import socket
 import threading
 import time
 
-from sockets import WAIT, Target, blocks, check_echo, connect, echo, hash_of, pieces_of, receive, receive_exactly
+from sockets import RESET, WAIT, Target, blocks, check_echo, connect, echo, hash_of, pieces_of, receive, receive_exactly
 from start import case, check, descriptors, memory, until
 
 MEGABYTE = 1 << 20
@@ -51,7 +52,12 @@ def many_channels_at_once_leave_nothing(bench):
 
     def wave():
         """Opens all channels, uses all of them twice, and ends them."""
-        connections = [connect(port) for _ in range(count)]
+        connections = []
+        for number in range(count):
+            connections.append(connect(port))
+            # The channel is open when something comes back.
+            connections[-1].sendall(b"open?")
+            check(receive_exactly(connections[-1], 5) == b"open?", f"other bytes in channel {number}")
         for turn in range(2):
             sent = [random.Random(turn * count + number).randbytes(10_000) for number in range(count)]
             for connection, piece in zip(connections, sent):
@@ -64,7 +70,7 @@ def many_channels_at_once_leave_nothing(bench):
             check(receive(connection) == (b"", True), f"channel {number} has no clean end")
             connection.close()
         for _ in connections:
-            check(target.outcome() == 20_000, "other bytes at the target")
+            check(target.outcome() == 20_005, "other bytes at the target")
 
     before = Watch(server, client)
     wave()
@@ -74,6 +80,24 @@ def many_channels_at_once_leave_nothing(bench):
     for _ in range(bench.short_or_long(2, 5)):
         wave()
     again.check_flat()
+
+
+@case()
+def connections_in_a_burst_all_work(bench):
+    # Below the limit of 1,024 channels of a session.
+    count, good = 1_000, 0
+    _, _, port = bench.forward(Target(bench, echo).port)
+    connections = []
+    for number in range(count):
+        with contextlib.suppress(*RESET):
+            connection = connect(port)
+            connections.append((number, connection))
+            connection.sendall(b"%9d" % number)
+    for number, connection in connections:
+        with connection, contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+            good += receive(connection) == (b"%9d" % number, True)
+    check(good == count, f"{count - good} of {count} connections did not work")
 
 
 # What a stopped reader may keep: the window of 4 MiB, and buffers of sockets at both ends.
