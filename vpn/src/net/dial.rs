@@ -43,7 +43,14 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
 ///
 /// The most informative error of all attempts.
 pub async fn connect_addresses(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let stream = race(interleaved(addresses), TcpStream::connect).await?;
+    let stream = match addresses[..] {
+        // A single address needs no race.
+        [address] => {
+            let late = |_| Err(io::ErrorKind::TimedOut.into());
+            timeout(CONNECT, TcpStream::connect(address)).await.unwrap_or_else(late)?
+        }
+        _ => race(interleaved(addresses), TcpStream::connect).await?,
+    };
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::kind::{ChannelContext, ChannelFailure, ChannelRequest};
@@ -120,8 +121,9 @@ impl Server {
         let mut listeners = SessionListeners::new(self.listeners.clone(), client, &channels);
         let driving = drive(connection, &channels);
         tokio::pin!(driving);
-        // They end with the session, because their channels do.
-        let mut tasks = JoinSet::new();
+        // All in one task: a channel and its session wake each other often, and between two threads
+        // that takes longer than the work. They end with the session, because their channels do.
+        let mut tasks = FuturesUnordered::new();
         let mut stop_at: Option<Instant> = None;
         loop {
             let stopping = async {
@@ -135,7 +137,7 @@ impl Server {
                 request = channels.next_request() => match request {
                     Some(Request::Channel { channel, kind, argument }) => {
                         let request = ChannelRequest { channel, argument, context: context.clone() };
-                        tasks.spawn(serve_channel(kind, request));
+                        tasks.push(serve_channel(kind, request));
                     }
                     Some(Request::Question { number, question }) => {
                         listeners.handle(number, question, &context);
@@ -143,7 +145,7 @@ impl Server {
                     // The session is over, and its task says why.
                     None => return (&mut driving).await.map_err(Into::into).map(told),
                 },
-                Some(_) = tasks.join_next() => {}
+                Some(()) = tasks.next() => {}
                 () = shutdown.wait(), if stop_at.is_none() => {
                     channels.finish();
                     stop_at = Some(Instant::now() + pipe::GRACE);

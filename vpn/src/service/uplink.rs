@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::channels;
@@ -194,7 +195,17 @@ impl Carrier<'_> {
         let carrier = &self.uplink.carriers[self.index];
         let _connected = Connection::new(carrier, &channels);
         let remote = RemoteClient::new(&channels, self.remote);
-        let driving = drive(connection, &channels);
+        // A task of its own runs right after that of a channel which has sent something.
+        let mut tasks = JoinSet::new();
+        let driven = channels.clone();
+        tasks.spawn(async move { drive(connection, &driven).await });
+        let driving = async {
+            match tasks.join_next().await {
+                Some(Ok(ended)) => ended,
+                // It does not panic, and it is ended only with this future.
+                _ => Err(SealedIoError::Silent),
+            }
+        };
         let listening = remote.listen(self.out);
         tokio::pin!(driving, listening);
         let mut is_listening = true;

@@ -4,6 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
+use zeroize::Zeroizing;
 
 use super::multiplexer::Multiplexer;
 use crate::net::limits::REPLY;
@@ -165,6 +166,10 @@ fn handle_events(
         }
         state.pass_events(wakers);
         next = connection.ready_event();
+    }
+    // What was handed over goes back to the session, for what arrives next.
+    while let Some(buffer) = state.core.take_large_buffer() {
+        connection.recycle(Zeroizing::new(buffer));
     }
     Ok(None)
 }

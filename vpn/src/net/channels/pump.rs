@@ -117,6 +117,9 @@ impl Pump {
             Ok(count) => {
                 if count >= self.at_once {
                     self.at_once = (2 * self.at_once).min(16 * vpn_proto::sealed::MAX_DATA);
+                } else if count < self.at_once / 4 {
+                    // A socket that sends little needs no large buffers.
+                    self.at_once = (self.at_once / 2).max(FIRST_READ);
                 }
                 self.channel.send(StreamKind::Data, buffer).map_err(PumpError::Channel)?;
             }

@@ -15,14 +15,14 @@ use super::state::{
 };
 use super::window::{FIRST_WINDOW, Window};
 use crate::role::Role;
-use crate::sealed::session::wiped;
+use crate::sealed::session::{DATA, wiped};
 
 /// The kind of a channel for a command. Only its acceptor sends notes.
 const EXEC: &str = "exec";
 /// The room of such a channel in bytes.
 const LITTLE: usize = 4 * 1024;
 /// The number of empty buffers that are kept.
-const SPARES: usize = 2;
+const SPARES: usize = 4;
 
 impl Channels {
     /// Opens a channel. Its first bytes may be sent before the answer.
@@ -132,6 +132,12 @@ impl Channels {
         if buffer.capacity() >= MAX_QUEUE && self.spare.len() < SPARES {
             self.spare.push(buffer);
         }
+    }
+
+    /// An empty buffer with room for a whole batch that arrives, if one is left over.
+    pub fn take_large_buffer(&mut self) -> Option<Vec<u8>> {
+        let at = self.spare.iter().position(|buffer| buffer.capacity() >= DATA)?;
+        Some(self.spare.swap_remove(at))
     }
 
     /// Frees the memory of empty buffers.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::frame::{ChannelExit, MAX_DATA, StreamKind, max_data};
-use crate::sealed::session::append;
+use crate::sealed::session::{append, wiped};
 
 /// A channel that has sent less than this in [`RECENT`] goes first, in bytes.
 const SPARSE: usize = 4 * 1024;
@@ -85,6 +85,8 @@ impl Outgoing {
         match self.chunks.back_mut() {
             Some(last) if last.stream == stream && last.bytes.len() + bytes.len() <= MAX_DATA => {
                 append(&mut last.bytes, &bytes, MAX_DATA);
+                // Wiped as a slice: the buffer may have a large capacity.
+                drop(wiped(bytes));
             }
             _ => self.chunks.push_back(Chunk { stream, bytes, start: 0 }),
         }

@@ -13,7 +13,7 @@ use super::frame::{CloseCode, Frame, MAX_DATA, OpenStatus, Question, StreamKind}
 use super::outgoing::{End, Outgoing, Turns};
 use super::window::{SessionBudget, Window, WindowBudget};
 use crate::role::Role;
-use crate::sealed::session::append;
+use crate::sealed::session::{append, wiped};
 
 /// The most bytes that one channel queues: a batch of full records.
 pub(super) const MAX_QUEUE: usize = 16 * MAX_DATA;
@@ -161,6 +161,7 @@ impl Live {
         match last.find(|(other, _)| *other == stream) {
             Some((_, bytes)) if bytes.len() + data.len() <= MAX_DATA.max(bytes.capacity()) => {
                 append(bytes, &data, 2 * bytes.len());
+                drop(wiped(data));
             }
             _ => self.received.push_back((stream, data)),
         }

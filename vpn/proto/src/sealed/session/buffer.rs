@@ -20,7 +20,8 @@ pub(in crate::sealed) fn append(data: &mut Zeroizing<Vec<u8>>, more: &[u8], room
         let room = room.max(data.len() + more.len());
         let mut grown = Zeroizing::new(Vec::with_capacity(room));
         grown.extend_from_slice(data);
-        *data = grown;
+        // Wiped as a slice, not byte by byte.
+        drop(wiped(std::mem::replace(data, grown)));
     }
     data.extend_from_slice(more);
 }

@@ -145,7 +145,9 @@ impl Session {
         }
         let verified = self.opener.verify(&records[..lengths.len()])?;
         let epoch = self.peer_epoch;
+        self.behind = lengths[..verified].iter().sum();
         for &length in &lengths[..verified] {
+            self.behind -= length;
             let record = &mut input[self.taken..self.taken + length];
             let (kind, payload) = self.opener.open_verified(record)?;
             if self.opener.direction.blocks > self.limits.blocks(self.sealer.block()) {
@@ -228,7 +230,15 @@ impl Session {
             Some(Event::ChannelData { id: last, stream: same, data: before })
                 if *last == id && *same == stream && before.len() < BATCH * MAX_PAYLOAD =>
             {
-                append(before, &data, 2 * before.len());
+                let needed = before.len() + data.len();
+                if before.capacity() < needed {
+                    // The rest of the batch may be for this channel too.
+                    let mut grown = Zeroizing::new(self.spare.pop().unwrap_or_default());
+                    grown.reserve_exact((needed + self.behind).min(DATA));
+                    grown.extend_from_slice(before);
+                    drop(wiped(std::mem::replace(before, grown)));
+                }
+                before.extend_from_slice(&data);
             }
             _ => {
                 let data = Zeroizing::new(data.into_owned());

@@ -17,5 +17,5 @@ pub use buffer::wiped;
 pub use event::Event;
 pub use frames::FrameBatch;
 pub use limits::Limits;
-pub(super) use state::Keys;
 pub use state::Session;
+pub(super) use state::{DATA, Keys};

@@ -22,7 +22,7 @@ pub(super) const MAX_PING: usize = 64;
 /// The number of records that are sealed or verified at once: 256 KiB of data.
 pub(super) const BATCH: usize = 16;
 /// The capacity in bytes of a buffer for data that arrives at once.
-pub(super) const DATA: usize = (BATCH + 1) * MAX_PAYLOAD;
+pub(in crate::sealed) const DATA: usize = (BATCH + 1) * MAX_PAYLOAD;
 
 /// The suite, the key exchange and the secrets of a session.
 pub(in crate::sealed) struct Keys {
@@ -102,6 +102,8 @@ pub struct Session {
     /// Bytes from the peer. Those before `taken` are handled.
     pub(super) input: Vec<u8>,
     pub(super) taken: usize,
+    /// The bytes of the records that are verified and not handled yet.
+    pub(super) behind: usize,
     pub(super) events: VecDeque<Event>,
     /// The capacity in bytes of a buffer for data that arrives at once.
     pub(super) piece: usize,
@@ -160,6 +162,7 @@ impl Session {
             is_exchange_due: false,
             input: Vec::new(),
             taken: 0,
+            behind: 0,
             events: VecDeque::new(),
             piece: DATA,
             spare: Vec::new(),
