@@ -290,6 +290,9 @@ impl Channels {
         };
         let Some(Channel::Live(live)) = old else { return };
         self.queued -= live.out.queued;
+        if live.out.is_starved {
+            self.starved.retain(|starved| *starved != id);
+        }
         live.window.release(&mut self.budget);
     }
 }

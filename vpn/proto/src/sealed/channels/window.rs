@@ -77,11 +77,11 @@ impl Drop for SessionBudget {
 /// The window of one channel.
 #[derive(Debug)]
 pub(super) struct Window {
-    size: u32,
+    pub(super) size: u32,
     /// The bytes that the peer may still send.
-    granted: u32,
+    pub(super) granted: u32,
     /// The bytes that the user has taken since the last grant.
-    taken: u32,
+    pub(super) taken: u32,
     last_grant: Option<Instant>,
 }
 

@@ -1,6 +1,9 @@
 //! Two sides of channels, with frames moved by hand.
 
 mod hostile;
+mod model;
+mod schedules;
+mod turns;
 mod users;
 
 use std::time::{Duration, Instant};
