@@ -55,6 +55,8 @@ pub struct SealedConnection {
     /// Whether there are buffers to free when it is quiet.
     has_buffers: bool,
     is_paused: bool,
+    /// Whether a read took everything that had arrived.
+    has_drained: bool,
     /// Whether the peer's stream has ended.
     is_read_closed: bool,
 }
@@ -110,6 +112,7 @@ impl SealedConnection {
             last_sent: now,
             has_buffers: false,
             is_paused: false,
+            has_drained: false,
             is_read_closed: false,
         }
     }
@@ -250,6 +253,18 @@ impl SealedConnection {
         let _ = self.session.ping(&self.pings.next(Instant::now()));
     }
 
+    /// Measures the round trip if the last measurement was begun before this time and is complete.
+    pub fn measure_if_older(&mut self, than: Duration) {
+        if self.pings.may_measure(than, Instant::now()) {
+            self.measure_round_trip();
+        }
+    }
+
+    /// Whether everything that had arrived was read since the last call.
+    pub fn take_drained(&mut self) -> bool {
+        std::mem::take(&mut self.has_drained)
+    }
+
     /// The shortest round trip that was measured.
     pub fn round_trip(&self) -> Option<Duration> {
         self.pings.round_trip()
@@ -361,6 +376,7 @@ impl SealedConnection {
                 self.last_received = Instant::now();
                 self.probe = None;
                 self.has_buffers = true;
+                self.has_drained |= count < size;
                 if count >= size {
                     self.read_size = (self.read_size * 2).min(max);
                 }

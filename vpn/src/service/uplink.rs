@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -29,6 +30,8 @@ use vpn_proto::sealed::{ChannelLimits, ClientConfig, OpenStatus, PeerIdentity};
 const PING: Duration = Duration::from_secs(15);
 /// How long the answer to a ping may take after the machine was suspended or has changed its address.
 const PROBE: Duration = Duration::from_secs(3);
+/// How soon the next attempt may come if a program wants a connection.
+const WANTED: Duration = Duration::from_secs(1);
 /// The most reasons that are told as warnings.
 const TOLD: usize = 100;
 /// A session that lasted this long was a success.
@@ -56,13 +59,15 @@ pub(super) struct Uplink {
     /// The refusals that the user has seen.
     told: Arc<Mutex<HashSet<String>>>,
     is_closed: Arc<AtomicBool>,
+    /// Somebody wants a channel, and there is no session.
+    wanted: Arc<Notify>,
 }
 
 impl Uplink {
     /// This many carriers, none of them connected.
     pub(super) fn new(carriers: usize) -> Self {
         let carriers = (0..carriers.max(1)).map(|_| Mutex::new(None)).collect();
-        Self { carriers, told: Arc::default(), is_closed: Arc::default() }
+        Self { carriers, told: Arc::default(), is_closed: Arc::default(), wanted: Arc::default() }
     }
 
     /// Closes all sessions. They are not connected again.
@@ -91,6 +96,7 @@ impl Uplink {
         match connected.min_by_key(|channels| (channels.queued(), channels.count())) {
             Some(channels) => channels.open(kind, argument),
             None => {
+                self.wanted.notify_waiters();
                 let text = "not connected to the server".to_owned();
                 Err(OpenRefused { status: OpenStatus::Unreachable, text })
             }
@@ -132,22 +138,28 @@ impl Carrier<'_> {
                 Some(session) => Ok(session),
                 None => self.connect_again().await,
             };
-            let began = Instant::now();
-            let failure = match connected {
+            let (failure, was_success) = match connected {
                 Ok(session) => self.run(session).await,
-                Err(error) => error,
+                Err(error) => (error, false),
             };
             let is_closed = self.uplink.is_closed.load(Ordering::Relaxed);
             if is_closed || self.reconnect == Reconnect::Off || !may_help(&failure) {
                 return Err(failure);
             }
-            // A handshake that takes long is no success, so the time counts from its end.
-            if began.elapsed() >= LASTING {
+            if was_success {
                 backoff.reset();
             }
             let pause = backoff.next_delay();
             log::warn!("{}; connecting again in {:.1} s", chain(&failure), pause.as_secs_f32());
-            sleep(pause).await;
+            // A program that wants a connection makes the next attempt come sooner.
+            let wanted = async {
+                sleep(WANTED.min(pause)).await;
+                self.uplink.wanted.notified().await;
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = wanted => {}
+            }
         }
     }
 
@@ -184,17 +196,24 @@ impl Carrier<'_> {
     }
 
     /// Runs a session until it ends. Returns why it ended.
-    async fn run(&mut self, session: Connected) -> ClientError {
+    /// Returns also whether it was a success: it lasted for a while, or it was used.
+    async fn run(&mut self, session: Connected) -> (ClientError, bool) {
         self.has_been_up = true;
+        let began = Instant::now();
+        let channels = Multiplexer::new(Role::Client, ChannelLimits::default());
+        let failure = self.run_channels(session, &channels).await;
+        (failure, channels.was_used() || began.elapsed() >= LASTING)
+    }
+
+    async fn run_channels(&self, session: Connected, channels: &Multiplexer) -> ClientError {
         let Connected { mut connection, .. } = session;
         connection.ping_every(Some(PING));
         connection.expect_pings(Some(PING));
         connection.set_user_timeout(USER_TIMEOUT);
         let mut watch = connection.local_address().map(PathWatch::new);
-        let channels = Multiplexer::new(Role::Client, ChannelLimits::default());
         let carrier = &self.uplink.carriers[self.index];
-        let _connected = Connection::new(carrier, &channels);
-        let remote = RemoteClient::new(&channels, self.remote);
+        let _connected = Connection::new(carrier, channels);
+        let remote = RemoteClient::new(channels, self.remote);
         // A task of its own runs right after that of a channel which has sent something.
         let mut tasks = JoinSet::new();
         let driven = channels.clone();

@@ -13,6 +13,8 @@ use vpn_proto::sealed::{Alert, Event};
 
 /// Empty buffers are freed after this time without traffic.
 const QUIET: Duration = Duration::from_secs(1);
+/// While there is traffic, the round trip is measured this often.
+const MEASURED: Duration = Duration::from_millis(250);
 /// The batch after this many unsent bytes waits. A key that is pressed then waits for one batch.
 const UNSENT: u32 = 64 * 1024;
 
@@ -145,9 +147,13 @@ fn handle_events(
     channels: &Multiplexer,
     wakers: &mut Vec<Waker>,
 ) -> Result<Option<DriveEnd>, SealedIoError> {
-    let round_trip = connection.round_trip();
+    connection.measure_if_older(MEASURED);
+    let (round_trip, is_drained) = (connection.round_trip(), connection.take_drained());
     let mut state = channels.0.state();
     state.set_round_trip(round_trip);
+    if is_drained {
+        state.core.note_drained();
+    }
     let mut next = Some(first);
     while let Some(event) = next {
         let handled = match event {

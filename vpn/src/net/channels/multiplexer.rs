@@ -88,6 +88,11 @@ impl Multiplexer {
         self.0.state().core.queued()
     }
 
+    /// Whether a channel was opened, by either side.
+    pub fn was_used(&self) -> bool {
+        self.0.state().core.was_used()
+    }
+
     /// The number of channels that are not over.
     pub fn count(&self) -> usize {
         self.0.state().core.count()

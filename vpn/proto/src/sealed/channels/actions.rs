@@ -13,7 +13,7 @@ use super::outgoing::End;
 use super::state::{
     Channel, ChannelError, Channels, Live, MAX_QUESTIONS, MAX_QUEUE, MAX_QUEUED, Phase,
 };
-use super::window::{FIRST_WINDOW, Window};
+use super::window::{FIRST_WINDOW, Path, Window};
 use crate::role::Role;
 use crate::sealed::session::{DATA, wiped};
 
@@ -25,13 +25,14 @@ const LITTLE: usize = 4 * 1024;
 const SPARES: usize = 4;
 
 impl Channels {
-    /// Opens a channel. Its first bytes may be sent before the answer.
+    /// Opens a channel. Its first bytes may be sent before the answer. While as many channels as may
+    /// be have no answer, it waits for its turn.
     ///
     /// # Errors
     ///
     /// [`ChannelError`] if there are too many channels, or no more identifiers.
     pub fn open(&mut self, kind: &str, argument: &[u8]) -> Result<u32, ChannelError> {
-        if self.channels.len() >= self.limits.channels || self.opening >= self.limits.unanswered {
+        if self.channels.len() >= self.limits.channels {
             return Err(ChannelError::TooMany);
         }
         let id = match (self.last_own, self.role) {
@@ -41,17 +42,37 @@ impl Channels {
         };
         let window = Window::new(&mut self.budget).ok_or(ChannelError::TooMany)?;
         self.last_own = id;
-        self.opening += 1;
-        let mut live = Live::new(Phase::Opening, FIRST_WINDOW, window);
+        let mut live = Live::new(Phase::Queued, FIRST_WINDOW, window);
         live.has_notes = kind == EXEC;
         self.channels.insert(id, Channel::Live(Box::new(live)));
-        self.control.push_back(Frame::Open {
+        let open = Frame::Open {
             id,
             credit: FIRST_WINDOW,
             kind: Cow::Owned(kind.to_owned()),
             argument: Cow::Owned(argument.to_vec()),
-        });
+        };
+        self.unsent.push_back((id, open));
+        self.send_opens();
         Ok(id)
+    }
+
+    /// Sends requests for channels, as many as may be without an answer.
+    pub(super) fn send_opens(&mut self) {
+        while self.opening < self.limits.unanswered
+            && let Some((id, open)) = self.unsent.pop_front()
+        {
+            // It may have been reset meanwhile. Then its identifier is never used.
+            let Ok(live) = self.live(id) else { continue };
+            live.phase = Phase::Opening;
+            self.opening += 1;
+            self.control.push_back(open);
+            self.take_turn(id, None);
+        }
+    }
+
+    /// Whether a channel was opened, by either side.
+    pub fn was_used(&self) -> bool {
+        self.last_own > 0 || self.last_peer > 0
     }
 
     /// Accepts a channel that the peer has requested.
@@ -219,9 +240,9 @@ impl Channels {
 
     /// Counts received bytes as handed over. The peer gets new credit for them.
     pub fn consume(&mut self, id: u32, bytes: usize, now: Instant) {
-        let round_trip = self.round_trip;
+        let path = Path { round_trip: self.round_trip, drained: self.drained };
         let Some(Channel::Live(live)) = self.channels.get_mut(&id) else { return };
-        if let Some(more) = live.window.take(bytes, round_trip, now, &mut self.budget)
+        if let Some(more) = live.window.take(bytes, path, now, &mut self.budget)
             && !live.peer_has_ended
         {
             self.control.push_back(Frame::Credit { id, more });
@@ -243,6 +264,9 @@ impl Channels {
         let (phase, peer_has_closed) = (live.phase, live.peer_has_closed);
         if phase == Phase::Requested {
             return self.refuse(id, OpenStatus::Unreachable, text);
+        }
+        if phase == Phase::Queued {
+            return self.discard(id, None);
         }
         let text = Cow::Owned(text.to_owned());
         self.control.push_back(Frame::Close { id, code, text });

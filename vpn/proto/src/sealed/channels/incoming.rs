@@ -141,7 +141,7 @@ impl Channels {
             _ => return Err(SealedError::Malformed("an answer to no request")),
         };
         self.opening -= 1;
-        match (is_live, refusal) {
+        let handled = match (is_live, refusal) {
             (true, None) => {
                 self.events.push_back(ChannelEvent::Accepted { id });
                 if credit > 0 { self.handle_credit(id, credit) } else { Ok(()) }
@@ -159,7 +159,10 @@ impl Channels {
                 Ok(())
             }
             (false, None) => Ok(()),
-        }
+        };
+        // Behind our ChanClose, which makes room.
+        self.send_opens();
+        handled
     }
 
     fn handle_credit(&mut self, id: u32, more: u32) -> Result<(), SealedError> {
@@ -205,11 +208,12 @@ impl Channels {
                     self.opening -= 1;
                 }
                 self.channels.remove(&id);
+                self.send_opens();
                 self.events.push_back(ChannelEvent::Closed { id, code, text });
                 return Ok(());
             }
             Channel::Live(live) => {
-                if live.phase == Phase::Opening || live.peer_has_closed {
+                if matches!(live.phase, Phase::Queued | Phase::Opening) || live.peer_has_closed {
                     return Err(too_early);
                 }
                 if code == CloseCode::Normal {
@@ -265,7 +269,7 @@ impl Channels {
     fn sender(&mut self, id: u32) -> Result<Option<&mut Live>, SealedError> {
         match self.known(id)? {
             Channel::Closing { .. } => Ok(None),
-            Channel::Live(live) if live.phase == Phase::Opening => {
+            Channel::Live(live) if matches!(live.phase, Phase::Queued | Phase::Opening) => {
                 Err(SealedError::Malformed("a frame before the answer"))
             }
             Channel::Live(live) if live.peer_has_closed => {

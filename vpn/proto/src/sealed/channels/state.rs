@@ -73,6 +73,8 @@ pub struct Channels {
     /// Channels that the peer has closed before the user has answered them. They count as requested
     /// until the user does: it may still work on them.
     pub(super) abandoned: HashSet<u32>,
+    /// Our requests that wait.
+    pub(super) unsent: VecDeque<(u32, Frame<'static>)>,
     /// Frames that go before all data.
     pub(super) control: VecDeque<Frame<'static>>,
     pub(super) turns: Turns,
@@ -82,6 +84,8 @@ pub struct Channels {
     pub(super) starved: Vec<u32>,
     pub(super) events: VecDeque<ChannelEvent>,
     pub(super) round_trip: Option<Duration>,
+    /// How often everything that had arrived was read.
+    pub(super) drained: u64,
     pub(super) spare: Vec<Vec<u8>>,
     pub(super) last_question: u32,
     pub(super) last_asked: u32,
@@ -110,6 +114,8 @@ pub(super) enum Channel {
 /// How far the opening of a channel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// The request waits until fewer channels are without an answer.
+    Queued,
     /// We have opened it and wait for the answer.
     Opening,
     /// The peer has opened it and waits for our answer.
@@ -183,12 +189,14 @@ impl Channels {
             opening: 0,
             requested: 0,
             abandoned: HashSet::new(),
+            unsent: VecDeque::new(),
             control: VecDeque::new(),
             turns: Turns::default(),
             queued: 0,
             starved: Vec::new(),
             events: VecDeque::new(),
             round_trip: None,
+            drained: 0,
             spare: Vec::new(),
             last_question: 0,
             last_asked: 0,
@@ -207,9 +215,15 @@ impl Channels {
         self.queued
     }
 
-    /// Sets the shortest time that a round trip has taken. Windows grow only if it is known.
+    /// Sets how long a round trip takes now. Windows grow only if it is known.
     pub fn set_round_trip(&mut self, time: Duration) {
-        self.round_trip = Some(self.round_trip.map_or(time, |known| known.min(time)));
+        self.round_trip = Some(time);
+    }
+
+    /// Notes that everything that had arrived was read. Windows grow only then: with more on the way, a
+    /// larger window would only make it wait longer.
+    pub fn note_drained(&mut self) {
+        self.drained += 1;
     }
 
     /// The next event.
@@ -233,7 +247,8 @@ impl Channels {
     pub(super) fn take_turn(&mut self, id: u32, now: Option<Instant>) {
         let Some(Channel::Live(live)) = self.channels.get_mut(&id) else { return };
         // The acceptor sends nothing before its answer.
-        if !live.out.has_turn && live.phase != Phase::Requested && live.out.can_send() {
+        let may_send = !matches!(live.phase, Phase::Queued | Phase::Requested);
+        if !live.out.has_turn && may_send && live.out.can_send() {
             live.out.has_turn = true;
             self.turns.push(id, now.is_none_or(|now| live.out.is_sparse(now)));
         }

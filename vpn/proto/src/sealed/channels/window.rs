@@ -83,6 +83,17 @@ pub(super) struct Window {
     /// The bytes that the user has taken since the last grant.
     pub(super) taken: u32,
     last_grant: Option<Instant>,
+    /// [`Path::drained`] at the last grant.
+    drained: u64,
+}
+
+/// What is known of the path of a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// How long a round trip takes.
+    pub(super) round_trip: Option<Duration>,
+    /// How often everything that had arrived was read.
+    pub(super) drained: u64,
 }
 
 impl Window {
@@ -94,6 +105,7 @@ impl Window {
             granted: FIRST_WINDOW,
             taken: 0,
             last_grant: None,
+            drained: 0,
         })
     }
 
@@ -108,7 +120,7 @@ impl Window {
     pub(super) fn take(
         &mut self,
         bytes: usize,
-        round_trip: Option<Duration>,
+        path: Path,
         now: Instant,
         budget: &mut SessionBudget,
     ) -> Option<u32> {
@@ -118,11 +130,13 @@ impl Window {
             return None;
         }
         let mut credit = std::mem::take(&mut self.taken);
-        let limit = round_trip.map(|time| (2 * time).max(QUICK));
+        let limit = path.round_trip.map(|time| (2 * time).max(QUICK));
         let since = self.last_grant.map(|last| now.saturating_duration_since(last));
         let is_used_up = since.zip(limit).is_some_and(|(since, limit)| since <= limit);
         let more = self.size.min(MAX_WINDOW - self.size);
+        let was_drained = self.drained != path.drained;
         if is_used_up
+            && was_drained
             && more > 0
             && budget.used + more as usize <= budget.growth
             && budget.reserve(more as usize)
@@ -131,6 +145,7 @@ impl Window {
             credit += more;
         }
         self.last_grant = Some(now);
+        self.drained = path.drained;
         self.granted += credit;
         Some(credit)
     }
@@ -149,7 +164,10 @@ mod tests {
         SessionBudget { growth, used: 0, program: Some(WindowBudget::new(program)) }
     }
 
-    const RTT: Option<Duration> = Some(Duration::from_millis(50));
+    /// A path of 50 ms whose bytes were read `drained` times.
+    fn path(drained: u64) -> Path {
+        Path { round_trip: Some(Duration::from_millis(50)), drained }
+    }
 
     #[test]
     fn credit_comes_back_by_halves() {
@@ -157,8 +175,8 @@ mod tests {
         let mut window = Window::new(&mut budget).unwrap();
         let now = Instant::now();
         assert!(window.receive(65_536) && !window.receive(1));
-        assert_eq!(window.take(32_767, RTT, now, &mut budget), None);
-        assert_eq!(window.take(1, RTT, now, &mut budget), Some(32_768));
+        assert_eq!(window.take(32_767, path(1), now, &mut budget), None);
+        assert_eq!(window.take(1, path(1), now, &mut budget), Some(32_768));
         assert!(window.receive(32_768) && !window.receive(1));
     }
 
@@ -167,9 +185,11 @@ mod tests {
         let mut budget = budget(1 << 30, 1 << 30);
         let mut window = Window::new(&mut budget).unwrap();
         let mut now = Instant::now();
+        let mut drained = 0;
         let mut take = |window: &mut Window, bytes: usize, after: u64| {
             now += Duration::from_millis(after);
-            window.take(bytes, RTT, now, &mut budget)
+            drained += 1;
+            window.take(bytes, path(drained), now, &mut budget)
         };
         assert_eq!(take(&mut window, 32_768, 0), Some(32_768));
         assert_eq!(take(&mut window, 32_768, 101), Some(32_768));
@@ -182,12 +202,23 @@ mod tests {
     }
 
     #[test]
+    fn a_window_does_not_grow_while_bytes_wait_at_the_receiver() {
+        let mut budget = budget(1 << 30, 1 << 30);
+        let mut window = Window::new(&mut budget).unwrap();
+        let now = Instant::now();
+        for drained in [1, 1, 1] {
+            assert_eq!(window.take(32_768, path(drained), now, &mut budget), Some(32_768));
+        }
+        assert_eq!(window.take(32_768, path(2), now, &mut budget), Some(32_768 + 65_536));
+    }
+
+    #[test]
     fn without_memory_windows_do_not_grow_and_new_ones_are_refused() {
         let now = Instant::now();
         for mut budget in [budget(65_536, 1 << 20), budget(1 << 20, 65_536)] {
             let mut window = Window::new(&mut budget).unwrap();
-            for _ in 0..3 {
-                assert_eq!(window.take(32_768, RTT, now, &mut budget), Some(32_768));
+            for drained in 0..3 {
+                assert_eq!(window.take(32_768, path(drained), now, &mut budget), Some(32_768));
             }
             assert_eq!(window.size, FIRST_WINDOW);
         }

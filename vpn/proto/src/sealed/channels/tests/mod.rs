@@ -310,11 +310,30 @@ fn too_many_channels_are_refused_and_a_flood_ends_the_session() {
 
 #[test]
 fn an_honest_opener_keeps_to_the_limits() {
-    let mut client = Channels::new(Role::Client, ChannelLimits::default());
-    for _ in 0..128 {
-        client.open("forward", b"x:1").unwrap();
+    let mut pair = Pair::new();
+    let ids: Vec<u32> = (0..1024).map(|_| pair.client.open("forward", b"x:1").unwrap()).collect();
+    assert_eq!(pair.client.open("forward", b"x:1"), Err(ChannelError::TooMany));
+    for id in &ids {
+        pair.client.send(*id, StreamKind::Data, b"early".to_vec()).unwrap();
     }
-    assert_eq!(client.open("forward", b"x:1"), Err(ChannelError::TooMany));
+    // What belongs to a request that waits, waits too.
+    let frames = output(&mut pair.client, pair.now);
+    let count = |kind| frames.iter().filter(|(k, _)| *k == kind).count();
+    assert_eq!((count(0x20), count(0x22), frames.len()), (128, 128, 256));
+    deliver(&frames, &mut pair.server).unwrap();
+    // A request that is reset while it waits is never sent.
+    pair.client.reset(ids[128], CloseCode::Reset, "");
+    pair.server.accept(ids[0]).unwrap();
+    pair.server.refuse(ids[1], OpenStatus::Refused, "");
+    let answers = output(&mut pair.server, pair.now);
+    deliver(&answers, &mut pair.client).unwrap();
+    let frames = output(&mut pair.client, pair.now);
+    let opened: Vec<u32> = frames
+        .iter()
+        .filter(|(kind, _)| *kind == 0x20)
+        .map(|(_, payload)| u32::from_be_bytes(payload[..4].try_into().unwrap()))
+        .collect();
+    assert_eq!(opened, [ids[129], ids[130]]);
 }
 
 /// A server with an accepted channel 1, whose client is not honest.
@@ -470,6 +489,7 @@ fn windows_grow_on_a_long_path() {
         }
         pair.now += Duration::from_millis(50);
         pair.run();
+        pair.server.note_drained();
         take(&mut pair.server, id, pair.now);
         pair.run();
     }

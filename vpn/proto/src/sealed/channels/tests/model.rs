@@ -95,7 +95,7 @@ impl World {
             }
             Err(error) => {
                 assert_eq!(error, ChannelError::TooMany);
-                let is_full = before >= limits.channels || core.opening >= limits.unanswered;
+                let is_full = before >= limits.channels;
                 assert!(is_full || self.budget.used() + 65_536 > self.program);
             }
         }
@@ -371,11 +371,16 @@ impl World {
     /// Nothing moves without the users. So both sides have the same channels, and each channel waits
     /// for a user.
     pub(super) fn check_rest(&mut self) {
-        let ids = |side: &Side| side.core.channels.keys().copied().collect::<BTreeSet<u32>>();
+        // A request that waits for its turn is known to its own side only.
+        let is_sent = |channel: &Channel| !matches!(channel, Channel::Live(live) if live.phase == Phase::Queued);
+        let ids = |side: &Side| {
+            let sent = side.core.channels.iter().filter(|(_, channel)| is_sent(channel));
+            sent.map(|(id, _)| *id).collect::<BTreeSet<u32>>()
+        };
         let [client, server] = &self.sides;
         assert_eq!(ids(client), ids(server));
         for side in 0..2 {
-            for id in ids(&self.sides[side]) {
+            for id in self.sides[side].core.channels.keys().copied().collect::<BTreeSet<u32>>() {
                 self.check_wait(side, id);
                 // Nobody waits for what is there.
                 let Side { core, views, .. } = &mut self.sides[side];
@@ -399,8 +404,13 @@ impl World {
             assert!(peer.is_some_and(|peer| peer.peer_has_closed), "{id} waits for a close");
             return;
         };
+        if live.phase == Phase::Queued {
+            let core = &self.sides[side].core;
+            assert_eq!(core.opening, core.limits.unanswered, "{id} could be requested");
+            return;
+        }
         match (live.phase, live.out.next()) {
-            (Phase::Requested, _) => {}
+            (Phase::Requested | Phase::Queued, _) => {}
             // The peer's user has to answer.
             (Phase::Opening, None) => {
                 assert_eq!(self.live(1 - side, id).map(|peer| peer.phase), Some(Phase::Requested));
