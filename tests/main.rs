@@ -35,6 +35,9 @@ mod files {
 #[cfg(target_os = "linux")]
 mod flood;
 
+#[cfg(target_os = "linux")]
+mod forward;
+
 /// The library, as other programs use it.
 #[cfg(unix)]
 mod library {

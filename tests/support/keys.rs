@@ -1,13 +1,14 @@
 //! Key files of a test, and servers and clients that use them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use vpn::trust::{PublicKey, read_identity};
 use vpn_proto::sealed::{ClientConfig, Identity, Kex};
 
 use super::sealed::aes256_only;
-use super::{Ended, Running, SHIPPED, Server, ServerBuilder, TempDir, run, set_mode};
+use super::{Ended, Running, SHIPPED, Server, ServerBuilder, TempDir, run, set_mode, vpn};
 
 /// A folder with the keys `server`, `client` and `stranger`, the PSKs `psk` and `other`, and a list
 /// `authorized` with the client's key.
@@ -122,6 +123,22 @@ impl Keys {
             "--known-servers",
             &self.path("known"),
         ])
+    }
+
+    /// A client with this key, which logs with `-v`, at a port of this machine.
+    pub(crate) fn client_command(&self, key: &str, port: u16, more: &[&str]) -> Command {
+        let mut command = vpn();
+        // A folder without keys and servers, so that those of a user are not found.
+        command.env("XDG_CONFIG_HOME", self.folder.path());
+        command.args(["client", "127.0.0.1", "--port", &port.to_string(), "--sealed", "-v"]);
+        command.args(["--identity", &self.path(key), "--server-key", &self.pin()]);
+        command.args(["--known-servers", &self.path("known")]).args(more);
+        command
+    }
+
+    /// The client `client` with forwards.
+    pub(crate) fn forwarding(&self, port: u16, forwards: &[&str]) -> Running {
+        Running::start(self.client_command("client", port, forwards))
     }
 
     /// What the client `client` is to the library.

@@ -159,17 +159,20 @@ impl ChannelStream {
     /// The bytes that may be sent now, at least 1, and a buffer for them.
     pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut state = self.shared.state();
+        let Some(slot) = state.slot(self.id) else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        // The core may have room still if the session has ended.
+        if let Some(end) = &slot.end {
+            return Poll::Ready(Err(end.error()));
+        }
         match state.core.room(self.id) {
             0 => {}
             room => return Poll::Ready(Ok(room)),
         }
-        let Some(slot) = state.slot(self.id) else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        if let Some(end) = &slot.end {
-            return Poll::Ready(Err(end.error()));
+        if let Some(slot) = state.slot(self.id) {
+            store(&mut slot.writing, context);
         }
-        store(&mut slot.writing, context);
         Poll::Pending
     }
 
