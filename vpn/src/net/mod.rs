@@ -25,6 +25,7 @@ mod replay;
 mod sealed_connection;
 mod sealed_error;
 mod sealed_handshake;
+mod sealed_path;
 mod sealed_rekey;
 mod server;
 mod socket;

@@ -14,7 +14,7 @@ use super::pings::Pings;
 use super::pool::DhPool;
 use super::sealed_error::SealedIoError;
 use super::sealed_rekey::{KexResult, Rekey};
-use super::socket::{limit_unsent, lingering_close, set_user_timeout};
+use super::socket::lingering_close;
 use super::source::Source;
 use vpn_proto::sealed::{Alert, Event, SealedError, Session};
 
@@ -32,8 +32,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// both sides, pings, and the check that the peer is alive.
 #[derive(Debug)]
 pub struct SealedConnection {
-    stream: TcpStream,
-    session: Session,
+    pub(super) stream: TcpStream,
+    pub(super) session: Session,
     /// Sealed bytes that wait to be sent, and how many of them are sent.
     output: Vec<u8>,
     sent: usize,
@@ -43,20 +43,20 @@ pub struct SealedConnection {
     read_size: usize,
     max_read: Option<usize>,
     rekey: Rekey,
-    pings: Pings,
+    pub(super) pings: Pings,
     /// A ping is sent after this time without a record of ours.
     ping_interval: Option<Duration>,
     /// The peer counts as gone after this time without a byte from it.
     peer_timeout: Option<Duration>,
     /// Something has to come from the peer before this time.
-    probe: Option<Instant>,
+    pub(super) probe: Option<Instant>,
     last_received: Instant,
     last_sent: Instant,
     /// Whether there are buffers to free when it is quiet.
     has_buffers: bool,
     is_paused: bool,
     /// Whether a read took everything that had arrived.
-    has_drained: bool,
+    pub(super) has_drained: bool,
     /// Whether the peer's stream has ended.
     is_read_closed: bool,
 }
@@ -245,55 +245,6 @@ impl SealedConnection {
     /// The next event of the session, if there is one already.
     pub fn ready_event(&mut self) -> Option<Event> {
         self.poll_event()
-    }
-
-    /// Measures how long a ping and its answer take.
-    pub fn measure_round_trip(&mut self) {
-        // A session that is being closed needs no ping.
-        let _ = self.session.ping(&self.pings.next(Instant::now()));
-    }
-
-    /// Measures the round trip if the last measurement was begun before this time and is complete.
-    pub fn measure_if_older(&mut self, than: Duration) {
-        if self.pings.may_measure(than, Instant::now()) {
-            self.measure_round_trip();
-        }
-    }
-
-    /// Whether everything that had arrived was read since the last call.
-    pub fn take_drained(&mut self) -> bool {
-        std::mem::take(&mut self.has_drained)
-    }
-
-    /// The shortest round trip that was measured.
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.pings.round_trip()
-    }
-
-    /// Asks the peer for a sign of life. The session ends if nothing comes from it in this time.
-    pub fn probe(&mut self, within: Duration) {
-        self.measure_round_trip();
-        self.probe.get_or_insert_with(|| Instant::now() + within);
-    }
-
-    /// The address of this side.
-    pub fn local_address(&self) -> Option<std::net::SocketAddr> {
-        self.stream.local_addr().ok()
-    }
-
-    /// Ends the connection when sent bytes are not acknowledged for this time, where the system can.
-    pub fn set_user_timeout(&self, time: Duration) {
-        if let Err(error) = set_user_timeout(&self.stream, time) {
-            log::debug!("no timeout of the connection: {error}");
-        }
-    }
-
-    /// Lets the system hold about this many bytes that are not sent yet, where it can. What is sent
-    /// later, and is more urgent, waits for less.
-    pub fn limit_unsent(&self, bytes: u32) {
-        if let Err(error) = limit_unsent(&self.stream, bytes) {
-            log::debug!("no limit of unsent bytes: {error}");
-        }
     }
 
     /// Whether the socket is read now. A peer is not read while it does not take our replies, and while

@@ -439,7 +439,7 @@ mod tests {
         client.write_all(&[&named(b"a", 80)[..], b"GET /"].concat()).await.unwrap();
         let request = in_time(negotiation).await.unwrap().unwrap();
         assert_eq!(request.target, "a:80");
-        assert_eq!(request.stream().peer_addr().unwrap(), client.local_addr().unwrap());
+        assert_eq!(request.stream.peer_addr().unwrap(), client.local_addr().unwrap());
         let mut stream = in_time(request.accept()).await.unwrap();
         let mut data = [0; 5];
         in_time(stream.read_exact(&mut data)).await.unwrap();

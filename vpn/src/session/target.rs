@@ -224,7 +224,7 @@ mod tests {
         let found = match found.await {
             Ok(Destination::Addresses(all)) => Ok(all.iter().map(ToString::to_string).collect()),
             Ok(Destination::Path(path)) => Ok(vec![path.display().to_string()]),
-            Err(TargetError::NotPermitted { permit, .. }) => Err(permit),
+            Err(TargetError::NotPermitted { rule, .. }) => Err(permit.with(&rule)),
             Err(other) => Err(other.to_string()),
         };
         (found, asked.get())
@@ -421,8 +421,8 @@ mod tests {
         let refused = tokio::spawn(async move { resolve_permitted(&permit, &target, &[]).await });
         assert_eq!(
             refused.await.unwrap().unwrap_err().to_string(),
-            "this key may not forward to db.internal:22: its line in authorized_clients needs \
-             permit=\"message,forward:db.internal:22\""
+            "this key may not forward to db.internal:22: permit in its line of authorized_clients needs \
+             forward:db.internal:22"
         );
     }
 
