@@ -36,7 +36,7 @@ pub use backoff::Backoff;
 #[cfg(unix)]
 pub use channels::SocketPath;
 pub use channels::{
-    ChannelEnd, ChannelStream, DriveEnd, Listener, LocalSocket, Multiplexer, OpenRefused,
+    ChannelEnd, ChannelStream, CleanEnd, DriveEnd, Listener, LocalSocket, Multiplexer, OpenRefused,
     PumpError, Request, drive, pump,
 };
 pub use classic_handshake::{ClassicIoError, Driver, Progress};

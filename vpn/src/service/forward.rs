@@ -4,11 +4,12 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::io::split;
 use tokio::net::TcpStream;
 
 use super::kind::{ChannelFailure, ChannelKind, ChannelRequest};
 use super::pipe::{run_bytes, serve_bytes, told};
-use crate::net::{LocalSocket, connect_addresses, pump};
+use crate::net::{CleanEnd, LocalSocket, connect_addresses, pump};
 use crate::output::Reason;
 use crate::session::{
     Admitting, ClientError, Connected, Destination, Drain, Feed, Handler, Local, LocalEnd,
@@ -158,18 +159,27 @@ impl ServerEnd for Forward {
 impl Handler for Connection {
     fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
         Box::pin(async move {
-            let streams = match *self {
+            // The halves do not shut the connection down when they are dropped: an early end must not
+            // look like a clean one.
+            let (streams, clean) = match *self {
                 Self::Tcp(stream) => {
-                    let (reader, writer) = stream.into_split();
-                    (Feed::stream(reader), Drain::stream(writer))
+                    let clean = CleanEnd::of(&stream)?;
+                    let (reader, writer) = split(stream);
+                    ((Feed::stream(reader), Drain::stream(writer)), Some(clean))
                 }
                 #[cfg(unix)]
                 Self::Unix(stream) => {
-                    let (reader, writer) = stream.into_split();
-                    (Feed::stream(reader), Drain::stream(writer))
+                    let (reader, writer) = split(stream);
+                    ((Feed::stream(reader), Drain::stream(writer)), None)
                 }
             };
-            told(&serve_bytes(session, Ok(streams), false).await)
+            let ended = serve_bytes(session, Ok(streams), false).await;
+            if ended.is_ok()
+                && let Some(clean) = clean
+            {
+                clean.allow();
+            }
+            told(&ended)
         })
     }
 }

@@ -16,5 +16,5 @@ pub use pump::{PumpError, pump};
 pub use shared::{ChannelEnd, OpenRefused};
 #[cfg(unix)]
 pub use socket::SocketPath;
-pub use socket::{Listener, LocalSocket};
+pub use socket::{CleanEnd, Listener, LocalSocket};
 pub use stream::ChannelStream;

@@ -102,6 +102,28 @@ impl LocalSocket {
     }
 }
 
+/// Says how a TCP connection ends that is moved elsewhere. Without [`CleanEnd::allow`] its peer gets a
+/// reset.
+#[derive(Debug)]
+pub struct CleanEnd(socket2::Socket);
+
+impl CleanEnd {
+    /// From now on the connection is reset when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor left.
+    pub fn of(stream: &TcpStream) -> io::Result<Self> {
+        set_reset(stream, true)?;
+        Ok(Self(socket2::SockRef::from(stream).try_clone()?))
+    }
+
+    /// The connection may be closed without a reset.
+    pub fn allow(self) {
+        let _ = self.0.set_linger(None);
+    }
+}
+
 fn set_reset(stream: &TcpStream, is_reset: bool) -> io::Result<()> {
     let linger = is_reset.then_some(std::time::Duration::ZERO);
     socket2::SockRef::from(stream).set_linger(linger)
