@@ -11,7 +11,7 @@ use super::forward;
 use super::forwards::{Bind, Endpoint, Forwards};
 use super::listen_text::at_port;
 use super::socks::{SocksReply, negotiate};
-use super::uplink::{Carrier, CheckServer, Reconnect, Uplink};
+use super::uplink::{Carrier, CheckServer, Reconnect, TheServer, Uplink};
 use crate::net::limits::{CLOSE, Limits};
 use crate::net::{Listener, LocalSocket, PumpError, bind, pump};
 use crate::output::{Reason, chain};
@@ -50,11 +50,13 @@ pub async fn run_forwards(
     tokio::pin!(stop);
     let out = Output::new(console, options);
     let uplink = Uplink::new(plan.carriers);
+    let server = TheServer::new(check_server);
     let listeners = listen(&plan.forwards)?;
     let carrier = |index: usize, config: &Arc<ClientConfig>| Carrier {
         options,
         config: config.clone(),
         limits,
+        server: &server,
         out: &out,
         reconnect: plan.reconnect,
         remote: if index == 0 { &plan.forwards.remote } else { &[] },
@@ -72,7 +74,7 @@ pub async fn run_forwards(
         }
     };
     let connected = tokio::select! {
-        connected = first.connect(check_server) => connected,
+        connected = first.connect() => connected,
         () = &mut stop => return Ok(()),
     };
     let session = match connected {

@@ -22,6 +22,7 @@ use crate::output::chain;
 use crate::session::{
     ClientError, ClientOptions, Connected, Output, Untrusted, connect_sealed_client, may_help,
 };
+use crate::trust::fingerprint;
 use vpn_proto::SessionError;
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::{ChannelLimits, ClientConfig, OpenStatus, PeerIdentity};
@@ -39,6 +40,46 @@ const LASTING: Duration = Duration::from_secs(1);
 
 /// The check of a server's key.
 pub(crate) type CheckServer = Box<dyn FnMut(PeerIdentity) -> Result<(), Untrusted> + Send>;
+
+/// The server that all sessions of a client must have.
+pub(super) struct TheServer {
+    check: CheckServer,
+    /// The server of the sessions so far.
+    seen: Option<PeerIdentity>,
+}
+
+impl TheServer {
+    /// `check` decides about the server of the first session.
+    pub(super) fn new(check: CheckServer) -> Mutex<Self> {
+        Mutex::new(Self { check, seen: None })
+    }
+
+    /// Checks the server of a session.
+    ///
+    /// # Errors
+    ///
+    /// [`Untrusted`] if it is not trusted, or if it is another one than before.
+    fn check(&mut self, peer: PeerIdentity) -> Result<(), Untrusted> {
+        let Some(seen) = self.seen else { return (self.check)(peer) };
+        if seen == peer {
+            return Ok(());
+        }
+        let (before, now) = (shown(seen), shown(peer));
+        Err(Untrusted {
+            reason: format!("the server has changed: it was {before} and is {now}"),
+            hint: "an attacker may be in between; if the change is right, start the client again"
+                .to_owned(),
+        })
+    }
+}
+
+/// A server, for the user.
+fn shown(server: PeerIdentity) -> String {
+    match server {
+        PeerIdentity::Key(key) => fingerprint(&key),
+        PeerIdentity::PskOnly => "the holder of the PSK".to_owned(),
+    }
+}
 
 /// When a client connects again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +145,8 @@ impl Uplink {
     }
 }
 
-fn lock(carrier: &Mutex<Option<Multiplexer>>) -> MutexGuard<'_, Option<Multiplexer>> {
-    carrier.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What each carrier needs to connect.
@@ -113,6 +154,7 @@ pub(super) struct Carrier<'a> {
     pub(super) options: &'a ClientOptions,
     pub(super) config: Arc<ClientConfig>,
     pub(super) limits: Limits,
+    pub(super) server: &'a Mutex<TheServer>,
     pub(super) out: &'a Output,
     pub(super) reconnect: Reconnect,
     /// The forwards that listen at the server. Only one carrier has them.
@@ -168,10 +210,12 @@ impl Carrier<'_> {
     /// # Errors
     ///
     /// Why there is no session.
-    pub(super) async fn connect(&mut self, check: CheckServer) -> Result<Connected, ClientError> {
-        let Self { options, limits, out, .. } = *self;
+    pub(super) async fn connect(&mut self) -> Result<Connected, ClientError> {
+        let Self { options, limits, out, server, .. } = *self;
+        let check = |peer| lock(server).check(peer);
         let connecting = connect_sealed_client(options, self.config.clone(), limits, out, check);
         let mut session = Box::pin(connecting).await?;
+        lock(server).seen = Some(session.server);
         session.open(channels::NAME, channels::VERSION).await?;
         if let PeerIdentity::Key(key) = session.server {
             let config = ClientConfig::clone(&self.config);
@@ -180,13 +224,12 @@ impl Carrier<'_> {
         Ok(session)
     }
 
-    /// Connects without the lines of the first session. The server must be the one of that session, so
-    /// its key needs no other check.
+    /// Connects without the lines of the first session.
     async fn connect_again(&mut self) -> Result<Connected, ClientError> {
         let out = self.out;
         let quiet = Output::nowhere();
         let mut again = Carrier { out: &quiet, config: self.config.clone(), ..*self };
-        let session = again.connect(Box::new(|_| Ok(()))).await?;
+        let session = again.connect().await?;
         self.config = again.config;
         log::info!("carrier {} is connected", self.index + 1);
         if self.has_been_up {
