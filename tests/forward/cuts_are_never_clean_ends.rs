@@ -215,8 +215,7 @@ fn a_target_that_refuses_resets_the_connection_and_ends_standard_output_with_3()
     let place = gone.place().to_string();
     let (client, near) = local_forward(&keys, server.port, &gone, &[]);
     drop(gone);
-    let mut near = near.connect();
-    near.is_reset();
+    near.resets();
     client.log.until(&format!("forward to {place}: connection refused"));
     let mut client = Running::start(keys.client_command("client", server.port, &["-W", &place]));
     assert_eq!(client.code(), Some(3));

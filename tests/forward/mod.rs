@@ -1,6 +1,7 @@
 //! Forwards, SOCKS and commands: many connections in one session.
 
 mod bytes_go_through_whole;
+mod clients_stay_up;
 mod cuts_are_never_clean_ends;
 
 use std::sync::LazyLock;

@@ -26,12 +26,22 @@ impl Place {
     }
 
     pub(crate) fn connect(&self) -> Socket {
-        match self {
-            Self::Tcp(address) => {
-                let stream = TcpStream::connect_timeout(address, DEADLINE).unwrap();
-                Socket::tcp(stream)
-            }
-            Self::Unix(path) => Socket::unix(UnixStream::connect(path).unwrap()),
+        self.try_connect().unwrap()
+    }
+
+    pub(crate) fn try_connect(&self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(address) => Socket::tcp(TcpStream::connect_timeout(address, DEADLINE)?),
+            Self::Unix(path) => Socket::unix(UnixStream::connect(path)?),
+        })
+    }
+
+    /// Connections are accepted and reset.
+    pub(crate) fn resets(&self) {
+        match self.try_connect() {
+            Ok(mut socket) => socket.is_reset(),
+            // So soon that the system reports it as a failure to connect.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     }
 }
