@@ -1,8 +1,11 @@
 //! Forwards, SOCKS and commands: many connections in one session.
 
 mod bytes_go_through_whole;
+mod carriers_fail_alone;
 mod clients_stay_up;
+mod commands_run;
 mod cuts_are_never_clean_ends;
+mod only_what_is_permitted;
 
 use std::sync::LazyLock;
 

@@ -221,6 +221,12 @@ impl Socket {
         }
     }
 
+    /// How long it waits for bytes; `None` is as long as all others.
+    pub(crate) fn set_patience(&self, patience: Option<Duration>) {
+        let Self::Tcp(stream) = self else { panic!("this is for TCP") };
+        stream.set_read_timeout(patience.or(Some(DEADLINE))).unwrap();
+    }
+
     /// Waits until the connection is reset; nothing more may come before that.
     pub(crate) fn is_reset(&mut self) {
         assert_eq!(self.fate(), (0, Some(ErrorKind::ConnectionReset)));

@@ -9,8 +9,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::wait_until;
-
 /// How a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
@@ -56,11 +54,6 @@ impl Relay {
     /// How many connections there were so far.
     pub(crate) fn count(&self) -> usize {
         self.links.cuts.lock().unwrap().len()
-    }
-
-    /// Waits until there were so many connections.
-    pub(crate) fn has_had(&self, count: usize) {
-        wait_until("connections", || self.count() >= count);
     }
 
     /// Cuts one connection; they are counted from 0.
