@@ -13,6 +13,8 @@ enum Step {
     Accept(Index),
     Refuse(Index),
     Send(Index, usize, bool),
+    /// Pieces of this size until there is no room.
+    SendAll(Index, usize),
     Receive(Index),
     Consume(Index, usize),
     Finish(Index),
@@ -39,6 +41,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         12 => (index(), size(), any::<bool>()).prop_map(|(at, size, is_error)| {
             Step::Send(at, size, is_error)
         }),
+        4 => (index(), 3000usize..30_000).prop_map(|(at, size)| Step::SendAll(at, size)),
         8 => index().prop_map(Step::Receive),
         8 => (index(), size()).prop_map(|(at, size)| Step::Consume(at, size)),
         2 => index().prop_map(Step::Finish),
@@ -49,7 +52,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Answer),
         8 => (1usize..17).prop_map(Step::Fill),
         8 => (1usize..40).prop_map(Step::Carry),
-        1 => Just(Step::Drain),
+        3 => Just(Step::Drain),
         2 => (0u64..300).prop_map(Step::Wait),
         1 => (0u64..200).prop_map(Step::RoundTrip),
     ]
@@ -77,6 +80,11 @@ fn take_step(world: &mut World, side: usize, step: &Step) {
         Step::Accept(index) => world.accept(side, at(index)),
         Step::Refuse(index) => world.refuse(side, at(index)),
         Step::Send(index, size, is_error) => world.send(side, at(index), *size, *is_error),
+        Step::SendAll(index, size) => {
+            for _ in 0..64 {
+                world.send(side, at(index), *size, false);
+            }
+        }
         Step::Receive(index) => drop(world.receive(side, at(index))),
         Step::Consume(index, size) => world.consume(side, at(index), *size),
         Step::Finish(index) => world.finish(side, at(index)),
