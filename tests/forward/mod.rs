@@ -41,12 +41,11 @@ fn listens(client: &Running) -> Place {
 /// Where the server says that it listens next: at this host, or at a path.
 fn server_listens(client: &Running, host: &str) -> Place {
     let line = client.out.until("The server listens at ");
-    match line.split_once(", port ") {
-        Some((_, port)) => Place::parse(&format!("{host}:{}", port.split_once(',').unwrap().0)),
-        None => {
-            let (_, behind) = line.split_once(" listens at ").unwrap();
-            Place::parse(behind.split_once(' ').unwrap().0)
-        }
+    let (_, behind) = line.split_once(" listens at ").unwrap();
+    let at = behind.split_once(' ').unwrap().0;
+    match at.rsplit_once(':') {
+        Some((_, port)) if !at.starts_with('/') => Place::parse(&format!("{host}:{port}")),
+        _ => Place::parse(at),
     }
 }
 

@@ -57,8 +57,9 @@ fn wrong_forwards_end_with_2() {
         (&["client", "--pipe", "-D", "1080", "--exec", "x"], "cannot be used with"),
         (&["client", "work", "--host", "work"], "cannot be used with"),
         (&["client", "-N"], "-N only forwards, and there is nothing to forward"),
-        (&["client", "-D", "1080"], "--socks is for the sealed profile"),
         (&["client", "--carriers", "2"], "--carriers is for the sealed profile"),
+        (&["client", "--sealed", "--carriers", "2"], "--carriers is for -L, -R and -D"),
+        (&["client", "--sealed", "--reconnect", "-m", "x"], "--reconnect is for -L, -R and -D"),
     ] {
         assert_fails(args, 2, part);
     }
