@@ -94,9 +94,10 @@ fn without_reconnecting_a_cut_ends_the_client() {
         relay.cut_all(cut);
         let code = client.code();
         let said = client.log.rest();
-        // A reset is an error of the network, an early end is one of the peer.
-        let expected = if cut == Cut::Reset { 3 } else { 7 };
-        assert_eq!(code, Some(expected), "{cut:?}: {said}");
+        // A reset is an error of the network, an early end is one of the peer. What the client sends
+        // behind an end may come back as a reset.
+        let expected: &[i32] = if cut == Cut::Reset { &[3] } else { &[3, 7] };
+        assert!(code.is_some_and(|code| expected.contains(&code)), "{cut:?}: {code:?} {said}");
         let last = said.lines().last().unwrap();
         assert!(last.starts_with("vpn: "), "{said}");
     }
@@ -268,7 +269,7 @@ fn a_session_takes_the_listener_of_a_dead_one_of_the_same_key_and_of_no_other() 
 }
 
 #[test]
-fn forwards_that_cannot_be_listened_at_end_the_client_with_9() {
+fn forwards_that_cannot_be_listened_at_end_the_client_with_3() {
     let keys = keys_with(HERE);
     let server = keys.server(&[]);
     let taken = Listening::new();
@@ -276,7 +277,7 @@ fn forwards_that_cannot_be_listened_at_end_the_client_with_9() {
     let mut client = keys.forwarding(server.port, &["-L", &forward]);
     let code = client.code();
     let said = client.log.rest();
-    assert!(code == Some(9) && said.contains("cannot listen at 127.0.0.1:"), "{code:?}: {said}");
+    assert!(code == Some(3) && said.contains("cannot listen at 127.0.0.1:"), "{code:?}: {said}");
     // The help of the command says so too.
     assert_eq!(run(&["client", "-L", "1:a:80", "-m", "x"], b"").code, Some(2));
     let (_client, near) = local_forward(&keys, server.port, &taken, &[]);

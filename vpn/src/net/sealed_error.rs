@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::output::Reason;
 use vpn_proto::sealed::SealedError;
 
 /// Why a sealed handshake or session over a socket ended.
@@ -9,8 +10,8 @@ use vpn_proto::sealed::SealedError;
 #[non_exhaustive]
 pub enum SealedIoError {
     /// The socket failed.
-    #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
+    #[error("the connection failed: {}", Reason(.0))]
+    Io(io::Error),
     /// We are the server, the queue for computations is full, and the client was told so.
     #[error("turned away: too many key exchanges wait for their turn")]
     Full,
@@ -26,4 +27,10 @@ pub enum SealedIoError {
     /// The deadline of the handshake has passed.
     #[error("the handshake was not over in time")]
     TimedOut,
+}
+
+impl From<io::Error> for SealedIoError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }

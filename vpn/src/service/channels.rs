@@ -73,11 +73,8 @@ impl ServerEnd for Server {
         grant.permit.permits_channels()
     }
 
-    fn why_not(&self) -> Option<&'static str> {
-        Some(
-            "this key may use no forwards and no commands: permit in its line of authorized_clients \
-             needs forward:HOST:PORT, remote-forward:BIND:PORT or exec:NAME",
-        )
+    fn rules(&self) -> Option<&'static str> {
+        Some("forward:HOST:PORT, remote-forward:BIND:PORT or exec:NAME")
     }
 
     fn admit<'a>(&'a self, request: OpenRequest<'a>) -> Admitting<'a> {

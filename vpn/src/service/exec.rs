@@ -7,6 +7,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::ChildStdin;
+use tokio::sync::Notify;
 
 use super::kind::{ChannelFailure, ChannelKind, ChannelRequest};
 use crate::net::{ChannelEnd, ChannelStream};
@@ -74,6 +75,7 @@ impl ChannelKind for Exec {
 async fn run(mut process: Process, channel: &ChannelStream) -> io::Result<()> {
     let (input, output, errors) =
         (process.stdin.take(), process.stdout.take(), process.stderr.take());
+    let has_ended = Notify::new();
     let outgoing = async {
         tokio::try_join!(
             send_all(channel, StreamKind::Data, output),
@@ -84,9 +86,10 @@ async fn run(mut process: Process, channel: &ChannelStream) -> io::Result<()> {
             Exit::Signal(signal) => ChannelExit::Signal(signal.unsigned_abs()),
         });
         channel.finish();
+        has_ended.notify_one();
         Ok::<(), io::Error>(())
     };
-    let moving = async { tokio::try_join!(outgoing, feed(channel, input)) };
+    let moving = async { tokio::try_join!(outgoing, feed(channel, input, &has_ended)) };
     let ended = tokio::select! {
         moved = moving => {
             moved?;
@@ -117,13 +120,23 @@ async fn send_all(
     }
 }
 
-/// Writes the client's bytes to a command. A command need not read them all.
-async fn feed(channel: &ChannelStream, mut input: Option<ChildStdin>) -> io::Result<()> {
+/// Writes the client's bytes to a command. A command need not read them all: when it has ended, the rest
+/// counts as handed over.
+async fn feed(
+    channel: &ChannelStream,
+    mut input: Option<ChildStdin>,
+    has_ended: &Notify,
+) -> io::Result<()> {
     while let Some((_, bytes)) = channel.receive().await? {
-        if let Some(stdin) = &mut input
-            && stdin.write_all(&bytes).await.is_err()
-        {
-            input = None;
+        if let Some(stdin) = &mut input {
+            // A process that the command has left behind may hold its input without reading.
+            let is_written = tokio::select! {
+                written = stdin.write_all(&bytes) => written.is_ok(),
+                () = has_ended.notified() => false,
+            };
+            if !is_written {
+                input = None;
+            }
         }
         channel.consume(bytes.len());
         channel.recycle(bytes);

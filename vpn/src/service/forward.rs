@@ -139,9 +139,13 @@ impl Service for Forward {
 }
 
 impl ServerEnd for Forward {
-    /// The target decides.
-    fn is_permitted(&self, _: &str, _: &Grant) -> bool {
-        true
+    /// For a client that has such rules, the target decides.
+    fn is_permitted(&self, _: &str, grant: &Grant) -> bool {
+        grant.permit.permits_forwards()
+    }
+
+    fn rules(&self) -> Option<&'static str> {
+        Some("forward:HOST:PORT")
     }
 
     fn admit<'a>(&'a self, request: OpenRequest<'a>) -> Admitting<'a> {

@@ -145,8 +145,17 @@ pub(super) fn may_use(
     if end.is_permitted(service, grant) {
         return Ok(());
     }
-    if let Some(words) = end.why_not() {
-        return Err(words.to_owned());
+    if let Some(rules) = end.rules() {
+        return Err(match client {
+            PeerIdentity::Key(_) => format!(
+                "this key has no rule for forwards or commands: permit in its line of \
+                 authorized_clients needs {rules}"
+            ),
+            PeerIdentity::PskOnly => format!(
+                "a PSK alone permits no forwards and no commands: they take a key in \
+                 authorized_clients whose permit has {rules}"
+            ),
+        });
     }
     let rule = end.rule(service);
     let permit = grant.permit.with(&rule);

@@ -136,9 +136,8 @@ pub trait ServerEnd: fmt::Debug + Send + Sync {
         grant.permit.permits(service)
     }
 
-    /// The whole message to a client that may not use it, if a rule with the name of the service is not
-    /// what the client needs.
-    fn why_not(&self) -> Option<&'static str> {
+    /// The rules that a client needs, for messages, if one with the name of the service is not enough.
+    fn rules(&self) -> Option<&'static str> {
         None
     }
 
