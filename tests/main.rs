@@ -82,6 +82,7 @@ mod sealed {
     mod program_speaks_sealed;
     #[cfg(unix)]
     mod python_peer_agrees;
+    mod recorded_channels_replay;
     mod recorded_sessions_replay;
     #[cfg(unix)]
     mod refusals_look_alike;

@@ -203,7 +203,9 @@ class Channel:
         if self.ours and not self.replied and self.closed_out is None:
             raise PeerError(f"{name} before the answer")
         if self.closed_out is not None:
-            return None  # dropped until the peer's ChanClose
+            # Dropped until the peer's ChanClose, which may be a normal one behind its ChanEof.
+            self.eof_in |= name == "ChanEof"
+            return None
         if name == "ChanCredit":
             return self.more_credit(fields["more"])
         if name == "ChanEof":

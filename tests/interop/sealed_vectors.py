@@ -331,6 +331,8 @@ def courses() -> list[dict[str, Any]]:
             s("ChanData", id=1, data=b"x"), alert=None)
     against("client", "two ChanClose that cross", opening(), yes, reset, s("ChanClose", id=1, code=1, text=""),
             alert=None)
+    against("client", "a ChanClose 0 that crosses one's own ChanClose", opening(), yes, c("ChanEof", id=1), reset,
+            s("ChanEof", id=1), s("ChanClose", id=1, code=0, text=""), alert=None)
     against("client", "an acceptance behind one's own ChanClose", opening(), reset, yes, alert=None)
     against("client", "a refusal behind one's own ChanClose", opening(), reset, no, alert=None)
     against("server", "data behind one's own refusal", opening(), no, c("ChanData", id=1, data=b"x"), alert=None)

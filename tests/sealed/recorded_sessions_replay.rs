@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::support::in_memory::{events, message, sent};
 
-static DATA: LazyLock<Value> =
+pub(super) static DATA: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../data/sealed.json")).unwrap());
 
 fn sessions() -> &'static [Value] {
@@ -26,7 +26,7 @@ fn sessions() -> &'static [Value] {
     list
 }
 
-fn hex(value: &Value) -> Vec<u8> {
+pub(super) fn hex(value: &Value) -> Vec<u8> {
     unhex(value.as_str().unwrap())
 }
 
@@ -53,7 +53,7 @@ fn psk(value: &Value) -> Option<Psk> {
     value.is_string().then(|| Psk::new(Zeroizing::new(hex(value))).unwrap())
 }
 
-fn client_pair(vector: &Value) -> KexKeyPair {
+pub(super) fn client_pair(vector: &Value) -> KexKeyPair {
     let private = &vector["client_kex_private"];
     let kex = Kex::from_name(vector["kex"].as_str().unwrap()).unwrap();
     match private.get("exponent_hex") {
@@ -65,13 +65,13 @@ fn client_pair(vector: &Value) -> KexKeyPair {
     }
 }
 
-fn wire(vector: &Value) -> Vec<(&str, Vec<u8>)> {
+pub(super) fn wire(vector: &Value) -> Vec<(&str, Vec<u8>)> {
     let list = vector["wire"].as_array().unwrap();
     list.iter().map(|w| (w["from"].as_str().unwrap(), hex(&w["hex"]))).collect()
 }
 
 /// The records of one side behind its handshake.
-fn records(vector: &Value, from: &str, skip: usize) -> Vec<Vec<u8>> {
+pub(super) fn records(vector: &Value, from: &str, skip: usize) -> Vec<Vec<u8>> {
     let sent = wire(vector).into_iter().filter(|(f, _)| *f == from).map(|(_, bytes)| bytes);
     sent.skip(skip).collect()
 }
@@ -103,7 +103,7 @@ fn server_config(vector: &Value) -> Arc<ServerConfig> {
 }
 
 /// A client of the recorded session, up to its established state, checking every secret.
-fn replayed_client(vector: &Value) -> (Session, Ready) {
+pub(super) fn replayed_client(vector: &Value) -> (Session, Ready) {
     let wire = wire(vector);
     let state =
         HelloSent::danger_replay(client_config(vector), client_pair(vector), &wire[0].1).unwrap();
@@ -119,7 +119,7 @@ fn replayed_client(vector: &Value) -> (Session, Ready) {
     state.on_record(&wire[4].1).unwrap()
 }
 
-fn assert_secrets(session: &Session, vector: &Value) {
+pub(super) fn assert_secrets(session: &Session, vector: &Value) {
     let [client, server] = session.traffic_secrets();
     assert_eq!((*client, *server), (bytes32(&vector["c_ap_hex"]), bytes32(&vector["s_ap_hex"])));
     assert_eq!(*session.exporter(), bytes32(&vector["exporter_hex"]));
@@ -161,34 +161,7 @@ fn recorded_sessions_are_replayed_as_the_client() {
 #[test]
 fn recorded_sessions_are_replayed_as_the_server() {
     for vector in sessions() {
-        let wire = wire(vector);
-        let (_, ready) = replayed_client(vector);
-        let gated = Gated::on_hello(server_config(vector), &wire[0].1).unwrap();
-        let name = vpn_proto::sealed::suite_name(gated.suite());
-        assert_eq!(name, vector["suite"].as_str().unwrap());
-        let answer = &wire[1].1;
-        let random = answer[9..41].try_into().unwrap();
-        let share_length = usize::from(u16::from_be_bytes([answer[43], answer[44]]));
-        let share = &answer[45..45 + share_length];
-        let secret = KexSecret::danger_from_bytes(&hex(&vector["kex_secret_hex"]));
-        if let Some(exponent) = vector["server_kex_private"].get("exponent_hex") {
-            // What is given must be what comes out.
-            let theirs = client_pair(vector);
-            let computed = gated.kex().danger_respond_with(&hex(exponent), theirs.share());
-            let (computed_share, computed) = computed.unwrap().unwrap();
-            assert_eq!(computed_share, share);
-            assert_eq!(computed.as_bytes(), secret.as_bytes());
-        }
-        let (state, flight) = gated.danger_respond_with(random, share, &secret).unwrap();
-        assert_eq!(flight, [wire[1].1.clone(), wire[2].1.clone()].concat());
-        let client = identity(&vector["client_identity_seed_hex"]);
-        let expected = client.map_or(PeerIdentity::PskOnly, |i| PeerIdentity::Key(i.public_key()));
-        let admit = |peer| {
-            assert_eq!(peer, expected);
-            Decision::Admit(ready)
-        };
-        let (mut session, peer, record) = state.on_record(&wire[3].1, admit).unwrap();
-        assert_eq!((peer, record), (expected, wire[4].1.clone()));
+        let mut session = replayed_server(vector);
         assert_secrets(&session, vector);
         let mut texts = Vec::new();
         for record in records(vector, "client", 2) {
@@ -215,6 +188,39 @@ fn recorded_sessions_are_replayed_as_the_server() {
         assert_eq!(session.epochs(), [0, 3]);
         assert_eq!(sent(&mut session), records(vector, "server", 3));
     }
+}
+
+/// A server of the recorded session, up to its established state.
+pub(super) fn replayed_server(vector: &Value) -> Session {
+    let wire = wire(vector);
+    let (_, ready) = replayed_client(vector);
+    let gated = Gated::on_hello(server_config(vector), &wire[0].1).unwrap();
+    let name = vpn_proto::sealed::suite_name(gated.suite());
+    assert_eq!(name, vector["suite"].as_str().unwrap());
+    let answer = &wire[1].1;
+    let random = answer[9..41].try_into().unwrap();
+    let share_length = usize::from(u16::from_be_bytes([answer[43], answer[44]]));
+    let share = &answer[45..45 + share_length];
+    let secret = KexSecret::danger_from_bytes(&hex(&vector["kex_secret_hex"]));
+    if let Some(exponent) = vector["server_kex_private"].get("exponent_hex") {
+        // What is given must be what comes out.
+        let theirs = client_pair(vector);
+        let computed = gated.kex().danger_respond_with(&hex(exponent), theirs.share());
+        let (computed_share, computed) = computed.unwrap().unwrap();
+        assert_eq!(computed_share, share);
+        assert_eq!(computed.as_bytes(), secret.as_bytes());
+    }
+    let (state, flight) = gated.danger_respond_with(random, share, &secret).unwrap();
+    assert_eq!(flight, [wire[1].1.clone(), wire[2].1.clone()].concat());
+    let client = identity(&vector["client_identity_seed_hex"]);
+    let expected = client.map_or(PeerIdentity::PskOnly, |i| PeerIdentity::Key(i.public_key()));
+    let admit = |peer| {
+        assert_eq!(peer, expected);
+        Decision::Admit(ready)
+    };
+    let (session, peer, record) = state.on_record(&wire[3].1, admit).unwrap();
+    assert_eq!((peer, record), (expected, wire[4].1.clone()));
+    session
 }
 
 #[test]

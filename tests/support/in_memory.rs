@@ -23,8 +23,20 @@ pub(crate) fn events(session: &mut Session) -> Vec<Event> {
     std::iter::from_fn(|| session.poll_event()).collect()
 }
 
-/// A client and a server of our own.
+/// A client and a server of our own, with the service `message`.
 pub(crate) fn established(suite: &str, bits: u32, limits: Limits) -> (Session, Session) {
+    let (mut client, mut server) = connected(suite, bits, limits);
+    client.open("message", b"").unwrap();
+    pass(&mut client, &mut server);
+    assert!(matches!(&events(&mut server)[..], [Event::Open { .. }]));
+    server.reply_open(0, "").unwrap();
+    pass(&mut server, &mut client);
+    assert!(matches!(&events(&mut client)[..], [Event::OpenReply { status: 0, .. }]));
+    (client, server)
+}
+
+/// A client and a server of our own, without a service.
+pub(crate) fn connected(suite: &str, bits: u32, limits: Limits) -> (Session, Session) {
     let mut rng = rand::rng();
     let suite = Registry::linked().unwrap().find(suite).unwrap();
     let sizes = vec![KeySize::from_bits(bits).unwrap()];
@@ -61,15 +73,9 @@ pub(crate) fn established(suite: &str, bits: u32, limits: Limits) -> (Session, S
         assert_eq!(peer, known);
         Decision::Admit(Ready { keepalive: Some(60), ..Ready::default() })
     };
-    let (mut server, _, ready) = server.on_record(&auth, admit).unwrap();
-    let (mut client, ready) = client.on_record(&ready).unwrap();
+    let (server, _, ready) = server.on_record(&auth, admit).unwrap();
+    let (client, ready) = client.on_record(&ready).unwrap();
     assert_eq!(ready.keepalive, Some(60));
-    client.open("message", b"").unwrap();
-    pass(&mut client, &mut server);
-    assert!(matches!(&events(&mut server)[..], [Event::Open { .. }]));
-    server.reply_open(0, "").unwrap();
-    pass(&mut server, &mut client);
-    assert!(matches!(&events(&mut client)[..], [Event::OpenReply { status: 0, .. }]));
     (client, server)
 }
 

@@ -259,6 +259,41 @@ mod tests {
     }
 
     #[test]
+    fn appended_records_are_the_same_bytes_as_single_ones() {
+        for lengths in [&[][..], &[5], &[0, 1, 300, 16_380, 13, 12, 16_384]] {
+            let ((mut single, _), (mut batch, _)) = (pair(), pair());
+            let (mut expected, mut out) = (b"before".to_vec(), b"before".to_vec());
+            for &length in lengths {
+                let payload = vec![0xa5; length];
+                single.seal_into(content::CHAN_DATA, &payload, 1, &mut expected).unwrap();
+                let parts = payload.split_at(length / 3);
+                batch.append(content::CHAN_DATA, [parts.0, parts.1], &mut out).unwrap();
+            }
+            batch.seal_appended(lengths.len(), 6, &mut out).unwrap();
+            assert!(out == expected, "{lengths:?}");
+            assert_eq!(batch.direction.blocks, single.direction.blocks);
+            assert_eq!(batch.direction.sequence, lengths.len() as u64);
+        }
+    }
+
+    #[test]
+    fn appended_records_beyond_a_limit_are_removed() {
+        let (mut sealer, _) = pair();
+        let mut out = vec![9];
+        let long = SealedError::Limit("the length of a record");
+        let parts = [&[0; 4][..], &[0; MAX_PAYLOAD - 3]];
+        assert_eq!(sealer.append(content::CHAN_DATA, parts, &mut out), Err(long));
+        assert_eq!(out, [9]);
+        sealer.direction.sequence = MAX_SEQUENCE - 1;
+        for _ in 0..2 {
+            sealer.append(content::CHAN_DATA, [b"a", b"b"], &mut out).unwrap();
+        }
+        let many = SealedError::Limit("the number of records");
+        assert_eq!(sealer.seal_appended(2, 1, &mut out), Err(many));
+        assert_eq!((out.as_slice(), sealer.direction.blocks), (&[9][..], 0));
+    }
+
+    #[test]
     fn tags_are_correct_up_to_the_first_altered_record() {
         let (mut sealer, opener) = pair();
         let mut out = Vec::new();

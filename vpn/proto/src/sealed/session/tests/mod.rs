@@ -1,5 +1,7 @@
 //! Sessions between two sides in memory: services, data, limits, key exchanges and ends.
 
+mod frames;
+
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
