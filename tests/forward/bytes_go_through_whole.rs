@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::{BYTES, HERE, has_ipv6, keys_with, listens, server_listens};
+use super::{BYTES, HERE, has_ipv6, keys_with, listens, place_in, server_listens};
 use crate::support::{Keys, Listening, Place, Running, Socket, finish, known_line, vpn};
 
 /// More than a window and the buffers of sockets.
@@ -60,17 +60,17 @@ fn listening(keys: &Keys, name: &str) -> Vec<Listening> {
     all
 }
 
-/// The places of all kinds for the other half of forwards: the text, and the host.
-fn to_listen_at(keys: &Keys, name: &str) -> Vec<(String, &'static str)> {
-    let mut all = vec![("127.0.0.1:0".to_owned(), "127.0.0.1"), (keys.path(name), "")];
+/// The places of all kinds for the other half of forwards.
+fn to_listen_at(keys: &Keys, name: &str) -> Vec<String> {
+    let mut all = vec!["127.0.0.1:0".to_owned(), keys.path(name)];
     if has_ipv6() {
-        all.push(("[::1]:0".to_owned(), "[::1]"));
+        all.push("[::1]:0".to_owned());
     }
     all
 }
 
 /// One client with a forward for each combination of sockets at both ends.
-fn all_combinations(option: &str, place: fn(&Running, &str) -> Place) {
+fn all_combinations(option: &str, place: fn(&Running) -> Place) {
     let keys = Keys::new();
     let kinds = to_listen_at(&keys, "").len();
     let mut targets = Vec::new();
@@ -80,20 +80,20 @@ fn all_combinations(option: &str, place: fn(&Running, &str) -> Place) {
         for target in listening(&keys, &format!("target-{kind}")) {
             let name = format!("near-{}", targets.len());
             let at = to_listen_at(&keys, &name).swap_remove(kind);
-            args.extend([option.to_owned(), format!("{}:{}", at.0, target.place())]);
+            args.extend([option.to_owned(), format!("{at}:{}", target.place())]);
             rules.push(format!("remote-forward:{}", keys.path(&name)));
             if let Place::Unix(path) = target.place() {
                 rules.push(format!("forward:{}", path.display()));
             }
-            targets.push((target, at.1));
+            targets.push(target);
         }
     }
     keys.authorize(&format!("permit=\"{}\"", rules.join(",")));
     let server = keys.server(&[]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let client = keys.forwarding(server.port, &args);
-    let places: Vec<Place> = targets.iter().map(|(_, host)| place(&client, host)).collect();
-    for (number, ((target, _), near)) in targets.iter().zip(&places).enumerate() {
+    let places: Vec<Place> = targets.iter().map(|_| place(&client)).collect();
+    for (number, (target, near)) in targets.iter().zip(&places).enumerate() {
         assert!(!near.to_string().ends_with(":0"), "{near}");
         let (mut near, mut far) = (near.connect(), target.accept());
         talk(&mut near, &mut far, ORDERS[number % ORDERS.len()]);
@@ -102,7 +102,7 @@ fn all_combinations(option: &str, place: fn(&Running, &str) -> Place) {
 
 #[test]
 fn local_forwards_join_every_kind_of_socket_with_every_other() {
-    all_combinations("-L", |client, _| listens(client));
+    all_combinations("-L", listens);
 }
 
 #[test]
@@ -129,8 +129,7 @@ fn a_socks_proxy_connects_to_names_and_addresses() {
     let client = keys.forwarding(server.port, &["-D", "127.0.0.1:0"]);
     let line = client.out.until("Listening at ");
     assert!(line.ends_with(" as a SOCKS5 proxy"), "{line}");
-    let (_, behind) = line.split_once(" at ").unwrap();
-    let proxy = Place::parse(behind.split_once(' ').unwrap().0);
+    let proxy = place_in(&line);
     let v4 = [127, 0, 0, 1];
     let v6 = std::net::Ipv6Addr::LOCALHOST.octets();
     let mut targets: Vec<(&str, u8, &[u8])> =
@@ -168,7 +167,7 @@ fn many_connections_of_all_forwards_of_a_client_go_on_at_once() {
     let client = keys.forwarding(server.port, &args);
     // The session's own lines come in any order behind those of this side.
     let (local, proxy) = (listens(&client), listens(&client));
-    let remote = server_listens(&client, "127.0.0.1");
+    let remote = server_listens(&client);
     let Place::Tcp(address) = target.place() else { panic!() };
     let mut pairs = Vec::new();
     for _ in 0..6 {
@@ -250,7 +249,7 @@ fn forwards_stand_in_client_toml() {
     let mut places: Vec<Place> = (0..4).map(|_| listens(&client)).collect();
     assert_eq!(places[2], Place::Unix(folder.join("near")));
     let proxy = places.pop().unwrap();
-    places.push(server_listens(&client, "127.0.0.1"));
+    places.push(server_listens(&client));
     for (near, first) in places.iter().zip(ORDERS.into_iter().cycle()) {
         let (mut near, mut far) = (near.connect(), target.accept());
         talk(&mut near, &mut far, first);

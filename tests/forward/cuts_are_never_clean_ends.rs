@@ -106,7 +106,7 @@ impl Path {
         let client = keys.forwarding(relay.port, &[option, &forward]);
         let near = match option {
             "-L" => listens(&client),
-            _ => server_listens(&client, "127.0.0.1"),
+            _ => server_listens(&client),
         };
         Self { client, relay, server, near, target, _keys: keys }
     }

@@ -6,6 +6,7 @@ mod clients_stay_up;
 mod commands_run;
 mod cuts_are_never_clean_ends;
 mod only_what_is_permitted;
+mod wrong_frames_end_one_session;
 
 use std::sync::LazyLock;
 
@@ -33,20 +34,18 @@ fn keys_with(rules: &str) -> Keys {
 
 /// Where a client says that it listens next.
 fn listens(client: &Running) -> Place {
-    let line = client.out.until("Listening at ");
-    let (_, behind) = line.split_once("Listening at ").unwrap();
-    Place::parse(behind.split_once(' ').unwrap().0)
+    place_in(&client.out.until("Listening at "))
 }
 
-/// Where the server says that it listens next: at this host, or at a path.
-fn server_listens(client: &Running, host: &str) -> Place {
-    let line = client.out.until("The server listens at ");
-    let (_, behind) = line.split_once(" listens at ").unwrap();
-    let at = behind.split_once(' ').unwrap().0;
-    match at.rsplit_once(':') {
-        Some((_, port)) if !at.starts_with('/') => Place::parse(&format!("{host}:{port}")),
-        _ => Place::parse(at),
-    }
+/// Where a client says that the server listens next.
+fn server_listens(client: &Running) -> Place {
+    place_in(&client.out.until("The server listens at "))
+}
+
+/// The place in a line such as `Listening at localhost:80 for a:80`.
+fn place_in(line: &str) -> Place {
+    let (_, behind) = line.split_once(" at ").unwrap();
+    Place::parse(&behind.split_once(' ').unwrap().0.replace("localhost", "127.0.0.1"))
 }
 
 /// A client that forwards connections to a target, and where it listens.

@@ -69,6 +69,17 @@ fn config(suites: &[Suite]) -> String {
 
 /// Our server.
 fn our_server(keys: &Keys, suites: &[Suite], trust: Trust, more: &[&str]) -> Server {
+    our_server_with(keys, suites, trust, "", more)
+}
+
+/// Our server, with more tables in its configuration.
+fn our_server_with(
+    keys: &Keys,
+    suites: &[Suite],
+    trust: Trust,
+    tables: &str,
+    more: &[&str],
+) -> Server {
     let (identity, clients, psk) = (keys.path("server"), keys.path("authorized"), keys.path("psk"));
     let mut args = vec!["--allow-64bit", "--no-classic"];
     if trust.has_keys() {
@@ -78,7 +89,7 @@ fn our_server(keys: &Keys, suites: &[Suite], trust: Trust, more: &[&str]) -> Ser
         args.extend(["--psk", &psk]);
     }
     args.extend(more);
-    Server::with_config(&config(suites), &args)
+    Server::with_config(&(config(suites) + tables), &args)
 }
 
 /// Our client with one text a line.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use vpn_proto::sealed::{Kex, KexKeyPair, Part};
 
 use crate::support::adversary::{
-    Answer, Auth, CLIENT_SEED, Gate, Hello, Records, SERVER_SEED, STRANGER_SEED, Secrets, frame,
-    key_line, long, names, opener, public, read_flight, read_part, respond, sha256,
+    Answer, Auth, CLIENT_SEED, Caller, Gate, Hello, Records, SERVER_SEED, STRANGER_SEED, Secrets,
+    frame, key_line, long, names, opener, public, read_part, respond, sha256,
 };
 use crate::support::{Ended, Keys, Server, accept, client_of, known_line, listener, read_to_end};
 
@@ -181,41 +181,6 @@ fn a_client_ends_at_once_and_says_why() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a client does to a server, and what it hears before the end.
-struct Calling {
-    stream: TcpStream,
-    server_key: [u8; 32],
-}
-
-impl Calling {
-    fn says(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    /// A hello with the right gate.
-    fn hello(&self, share: &[u8]) -> Hello {
-        let gate = Gate::Keyed(self.server_key.to_vec(), "pub");
-        Hello { gate, ..Hello::new(share) }
-    }
-
-    /// The handshake up to the client's proof; the secrets of the session, the client's first.
-    fn proves(&mut self, edit: impl FnOnce(&mut Auth), spoil: u8) -> [[u8; 32]; 2] {
-        let pair = KexKeyPair::generate(Kex::X25519MlKem768, &mut rand::rng());
-        let hello = self.hello(pair.share()).encode();
-        self.says(&hello);
-        let answer = read_part(&mut self.stream, Part::Hello);
-        let record = read_part(&mut self.stream, Part::Record);
-        let (transcript, _, secrets) = read_flight(pair, &hello, &[answer, record].concat(), None);
-        let mut auth = Auth::of_client();
-        edit(&mut auth);
-        let frame = auth.encode(&secrets.client, &transcript);
-        let mut record = Records::new(secrets.client).padded(0x16, &frame, 256);
-        record[20] ^= spoil;
-        self.says(&record);
-        secrets.session(&sha256(&[&transcript, &frame]))
-    }
-}
-
 /// A server that knows one client, its key, and the folder with their files.
 fn start(more: &[&str]) -> (Server, [u8; 32], Keys) {
     let keys = Keys::new();
@@ -225,7 +190,7 @@ fn start(more: &[&str]) -> (Server, [u8; 32], Keys) {
 
 #[test]
 fn a_server_ends_a_handshake_at_once_and_logs_why() {
-    type Call = fn(&mut Calling);
+    type Call = fn(&mut Caller);
     let (server, server_key, _keys) = start(&["--gate", "required"]);
     // How many bytes the client hears at the end.
     let cases: [(&str, usize, &str, Call); 14] = [
@@ -276,7 +241,7 @@ fn a_server_ends_a_handshake_at_once_and_logs_why() {
     ];
     let mut wrong = Vec::new();
     for (name, heard, why, call) in cases {
-        let mut calling = Calling { stream: server.connect(), server_key };
+        let mut calling = Caller { stream: server.connect(), server_key };
         call(&mut calling);
         let cause = Instant::now();
         let last = read_to_end(&mut calling.stream);
@@ -289,7 +254,7 @@ fn a_server_ends_a_handshake_at_once_and_logs_why() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Nobody else has to suffer for it.
-    let mut calling = Calling { stream: server.connect(), server_key };
+    let mut calling = Caller { stream: server.connect(), server_key };
     calling.proves(|_| {}, 0);
     assert_eq!(read_part(&mut calling.stream, Part::Record).len(), 290);
 }
@@ -320,10 +285,10 @@ fn a_peer_that_begins_with_neither_profile_hears_nothing() {
 #[test]
 fn a_fresh_share_that_cannot_be_used_breaks_the_protocol() {
     let (server, server_key, _keys) = start(&[]);
-    let mut calling = Calling { stream: server.connect(), server_key };
+    let mut calling = Caller { stream: server.connect(), server_key };
     let [client, theirs] = calling.proves(|_| {}, 0);
     let (mut records, mut heard) = (Records::new(client), opener(theirs));
-    let mut answer = |calling: &mut Calling| {
+    let mut answer = |calling: &mut Caller| {
         let record = read_part(&mut calling.stream, Part::Record);
         let opened = heard.open(&record).unwrap();
         (opened.content, opened.payload.to_vec())

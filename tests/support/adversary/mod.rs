@@ -1,6 +1,8 @@
 //! A peer of the sealed profile that does what a test wants: messages with every field open to
 //! change, and the key schedule and the records written a second time, from PROTOCOL.md §4.
 
+#[cfg(unix)]
+mod caller;
 mod messages;
 mod schedule;
 mod sides;
@@ -17,6 +19,8 @@ use vpn_proto::{EnabledSuite, SuiteId};
 use vpn_suite::{KeySize, Registry};
 use zeroize::Zeroizing;
 
+#[cfg(unix)]
+pub(crate) use caller::{Caller, RawSession};
 pub(crate) use messages::{Answer, Auth, Gate, Hello, field, frame, frame_of_length, long, names};
 pub(crate) use schedule::{Records, Secrets, finished, hmac, opener, sha256};
 pub(crate) use sides::{
@@ -42,14 +46,19 @@ pub(crate) fn key_line(seed: &[u8; 32]) -> String {
 
 /// Reads one message, and not a byte more.
 pub(crate) fn read_part(stream: &mut impl Read, part: Part) -> Vec<u8> {
+    next_part(stream, part).expect("a whole message within the deadline")
+}
+
+/// The next message; `None` if the stream ends or fails before it is whole.
+pub(crate) fn next_part(stream: &mut impl Read, part: Part) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     loop {
         if let Some(length) = next_length(part, &bytes).unwrap() {
             assert_eq!(length, bytes.len());
-            return bytes;
+            return Some(bytes);
         }
-        stream.read_exact(&mut byte).expect("a whole message within the deadline");
+        stream.read_exact(&mut byte).ok()?;
         bytes.push(byte[0]);
     }
 }
