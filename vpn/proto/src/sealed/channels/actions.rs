@@ -61,7 +61,7 @@ impl Channels {
         while self.opening < self.limits.unanswered
             && let Some((id, open)) = self.unsent.pop_front()
         {
-            // It may have been reset meanwhile. Then its identifier is never used.
+            // A request that is reset meanwhile leaves the queue. Its identifier is never used.
             let Ok(live) = self.live(id) else { continue };
             live.phase = Phase::Opening;
             self.opening += 1;
@@ -266,6 +266,7 @@ impl Channels {
             return self.refuse(id, OpenStatus::Unreachable, text);
         }
         if phase == Phase::Queued {
+            self.unsent.retain(|(unsent, _)| *unsent != id);
             return self.discard(id, None);
         }
         let text = Cow::Owned(text.to_owned());
