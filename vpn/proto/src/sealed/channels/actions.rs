@@ -155,6 +155,16 @@ impl Channels {
         }
     }
 
+    /// The bytes in a buffer that is not much larger. Many channels may keep received bytes at once.
+    pub(super) fn fitting(&mut self, data: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+        if data.capacity() <= LITTLE.max(4 * data.len()) {
+            return data;
+        }
+        let fitting = Zeroizing::new(data.to_vec());
+        self.recycle(data);
+        fitting
+    }
+
     /// An empty buffer with room for a whole batch that arrives, if one is left over.
     pub fn take_large_buffer(&mut self) -> Option<Vec<u8>> {
         let at = self.spare.iter().position(|buffer| buffer.capacity() >= DATA)?;
