@@ -132,13 +132,14 @@ fn without_memory_for_a_window_no_channel_opens() {
 fn large_buffers_are_used_again() {
     let mut pair = Pair::new();
     assert_eq!(pair.client.take_buffer().capacity(), 0);
-    for _ in 0..3 {
+    for _ in 0..5 {
         pair.client.recycle(Zeroizing::new(vec![7; 16 * MAX_DATA]));
     }
     pair.client.recycle(Zeroizing::new(vec![7; 100]));
-    let buffers = [(); 3].map(|()| pair.client.take_buffer());
+    let buffers = [(); 5].map(|()| pair.client.take_buffer());
     assert!(buffers.iter().all(Vec::is_empty));
-    assert_eq!(buffers.map(|buffer| buffer.capacity() >= 16 * MAX_DATA), [true, true, false]);
+    let are_large = buffers.map(|buffer| buffer.capacity() >= 16 * MAX_DATA);
+    assert_eq!(are_large, [true, true, true, true, false]);
     assert_eq!(format!("{:?}", pair.client), "Channels { channels: 0, .. }");
 }
 
@@ -166,4 +167,23 @@ fn an_error_of_the_sink_is_passed_on() {
         let failed = pair.server.fill(&mut Full, pair.now);
         assert_eq!(failed, Err(SealedError::Limit("the number of records")));
     }
+}
+
+#[test]
+fn requests_that_are_reset_before_they_are_sent_take_no_memory() {
+    let limits = ChannelLimits { unanswered: 1, ..ChannelLimits::default() };
+    let mut client = Channels::new(Role::Client, limits);
+    let first = client.open("forward", b"x:1").unwrap();
+    // The server does not answer, and local clients lose their patience.
+    for _ in 0..1000 {
+        let id = client.open("forward", b"x:1").unwrap();
+        client.reset(id, CloseCode::Reset, "");
+    }
+    assert_eq!((client.count(), client.unsent.len(), client.control.len()), (1, 0, 1));
+    let last = client.open("forward", b"x:1").unwrap();
+    let reply = Frame::Reply { id: first, refusal: None, credit: 0, text: "".into() };
+    client.handle(reply).unwrap();
+    let opens = output(&mut client, Instant::now());
+    assert_eq!(opens.len(), 2);
+    assert_eq!(opens[1].1[..4], last.to_be_bytes());
 }
