@@ -296,6 +296,28 @@ proptest! {
     }
 
     #[test]
+    fn a_frame_of_channels_is_written_as_it_was_read(kind in 0..9u8, payload in prop::collection::vec(any::<u8>(), 0..60)) {
+        checks::channel_frame(&[&[kind], &payload[..]].concat());
+    }
+
+    #[test]
+    fn no_frames_and_actions_break_the_limits_of_channels(
+        flags in 0..4u8,
+        steps in prop::collection::vec((0..32u8, 1..4u8, prop::collection::vec(any::<u8>(), 0..12)), 0..40),
+    ) {
+        let open = b"\0\x01\x08\0\0\x40\0\x01x\0\0\x0c\x01";
+        let mut data = [&[flags], &open[..]].concat();
+        for (what, id, bytes) in steps {
+            data.extend([what, id]);
+            if what < 8 {
+                data.push(u8::try_from(bytes.len()).unwrap());
+            }
+            data.extend(bytes);
+        }
+        checks::channel_session(&data);
+    }
+
+    #[test]
     fn no_proof_out_of_nothing_is_accepted(content in 0x14..0x18u8, kind in 0..0x20u8, body in prop::collection::vec(any::<u8>(), 0..140)) {
         let length = u8::try_from(body.len()).unwrap();
         checks::sealed_auth(&[&[content, kind, 0, 0, length], &body[..]].concat());

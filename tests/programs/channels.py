@@ -129,7 +129,8 @@ def check_stopped_reader(bench, server, client, ports, stopped, sent):
     for program, before, _ in watch.before:
         more = memory(program.pid) - before
         check(more < HELD, f"{program.name} has {more >> 20} MiB more for a reader that has stopped")
-    check(sent() == amounts[-1], "the sender went on")
+    # Buffers of the system may still grow a little.
+    check(sent() - amounts[-1] <= 2 * MEGABYTE, "the sender went on")
     check(stopped() == hash_of(blocks(MUCH, 8)), "other bytes arrived after the stop")
 
 

@@ -285,7 +285,7 @@ class Bench:
         remote = sum(option == "-R" for option in options)
         at = client.wait_for_lines(r"^Listening at (\S+) (?:for|as) ", local)
         client.ports = [int(place.rpartition(":")[2]) if ":" in place else None for place in at]
-        there = client.wait_for_lines(r"^The server listens at [^,\s]+(?:, port (\d+),)? for ", remote)
+        there = client.wait_for_lines(r"^The server listens at (?:[^/\s]\S*:(\d+)|/\S+) for ", remote)
         client.remote_ports = [int(port) if port else None for port in there]
         return client
 

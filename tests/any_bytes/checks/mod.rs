@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod channels;
 mod classic_handshake;
 pub(crate) mod classic_session;
 mod classic_stream;
@@ -11,6 +12,7 @@ mod sealed;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+pub(crate) use channels::{channel_frame, channel_session};
 pub(crate) use classic_handshake::{choice, dhmke, proposal};
 pub(crate) use classic_session::server_session;
 pub(crate) use classic_stream::data_stream;
@@ -26,7 +28,9 @@ use zeroize::Zeroizing;
 pub(crate) type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ALL: [Check; 12] = [
+pub(crate) const ALL: [Check; 14] = [
+    ("channel_frame", channel_frame),
+    ("channel_session", channel_session),
     ("choice", choice),
     ("config", config),
     ("data_stream", data_stream),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -43,13 +43,42 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
 ///
 /// The most informative error of all attempts.
 pub async fn connect_addresses(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    dial(addresses, TcpStream::connect).await
+}
+
+/// As [`connect_addresses`], for a connection that must not look cleanly closed if it is given up: from
+/// its first moment, its peer gets a reset when it is dropped.
+///
+/// # Errors
+///
+/// As [`connect_addresses`].
+pub async fn connect_resetting(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    dial(addresses, |address| async move {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+        socket.connect(address).await
+    })
+    .await
+}
+
+/// Connects to the address that answers first. Small messages are sent at once (TCP_NODELAY).
+async fn dial<F>(
+    addresses: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<TcpStream>
+where
+    F: Future<Output = io::Result<TcpStream>> + Send + 'static,
+{
     let stream = match addresses[..] {
         // A single address needs no race.
         [address] => {
             let late = |_| Err(io::ErrorKind::TimedOut.into());
-            timeout(CONNECT, TcpStream::connect(address)).await.unwrap_or_else(late)?
+            timeout(CONNECT, connect(address)).await.unwrap_or_else(late)?
         }
-        _ => race(interleaved(addresses), TcpStream::connect).await?,
+        _ => race(interleaved(addresses), connect).await?,
     };
     stream.set_nodelay(true)?;
     Ok(stream)

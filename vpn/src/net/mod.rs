@@ -40,7 +40,7 @@ pub use channels::{
     PumpError, Request, drive, pump,
 };
 pub use classic_handshake::{ClassicIoError, Driver, Progress};
-pub use dial::{DialError, connect, connect_addresses};
+pub use dial::{DialError, connect, connect_addresses, connect_resetting};
 pub use listen::{DEFAULT_PORT, ListenError, bind, endpoint};
 pub use lookup::{LookupError, lookup};
 pub use path_watch::{Disturbance, PathWatch};

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::kind::{ChannelFailure, ChannelKind, ChannelRequest};
 use super::pipe::{run_bytes, serve_bytes, told};
-use crate::net::{CleanEnd, LocalSocket, connect_addresses, pump};
+use crate::net::{CleanEnd, LocalSocket, connect_resetting, pump};
 use crate::output::Reason;
 use crate::session::{
     Admitting, ClientError, Connected, Destination, Drain, Feed, Handler, Local, LocalEnd,
@@ -54,7 +54,7 @@ async fn connect_target(
     let found = resolve_permitted(&grant.permit, &target, &[]).await;
     match found.map_err(|error| refusal(&error))? {
         Destination::Addresses(addresses) => {
-            let stream = connect_addresses(addresses).await;
+            let stream = connect_resetting(addresses).await;
             Ok(Connection::Tcp(stream.map_err(|error| unreachable(&error))?))
         }
         #[cfg(unix)]

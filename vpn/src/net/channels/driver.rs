@@ -14,7 +14,7 @@ use vpn_proto::sealed::{Alert, Event};
 /// Empty buffers are freed after this time without traffic.
 const QUIET: Duration = Duration::from_secs(1);
 /// While there is traffic, the round trip is measured this often.
-const MEASURED: Duration = Duration::from_millis(250);
+const MEASURED: Duration = Duration::from_millis(100);
 /// The batch after this many unsent bytes waits. A key that is pressed then waits for one batch.
 const UNSENT: u32 = 64 * 1024;
 

@@ -61,7 +61,7 @@ impl Channels {
         while self.opening < self.limits.unanswered
             && let Some((id, open)) = self.unsent.pop_front()
         {
-            // It may have been reset meanwhile. Then its identifier is never used.
+            // A request that is reset meanwhile leaves the queue. Its identifier is never used.
             let Ok(live) = self.live(id) else { continue };
             live.phase = Phase::Opening;
             self.opening += 1;
@@ -153,6 +153,16 @@ impl Channels {
         if buffer.capacity() >= MAX_QUEUE && self.spare.len() < SPARES {
             self.spare.push(buffer);
         }
+    }
+
+    /// The bytes in a buffer that is not much larger. Many channels may keep received bytes at once.
+    pub(super) fn fitting(&mut self, data: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+        if data.capacity() <= LITTLE.max(4 * data.len()) {
+            return data;
+        }
+        let fitting = Zeroizing::new(data.to_vec());
+        self.recycle(data);
+        fitting
     }
 
     /// An empty buffer with room for a whole batch that arrives, if one is left over.
@@ -266,6 +276,7 @@ impl Channels {
             return self.refuse(id, OpenStatus::Unreachable, text);
         }
         if phase == Phase::Queued {
+            self.unsent.retain(|(unsent, _)| *unsent != id);
             return self.discard(id, None);
         }
         let text = Cow::Owned(text.to_owned());

@@ -77,7 +77,10 @@ impl Channels {
         if !live.window.receive(data.len()) {
             return Err(SealedError::Malformed("more data than credit"));
         }
-        live.keep(stream, data);
+        let data = self.fitting(data);
+        if let Ok(live) = self.live(id) {
+            live.keep(stream, data);
+        }
         self.events.push_back(ChannelEvent::Readable { id });
         Ok(())
     }

@@ -130,3 +130,22 @@ fn requests_that_are_closed_at_once_cause_no_more_work_than_others() {
     server.reset(requests[3], CloseCode::Reset, "");
     assert_eq!((server.requested, server.abandoned.len()), (0, 0));
 }
+
+#[test]
+fn few_bytes_keep_no_large_buffer() {
+    let mut server = attacked();
+    let mut data = Zeroizing::new(Vec::with_capacity(17 * 16_384));
+    data.extend_from_slice(b"xy");
+    server.handle_data(1, StreamKind::Data, data).unwrap();
+    let state::Channel::Live(live) = &server.channels[&1] else { panic!() };
+    assert!(live.received[0].1.capacity() <= 4096);
+    // The buffer is used for something else.
+    assert!(server.take_large_buffer().is_some_and(|buffer| buffer.is_empty()));
+    // A buffer that is a quarter full stays.
+    let mut data = Zeroizing::new(Vec::with_capacity(40_000));
+    data.extend_from_slice(&[7; 10_000]);
+    let place = data.as_ptr();
+    server.receive(1).unwrap();
+    server.handle_data(1, StreamKind::Data, data).unwrap();
+    assert_eq!(server.receive(1).unwrap().1.as_ptr(), place);
+}

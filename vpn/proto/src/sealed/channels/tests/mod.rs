@@ -1,5 +1,6 @@
 //! Two sides of channels, with frames moved by hand.
 
+mod frames;
 mod hostile;
 mod model;
 mod schedules;
