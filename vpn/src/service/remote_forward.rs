@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
@@ -75,6 +76,13 @@ impl RemoteListeners {
     }
 }
 
+/// What ends the listeners of a session, by their numbers. It gets the number of the question.
+type Stops = Arc<Mutex<HashMap<u32, oneshot::Sender<u32>>>>;
+
+fn lock(stops: &Stops) -> MutexGuard<'_, HashMap<u32, oneshot::Sender<u32>>> {
+    stops.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The listeners of one session. They end with it.
 #[derive(Debug)]
 pub(super) struct SessionListeners {
@@ -82,31 +90,26 @@ pub(super) struct SessionListeners {
     client: PeerIdentity,
     channels: Multiplexer,
     tasks: JoinSet<()>,
-    addresses: Arc<Mutex<HashMap<u32, String>>>,
+    stops: Stops,
 }
 
 impl SessionListeners {
     pub(super) fn new(all: RemoteListeners, client: PeerIdentity, channels: &Multiplexer) -> Self {
-        let (channels, addresses) = (channels.clone(), Arc::default());
-        Self { all, client, channels, tasks: JoinSet::new(), addresses }
-    }
-
-    fn addresses(&self) -> MutexGuard<'_, HashMap<u32, String>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+        let (channels, stops) = (channels.clone(), Stops::default());
+        Self { all, client, channels, tasks: JoinSet::new(), stops }
     }
 
     /// Answers a question of the client.
     pub(super) fn handle(&mut self, number: u32, question: Question, context: &ChannelContext) {
         while self.tasks.try_join_next().is_some() {}
         match question {
+            // The listener's task answers, when its address is free.
             Question::Unlisten(listen) => {
-                let address = self.addresses().remove(&listen);
-                let missing = address.is_none().then_some(OpenStatus::NoSuchName);
-                if let Some(owner) = address.and_then(|at| self.all.owners().by_address.remove(&at))
-                {
-                    owner.task.abort();
+                let stop = lock(&self.stops).remove(&listen);
+                if stop.is_none_or(|stop| stop.send(number).is_err()) {
+                    let missing = Answer::Unlistened(Some(OpenStatus::NoSuchName));
+                    self.channels.answer(number, missing);
                 }
-                self.channels.answer(number, Answer::Unlistened(missing));
             }
             Question::Listen(address) => self.listen(number, address, &context.grant),
         }
@@ -114,38 +117,55 @@ impl SessionListeners {
 
     fn listen(&mut self, number: u32, address: String, grant: &Arc<Grant>) {
         let refuse = |status, text: String| Answer::NotListening { status, text };
-        if self.addresses().len() >= LISTENERS {
+        if lock(&self.stops).len() >= LISTENERS {
             let text = "the session has too many listeners".to_owned();
             return self.channels.answer(number, refuse(OpenStatus::TooMany, text));
         }
-        self.addresses().insert(number, address.clone());
+        let (stop, stopped) = oneshot::channel();
+        lock(&self.stops).insert(number, stop);
+        let listed = Listed { stops: self.stops.clone(), number };
         let (all, client, channels) = (self.all.clone(), self.client, self.channels.clone());
-        let (grant, addresses) = (grant.clone(), self.addresses.clone());
+        let grant = grant.clone();
         // The task learns its own handle, which ends it later.
-        let (sender, own) = tokio::sync::oneshot::channel();
+        let (sender, own) = oneshot::channel();
         let task = self.tasks.spawn(async move {
+            let _listed = listed;
             let Ok(task) = own.await else { return };
-            let listeners = listen_permitted(&address, &grant, &all, client).await;
-            let listeners = match listeners {
+            let listeners = match listen_permitted(&address, &grant, &all, client).await {
                 Ok(listeners) => listeners,
                 Err((status, text)) => {
                     log::info!(target: SESSION, "listen {address}: refused: {text}");
-                    addresses.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
                     return channels.answer(number, refuse(status, text));
                 }
             };
             let port = listeners.first().map_or(0, Listener::port);
             log::info!(target: SESSION, "listening at {} for a client", at_port(&address, port));
-            let _registered = all.add(address, client, task);
+            let registered = all.add(address, client, task);
             channels.answer(number, Answer::Listening { port });
             let mut accepting = JoinSet::new();
             for listener in listeners {
                 accepting.spawn(accept_all(listener, number, channels.clone()));
             }
-            while accepting.join_next().await.is_some() {}
+            if let Ok(asked) = stopped.await {
+                accepting.shutdown().await;
+                drop(registered);
+                channels.answer(asked, Answer::Unlistened(None));
+            }
         });
         // The task waits for it.
         let _ = sender.send(task);
+    }
+}
+
+/// Removes a listener from those of its session when its task ends.
+struct Listed {
+    stops: Stops,
+    number: u32,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        lock(&self.stops).remove(&self.number);
     }
 }
 
@@ -261,21 +281,18 @@ fn split_listen(address: &str) -> Option<(&str, u16)> {
     Some((bare.unwrap_or(host), port.parse().ok()?))
 }
 
-/// Opens a channel for every connection to a listener.
+/// Opens a channel for every connection to a listener. The connections go on when it ends, until the
+/// session ends.
 async fn accept_all(listener: Listener, number: u32, channels: Multiplexer) {
-    let mut tasks = JoinSet::new();
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, origin)) => {
-                    tasks.spawn(forward_accepted(socket, origin, number, channels.clone()));
-                }
-                Err(error) => {
-                    log::warn!("cannot accept a connection: {}", Reason(&error));
-                    sleep(PAUSE).await;
-                }
-            },
-            Some(_) = tasks.join_next() => {}
+        match listener.accept().await {
+            Ok((socket, origin)) => {
+                drop(tokio::spawn(forward_accepted(socket, origin, number, channels.clone())));
+            }
+            Err(error) => {
+                log::warn!("cannot accept a connection: {}", Reason(&error));
+                sleep(PAUSE).await;
+            }
         }
     }
 }
