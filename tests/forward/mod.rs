@@ -5,12 +5,17 @@ mod carriers_fail_alone;
 mod clients_stay_up;
 mod commands_run;
 mod cuts_are_never_clean_ends;
+mod listeners_end_one_by_one;
 mod only_what_is_permitted;
 mod wrong_frames_end_one_session;
 
 use std::sync::LazyLock;
 
-use crate::support::{Keys, Listening, Place, Running};
+use vpn::net::SealedConnection;
+use vpn_proto::sealed::Event;
+
+use crate::support::sealed::connected;
+use crate::support::{Keys, Listening, Place, Running, Server};
 
 /// Permits connections to every port of this machine.
 const HERE: &str = "forward:127.0.0.1:*,forward:[::1]:*";
@@ -54,4 +59,14 @@ fn local_forward(keys: &Keys, port: u16, target: &Listening, more: &[&str]) -> (
     let client = keys.forwarding(port, &[&["-L", &forward], more].concat());
     let near = listens(&client);
     (client, near)
+}
+
+/// A session with channels by the library.
+async fn channels_of(keys: &Keys, server: &Server) -> SealedConnection {
+    let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let (mut connection, _) = connected(stream, keys.client_config()).await;
+    connection.session().open("channels", &[1]).unwrap();
+    let reply = connection.next().await.unwrap();
+    assert!(matches!(reply, Event::OpenReply { status: 0, .. }), "{reply:?}");
+    connection
 }

@@ -1,11 +1,11 @@
 //! Clients get what their line permits. What is refused names the rule that is missing.
 
-use vpn::net::{Multiplexer, SealedConnection, drive};
+use vpn::net::{Multiplexer, drive};
 use vpn_proto::classic::Role;
-use vpn_proto::sealed::{ChannelLimits, Event, OpenStatus};
+use vpn_proto::sealed::{ChannelLimits, OpenStatus};
 
-use super::{HERE, keys_with, listens, local_forward};
-use crate::support::sealed::{connected, runtime};
+use super::{HERE, channels_of, keys_with, listens, local_forward};
+use crate::support::sealed::runtime;
 use crate::support::{Keys, Listening, Place, Running, Server};
 
 /// A client up to its end: its exit code, and what it said.
@@ -141,16 +141,6 @@ fn a_line_bounds_the_channels_that_are_there_at_once() {
     let (mut near, mut far) = (near.connect(), target.accept());
     far.says(b"y");
     near.hears(b"y");
-}
-
-/// A session with channels by the library.
-async fn channels_of(keys: &Keys, server: &Server) -> SealedConnection {
-    let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    let (mut connection, _) = connected(stream, keys.client_config()).await;
-    connection.session().open("channels", &[1]).unwrap();
-    let reply = connection.next().await.unwrap();
-    assert!(matches!(reply, Event::OpenReply { status: 0, .. }), "{reply:?}");
-    connection
 }
 
 #[test]
