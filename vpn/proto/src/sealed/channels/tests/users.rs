@@ -141,6 +141,15 @@ fn large_buffers_are_used_again() {
     let are_large = buffers.map(|buffer| buffer.capacity() >= 16 * MAX_DATA);
     assert_eq!(are_large, [true, true, true, true, false]);
     assert_eq!(format!("{:?}", pair.client), "Channels { channels: 0, .. }");
+    pair.client.recycle(Zeroizing::new(vec![7; 17 * 16_384]));
+    assert!(pair.client.take_large_buffer().is_some());
+    assert_eq!(pair.client.take_large_buffer(), None);
+    pair.client.recycle(Zeroizing::new(vec![7; 17 * 16_384]));
+    pair.client.shrink();
+    assert_eq!(pair.client.take_large_buffer(), None);
+    assert!(!pair.client.was_used());
+    pair.open();
+    assert!(pair.client.was_used() && pair.server.was_used());
 }
 
 #[test]
