@@ -212,7 +212,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
         // The test holds the port without listening, so that nobody else does.
-        let taken = tokio::net::TcpSocket::new_v4().unwrap();
+        let taken = TcpSocket::new_v4().unwrap();
         taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let refused = taken.local_addr().unwrap();
         let stream = connect_addresses(vec![refused, open]).await.unwrap();

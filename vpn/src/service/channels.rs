@@ -1,15 +1,16 @@
 //! The service of many channels in one session: the server's end (PROTOCOL.md §4.10).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::kind::{ChannelContext, ChannelFailure, ChannelRequest};
 use super::remote_forward::{RemoteListeners, SessionListeners};
 use super::{KINDS, pipe};
-use crate::net::limits::USER_TIMEOUT;
+use crate::net::limits::{CLOSE, USER_TIMEOUT};
 use crate::net::{DriveEnd, Multiplexer, Request, drive};
 use crate::output::log::SESSION;
 use crate::session::{
@@ -24,6 +25,11 @@ use vpn_proto::sealed::{ChannelLimits, OpenStatus, PeerIdentity, WindowBudget};
 /// The name of the service, and its argument: the version.
 pub(super) const NAME: &str = "channels";
 pub(super) const VERSION: &[u8] = &[1];
+
+/// Longer than a server takes to stop.
+const FAR: Duration = Duration::from_secs(3600);
+/// How much of an argument the log has, in bytes.
+const SHOWN: usize = 200;
 
 /// The service.
 #[derive(Debug)]
@@ -122,7 +128,8 @@ impl Server {
         // that takes longer than the work. They end with the session, because their channels do.
         let mut tasks = FuturesUnordered::new();
         let mut stop_at: Option<Instant> = None;
-        loop {
+        let mut is_over = false;
+        let ended = loop {
             let stopping = async {
                 match stop_at {
                     Some(at) => sleep_until(at).await,
@@ -130,8 +137,8 @@ impl Server {
                 }
             };
             tokio::select! {
-                ended = &mut driving => return ended.map_err(Into::into).map(told),
-                request = channels.next_request() => match request {
+                ended = &mut driving => break ended,
+                request = channels.next_request(), if !is_over => match request {
                     Some(Request::Channel { channel, kind, argument }) => {
                         let request = ChannelRequest { channel, argument, context: context.clone() };
                         tasks.push(serve_channel(kind, request));
@@ -139,8 +146,7 @@ impl Server {
                     Some(Request::Question { number, question }) => {
                         listeners.handle(number, question, &context);
                     }
-                    // The session is over, and its task says why.
-                    None => return (&mut driving).await.map_err(Into::into).map(told),
+                    None => is_over = true,
                 },
                 Some(()) = tasks.next() => {}
                 () = shutdown.wait(), if stop_at.is_none() => {
@@ -148,9 +154,17 @@ impl Server {
                     stop_at = Some(Instant::now() + pipe::GRACE);
                 }
                 // The client connects again, to a server that goes on.
-                () = stopping => channels.stop(),
+                () = stopping => {
+                    channels.stop();
+                    // Once is enough.
+                    stop_at = Some(Instant::now() + FAR);
+                }
             }
-        }
+        };
+        // Channels that have ended normally with the session still have to close their sockets.
+        let closing = async { while tasks.next().await.is_some() {} };
+        let _ = timeout(CLOSE, closing).await;
+        ended.map_err(Into::into).map(told)
     }
 }
 
@@ -163,7 +177,8 @@ fn told(end: DriveEnd) -> &'static str {
 
 /// Serves one channel to its end, and logs how it ended.
 async fn serve_channel(kind: String, request: ChannelRequest) {
-    let argument = Printable(&request.argument).to_string();
+    let shown = request.argument.len().min(SHOWN);
+    let argument = Printable(&request.argument[..shown]).to_string();
     let client = request.context.client.clone();
     let served = match KINDS.iter().find(|known| known.name() == kind) {
         Some(known) => known.serve(request).await,
@@ -172,6 +187,7 @@ async fn serve_channel(kind: String, request: ChannelRequest) {
     match served {
         Ok(()) => log::debug!("{client}: {kind} {argument}: closed"),
         Err(ChannelFailure::Refused(_, text)) => {
+            let text: String = text.chars().take(2 * SHOWN).collect();
             log::info!(target: SESSION, "{client}: {kind} {argument}: refused: {text}");
         }
         Err(ChannelFailure::Failed(text)) => log::debug!("{client}: {kind} {argument}: {text}"),

@@ -1,6 +1,7 @@
 //! Forwards that listen at the client, and the client that has them.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -15,7 +16,7 @@ use super::uplink::{Carrier, CheckServer, Reconnect, TheServer, Uplink};
 use crate::net::limits::{CLOSE, Limits};
 use crate::net::{Listener, LocalSocket, PumpError, bind, pump};
 use crate::output::{Reason, chain};
-use crate::session::{ClientError, ClientOptions, Output};
+use crate::session::{Blame, ClientError, ClientOptions, Output, may_help};
 use crate::term::Console;
 use vpn_proto::sealed::{ClientConfig, OpenStatus};
 
@@ -79,7 +80,9 @@ pub async fn run_forwards(
     };
     let session = match connected {
         Ok(session) => Some(session),
-        Err(error) if plan.reconnect != Reconnect::Always => return Err(error),
+        Err(error) if plan.reconnect != Reconnect::Always || !may_help(&error) => {
+            return Err(error);
+        }
         // The carrier tries again, and says so.
         Err(error) => {
             log::warn!("{}", chain(&error));
@@ -107,18 +110,25 @@ pub async fn run_forwards(
     Ok(())
 }
 
-/// The error of the future that ends first.
+/// The error of the carrier that ends first. A later carrier that the server does not let in is left
+/// out: the others do its work.
 async fn first_error(
     carriers: Vec<impl Future<Output = Result<(), ClientError>>>,
 ) -> Result<(), ClientError> {
-    let mut carriers: Vec<_> = carriers.into_iter().map(Box::pin).collect();
+    let mut carriers: Vec<_> = carriers.into_iter().map(|c| Some(Box::pin(c))).collect();
     std::future::poll_fn(|context| {
-        for carrier in &mut carriers {
-            if let std::task::Poll::Ready(ended) = carrier.as_mut().poll(context) {
-                return std::task::Poll::Ready(ended);
+        for (index, carrier) in carriers.iter_mut().enumerate() {
+            let Some(running) = carrier else { continue };
+            match running.as_mut().poll(context) {
+                Poll::Pending => {}
+                Poll::Ready(Err(error)) if index > 0 && error.blame() == Blame::Denied => {
+                    log::warn!("one carrier less: {}", chain(&error));
+                    *carrier = None;
+                }
+                Poll::Ready(ended) => return Poll::Ready(ended),
             }
         }
-        std::task::Poll::Pending
+        Poll::Pending
     })
     .await
 }

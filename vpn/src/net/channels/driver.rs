@@ -42,7 +42,10 @@ pub async fn drive(
     let _ending = Ending(channels);
     connection.limit_unsent(UNSENT);
     connection.measure_round_trip();
-    match move_frames(&mut connection, channels).await {
+    let moved = move_frames(&mut connection, channels).await;
+    // No new channel begins while the session closes, and nobody waits for it.
+    channels.end();
+    match moved {
         // Busy tells the peer to come again.
         Ok(DriveEnd::Stopped) => {
             connection.abort(Alert::Busy).await;
@@ -61,6 +64,22 @@ pub async fn drive(
     }
 }
 
+/// Tasks to wake. They are woken when it is dropped at the latest, whatever ends the session.
+#[derive(Default)]
+struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    fn wake(&mut self) {
+        self.0.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
 /// Ends all channels when it is dropped.
 struct Ending<'a>(&'a Multiplexer);
 
@@ -74,11 +93,11 @@ async fn move_frames(
     connection: &mut SealedConnection,
     channels: &Multiplexer,
 ) -> Result<DriveEnd, SealedIoError> {
-    let mut wakers = Vec::new();
+    let mut wakers = Wakers::default();
     let mut has_buffers = true;
     loop {
-        fill(connection, channels, &mut wakers)?;
-        wakers.drain(..).for_each(Waker::wake);
+        fill(connection, channels, &mut wakers.0)?;
+        wakers.wake();
         if let Some(end) = wanted_end(channels).filter(|_| connection.is_flushed()) {
             return Ok(end);
         }
@@ -89,7 +108,7 @@ async fn move_frames(
             biased;
             event = connection.advance() => {
                 if let IoEvent::Event(event) = event?
-                    && let Some(end) = handle_events(event, connection, channels, &mut wakers)?
+                    && let Some(end) = handle_events(event, connection, channels, &mut wakers.0)?
                 {
                     return Ok(end);
                 }
@@ -101,7 +120,7 @@ async fn move_frames(
                 continue;
             }
         }
-        wakers.drain(..).for_each(Waker::wake);
+        wakers.wake();
         has_buffers = true;
     }
 }
