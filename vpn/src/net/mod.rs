@@ -2,7 +2,7 @@
 //!
 //! * [`bind`] and [`Server`] accept connections. [`AdmissionControl`] limits those that have not
 //!   authenticated.
-//! * [`connect`] and [`connect_addresses`] dial. [`lookup`] finds the addresses of a name. [`Backoff`]
+//! * [`connect`] and [`connect_addresses`] dial. `lookup` finds the addresses of a name. [`Backoff`]
 //!   has the pauses between attempts, and [`PathWatch`] notices that a connection may be dead.
 //! * [`Driver`] performs a classic handshake. [`connect_sealed`] and [`accept_sealed`] perform a sealed
 //!   one and return a [`SealedConnection`].

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
-/// A connected socket. If it is dropped before [`LocalSocket::close`], its peer gets a reset, never a
+/// A connected socket. If it is dropped before it is closed, its peer gets a reset, never a
 /// clean end.
 #[derive(Debug)]
 pub struct LocalSocket(Kind);
