@@ -311,7 +311,7 @@ mod tests {
     use vpn_proto::sealed::{KexError, Undelivered};
 
     /// Every code but 0, with its meaning in README.
-    const TABLE: [(Exit, &str); 10] = [
+    const TABLE: [(Exit, &str); 11] = [
         (
             Exit::Usage,
             "usage or configuration: an option, a configuration, a key or a file of trusted keys",
@@ -334,6 +334,10 @@ mod tests {
         (Exit::Local, "this machine: standard output cannot be written, and the like"),
         (Exit::Busy, "busy: there is no room now; try again later"),
         (Exit::Interrupted, "Ctrl-C at the prompt"),
+        (
+            Exit::Exec,
+            "`--exec`: the program itself failed; all other codes are those of the command",
+        ),
     ];
 
     #[test]
