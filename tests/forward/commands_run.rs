@@ -149,7 +149,7 @@ fn is_running(pid: &str) -> bool {
 #[test]
 fn a_command_ends_with_its_client_and_with_all_that_it_has_started() {
     let (keys, server) = command_server();
-    for signal in ["KILL", "INT"] {
+    for signal in ["KILL", "TERM"] {
         let client = Running::start(exec(&keys, &server, "stays"));
         let line = client.out.next();
         let pids: Vec<&str> = line.split(' ').collect();
