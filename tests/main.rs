@@ -42,6 +42,7 @@ mod forward;
 #[cfg(unix)]
 mod library {
     mod channels_are_never_cut_silently;
+    mod sessions_have_many_channels;
 }
 
 /// The service `pipe`.

@@ -280,3 +280,22 @@ fn forwards_that_cannot_be_listened_at_end_the_client() {
     taken.accept().says(b"x");
     near.hears(b"x");
 }
+
+#[test]
+fn a_listener_that_is_in_use_is_asked_for_again_and_other_forwards_work_meanwhile() {
+    let keys = keys_with(&format!("{HERE},remote-forward:127.0.0.1:*"));
+    let server = keys.server(&[]);
+    let taken = Listening::new();
+    let target = Listening::new().echo();
+    let there = format!("{}:{target}", taken.place());
+    let (client, near) = echoing(&keys, server.port, &["-R", &there]);
+    client.log.until("address already in use; asking again in");
+    for _ in 0..3 {
+        assert!(is_forwarded(&near));
+    }
+    let place = taken.place();
+    drop(taken);
+    assert_eq!(server_listens(&client), place);
+    is_back(&place);
+    assert!(is_forwarded(&near));
+}

@@ -253,6 +253,8 @@ fn frames_of_channels_end_a_session_for_messages() {
         let (_, payload) = encoded(&command(1));
         session.sends(kind, &payload);
         assert_eq!(session.fate(), (0, PROTOCOL_ERROR), "{kind:02x}");
+        // The server waits for the end of the connection before it logs the session's.
+        drop(session);
         served.server.log.until(&format!("message {kind:02x}"));
     }
 }
@@ -280,6 +282,7 @@ fn data_beyond_the_credit_ends_the_session() {
     // The server may have closed with our bytes unread, and then its alert may be lost.
     let (_, alert) = session.fate();
     assert!(alert.is_none() || alert == PROTOCOL_ERROR, "{alert:?}");
+    drop(session);
     served.server.log.until("credit");
     let grown = served.server.memory().saturating_sub(before);
     assert!(grown < 16_384, "{grown} KiB");

@@ -13,20 +13,20 @@ use zeroize::Zeroizing;
 use crate::support::{TempDir, set_mode};
 
 /// Longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A server in this process that hands its channels to the test.
-struct Served {
+pub(super) struct Served {
     address: String,
     key: vpn::PublicKey,
-    channels: mpsc::UnboundedReceiver<(Channel, oneshot::Sender<()>)>,
+    pub(super) channels: mpsc::UnboundedReceiver<(Channel, oneshot::Sender<()>)>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), Error>>,
 }
 
 impl Served {
     /// Lets the holder of this key in.
-    async fn to(client: &Identity) -> Self {
+    pub(super) async fn to(client: &Identity) -> Self {
         let identity = Identity::generate();
         let key = identity.public_key();
         let server = Server::bind("127.0.0.1:0", "test").await.unwrap();
@@ -44,7 +44,7 @@ impl Served {
         Self { address, key, channels, stop, serving }
     }
 
-    fn client(&self, identity: &Identity) -> Client {
+    pub(super) fn client(&self, identity: &Identity) -> Client {
         let client = Client::new(&self.address).unwrap().identity(identity.clone());
         client.server_key(self.key.clone())
     }
@@ -57,13 +57,13 @@ impl Served {
         (opened, served, done)
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         drop(self.stop);
         timeout(DEADLINE, self.serving).await.unwrap().unwrap().unwrap();
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async { timeout(DEADLINE, test).await.unwrap() });
     runtime.shutdown_background();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::channel::Channel;
 use super::error::Error;
 use super::identity::{Identity, Psk};
-use super::session::{CHANNELS, Session, VERSION};
+use super::session::Session;
 use crate::config::{Overrides, Settings};
+use crate::service::{CHANNELS, CHANNELS_VERSION};
 use crate::session::{Blame, ClientOptions, Connected, Output, ServerTrust, connect_sealed_client};
 use crate::trust::{KnownServers, Pin, ServerName};
 use vpn_proto::EnabledSuite;
@@ -147,7 +148,7 @@ impl Client {
     ///
     /// As [`Client::open`].
     pub async fn connect(&self) -> Result<Session, Error> {
-        Ok(Session::start(self.session(CHANNELS, VERSION).await?))
+        Ok(Session::start(self.session(CHANNELS, CHANNELS_VERSION).await?))
     }
 
     /// Connects, shakes hands and opens a service with an argument.

@@ -4,20 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::channel::{Channel, Peer};
-use super::session::VERSION;
-use crate::net::limits::{Limits, SHUTDOWN, USER_TIMEOUT};
-use crate::net::{Multiplexer, Request, drive};
+use crate::net::ChannelStream;
+use crate::net::limits::{Limits, SHUTDOWN};
+use crate::service::{Dispatch, admit_channels, serve_channels};
 use crate::session::{
-    Admitting, Handler, OpenRequest, Refusal, ServerEnd, ServerError, ServerSession, ServiceFuture,
+    Admitting, Handler, OpenRequest, ServerEnd, ServerError, ServerSession, ServiceFuture,
     ServiceResult, admitted,
 };
 use crate::trust::Grant;
 use vpn_proto::classic::Role;
-use vpn_proto::sealed::{Answer, ChannelLimits, OpenStatus, WindowBudget};
+use vpn_proto::sealed::{OpenStatus, WindowBudget};
 
 /// How long channels may stay open after the server was told to stop. The last words need time, too.
 const GRACE: Duration = SHUTDOWN.checked_div(2).expect("2 is not 0");
@@ -86,74 +85,44 @@ impl ServerEnd for Multiplexed {
     }
 
     fn admit<'a>(&'a self, request: OpenRequest<'a>) -> Admitting<'a> {
-        match request.argument == VERSION {
-            true => admitted(self.clone()),
-            false => {
-                let text = "this server has another version of channels".to_owned();
-                Box::pin(std::future::ready(Err(Refusal::NotPermitted(text))))
-            }
-        }
+        admit_channels(&request, self.clone())
     }
 }
 
 impl Handler for Multiplexed {
     fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
-        Box::pin(async move {
-            let ServerSession { mut connection, client, grant, mut shutdown, keepalive, .. } =
-                session;
-            connection.expect_pings(Some(keepalive));
-            connection.read_at_most(usize::MAX);
-            connection.set_user_timeout(USER_TIMEOUT);
-            let usual = ChannelLimits::default();
-            let limits = ChannelLimits {
-                channels: grant.max_channels.unwrap_or(usual.channels),
-                budget: Some(self.budget.clone()),
-                ..usual
-            };
-            let channels = Multiplexer::new(Role::Server, limits);
-            let driving = drive(connection, &channels);
-            let stopping = async {
-                shutdown.wait().await;
-                channels.finish();
-                sleep(GRACE).await;
-                channels.stop();
-                std::future::pending::<()>().await;
-            };
-            tokio::pin!(driving, stopping);
-            let mut tasks = JoinSet::new();
-            loop {
-                tokio::select! {
-                    ended = &mut driving => {
-                        // The handlers see the end, and may still do their work.
-                        while tasks.join_next().await.is_some() {}
-                        return ended.map(|_| "the session is over").map_err(Into::into);
-                    }
-                    request = channels.next_request() => match request {
-                        Some(Request::Channel { channel, kind, .. }) if *kind == *self.custom.service => {
-                            if channel.accept().is_ok() {
-                                let channel = Channel::part(channel, Peer::new(client), None);
-                                tasks.spawn((self.custom.handle)(channel));
-                            }
-                        }
-                        Some(Request::Channel { channel, kind, .. }) => {
-                            let text = format!("there is no service '{kind}'");
-                            channel.refuse(OpenStatus::UnknownKind, &text);
-                        }
-                        Some(Request::Question { number, .. }) => {
-                            let text = "this server does not listen for clients".to_owned();
-                            let status = OpenStatus::NotPermitted;
-                            channels.answer(number, Answer::NotListening { status, text });
-                        }
-                        None => {
-                            let ended = (&mut driving).await;
-                            while tasks.join_next().await.is_some() {}
-                            return ended.map(|_| "the session is over").map_err(Into::into);
-                        }
-                    },
-                    Some(_) = tasks.join_next() => {}
-                    () = &mut stopping => {}
-                }
-            }
-        })
+        let Self { custom, budget } = *self;
+        let peer = Peer::new(session.client);
+        Box::pin(serve_channels(session, budget, |_| Session { custom, peer }))
+    }
+}
+
+/// The channels of one session.
+struct Session {
+    custom: Custom,
+    peer: Peer,
+}
+
+impl Dispatch for Session {
+    fn channel(
+        &mut self,
+        channel: ChannelStream,
+        kind: String,
+        _: Vec<u8>,
+    ) -> ServiceFuture<'static, ()> {
+        if *kind != *self.custom.service {
+            channel.refuse(OpenStatus::UnknownKind, &format!("there is no service '{kind}'"));
+        } else if channel.accept().is_ok() {
+            let channel = Channel::part(channel, self.peer.clone(), None);
+            // A handler may compute for long, so it does not run in the task of its session.
+            let handling = tokio::spawn((self.custom.handle)(channel));
+            return Box::pin(async move { drop(handling.await) });
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    /// The handlers see the end, and may still do their work.
+    fn patience(&self) -> Option<Duration> {
+        None
     }
 }

@@ -11,9 +11,6 @@ use crate::session::{Blame, Connected};
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::{ChannelLimits, OpenStatus};
 
-/// The service for many channels, and its argument: the version (PROTOCOL.md §4.10).
-pub(super) const CHANNELS: &str = "channels";
-pub(super) const VERSION: &[u8] = &[1];
 /// The kind of channel that connects to a target.
 const FORWARD: &str = "forward";
 /// The longest name of a service that a channel can have, in bytes.
@@ -37,7 +34,9 @@ impl Session {
         let channels = Multiplexer::new(Role::Client, ChannelLimits::default());
         let held = Arc::new(Held(channels.clone()));
         tokio::spawn(async move {
-            if let Err(error) = drive(connection, &channels).await {
+            // Only this side opens channels.
+            let (ended, ()) = tokio::join!(drive(connection, &channels), channels.refuse_all());
+            if let Err(error) = ended {
                 log::info!("the session has ended: {error}");
             }
         });

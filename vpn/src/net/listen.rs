@@ -11,6 +11,8 @@ pub const DEFAULT_PORT: u16 = 4600;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// How often a port is chosen for several addresses.
+const TRIES: usize = 10;
 
 /// Listens on every address of `host`. Without a host it listens on all interfaces, IPv4 and IPv6.
 ///
@@ -38,23 +40,38 @@ pub fn bind(host: Option<&str>, port: u16) -> Result<Vec<TcpListener>, ListenErr
         let words = || io::Error::new(io::ErrorKind::NotFound, "there is no host of this name");
         failed(if no_such { words() } else { error })
     })?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    // The port that the system chooses for the first address may be taken at the second one.
+    let tries = if port == 0 && addresses.len() > 1 { TRIES } else { 1 };
+    let mut last = bind_all(&addresses);
+    for _ in 1..tries {
+        match &last {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = bind_all(&addresses),
+            _ => break,
+        }
+    }
+    last.map_err(failed)
+}
+
+/// Listens on all addresses that this machine has, with the port of the first one.
+fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::new();
     let mut missing = None;
-    for mut address in addresses {
+    for mut address in addresses.iter().copied() {
         if let Some(first) = listeners.first() {
-            address.set_port(first.local_addr().map_err(failed)?.port());
+            address.set_port(first.local_addr()?.port());
         }
         match listen(address) {
             Ok(listener) => listeners.push(listener),
             // On a machine without IPv6, `localhost` has the IPv4 address only.
             Err(error) if is_unavailable(&error) => missing = Some(error),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error),
         }
     }
-    if listeners.is_empty() {
-        return Err(failed(missing.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())));
+    match listeners.is_empty() {
+        true => Err(missing.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())),
+        false => Ok(listeners),
     }
-    Ok(listeners)
 }
 
 /// Whether this machine does not have the address, or has no address of its family.

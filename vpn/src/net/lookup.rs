@@ -1,13 +1,19 @@
 //! Names and their addresses.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, OnceLock};
 
-use tokio::net::lookup_host;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::limits::CONNECT;
 use crate::output::Reason;
+
+/// The most lookups at once. Each takes a thread for as long as the resolver likes, also when nobody waits
+/// for it any more, and the computations of handshakes need threads of the same pool.
+const LOOKUPS: usize = 64;
 
 /// Why a name has no addresses.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +30,8 @@ pub enum LookupError {
 }
 
 /// The addresses of `host`, in the order of the resolver. They have the port `port`. `host` is a name
-/// or an address without brackets. The lookup takes [`CONNECT`] at most.
+/// or an address without brackets. The lookup takes [`CONNECT`] at most, and so does the wait while too
+/// many others are under way.
 ///
 /// Cancel safety: the resolver may keep a thread busy for a while if the future is dropped.
 ///
@@ -32,14 +39,32 @@ pub enum LookupError {
 ///
 /// [`LookupError`] if there is no address.
 pub async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
-    let found = timeout(CONNECT, lookup_host((host, port))).await;
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    static TURNS: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    let turns = TURNS.get_or_init(|| Arc::new(Semaphore::new(LOOKUPS)));
+    let found = timeout(CONNECT, resolve(host.to_owned(), port, turns.clone())).await;
     match found.map_err(|_| LookupError::NoAnswer)? {
-        Ok(addresses) => Ok(addresses.collect()),
+        Ok(addresses) => Ok(addresses),
         Err(error) => {
             log::debug!("{host}: {error}");
             Err(LookupError::of(error))
         }
     }
+}
+
+/// Asks the resolver when it is our turn.
+async fn resolve(host: String, port: u16, turns: Arc<Semaphore>) -> io::Result<Vec<SocketAddr>> {
+    // The semaphore is never closed.
+    let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
+    let found = spawn_blocking(move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        // The turn ends with the lookup, not with the wait for it.
+        drop(turn);
+        found
+    });
+    Ok(found.await.map_err(io::Error::other)??.collect())
 }
 
 impl LookupError {

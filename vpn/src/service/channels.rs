@@ -1,33 +1,30 @@
 //! The service of many channels in one session: the server's end (PROTOCOL.md §4.10).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::Semaphore;
 
+use super::KINDS;
+use super::exec::PROCESSES;
 use super::kind::{ChannelContext, ChannelFailure, ChannelRequest};
+use super::multiplexed::{CHANNELS, Dispatch, admit_channels, serve_channels};
 use super::remote_forward::{RemoteListeners, SessionListeners};
-use super::{KINDS, pipe};
-use crate::net::limits::{CLOSE, USER_TIMEOUT};
-use crate::net::{DriveEnd, Multiplexer, Request, drive};
+use crate::net::limits::{CLOSE, REPLY};
+use crate::net::{ChannelStream, Multiplexer};
 use crate::output::log::SESSION;
 use crate::session::{
     Admitting, ClientError, Connected, ExecCommands, Handler, Local, LocalEnd, OpenRequest,
-    Refusal, Resources, ServerEnd, ServerSession, Service, ServiceFuture, ServiceResult, admitted,
+    Resources, ServerEnd, ServerSession, Service, ServiceFuture, ServiceResult,
 };
 use crate::trust::{Grant, fingerprint};
 use vpn_proto::Printable;
-use vpn_proto::classic::Role;
-use vpn_proto::sealed::{ChannelLimits, OpenStatus, PeerIdentity, WindowBudget};
+use vpn_proto::sealed::{OpenStatus, PeerIdentity, Question, WindowBudget};
 
-/// The name of the service, and its argument: the version.
-pub(super) const NAME: &str = "channels";
-pub(super) const VERSION: &[u8] = &[1];
-
-/// Longer than a server takes to stop.
-const FAR: Duration = Duration::from_secs(3600);
+/// After this many refusals in a session, others are in the log only if it has all details.
+const TOLD: usize = 100;
 /// How much of an argument the log has, in bytes.
 const SHOWN: usize = 200;
 
@@ -37,7 +34,7 @@ pub(super) struct Channels;
 
 impl Service for Channels {
     fn name(&self) -> &'static str {
-        NAME
+        CHANNELS
     }
 
     fn about(&self) -> &'static str {
@@ -53,6 +50,7 @@ impl Service for Channels {
             budget: WindowBudget::new(resources.limits.channel_bytes),
             commands: resources.commands.clone(),
             listeners: RemoteListeners::default(),
+            processes: Processes::default(),
         })
     }
 
@@ -62,7 +60,7 @@ impl Service for Channels {
 
     fn run(&self, session: Connected, _: Local) -> ServiceFuture<'static, Result<(), ClientError>> {
         // A session without forwards ends at once.
-        Box::pin(async move { Ok(session.connection.close(crate::net::limits::REPLY).await?) })
+        Box::pin(async move { Ok(session.connection.close(REPLY).await?) })
     }
 }
 
@@ -72,6 +70,7 @@ struct Server {
     budget: Arc<WindowBudget>,
     commands: Arc<ExecCommands>,
     listeners: RemoteListeners,
+    processes: Processes,
 }
 
 impl ServerEnd for Server {
@@ -84,94 +83,78 @@ impl ServerEnd for Server {
     }
 
     fn admit<'a>(&'a self, request: OpenRequest<'a>) -> Admitting<'a> {
-        match request.argument == VERSION {
-            true => admitted(self.clone()),
-            false => {
-                let text = "this server has another version of channels".to_owned();
-                Box::pin(std::future::ready(Err(Refusal::NotPermitted(text))))
-            }
-        }
+        admit_channels(&request, self.clone())
     }
 }
 
 impl Handler for Server {
     fn serve(self: Box<Self>, session: ServerSession) -> ServiceFuture<'static, ServiceResult> {
-        Box::pin(self.serve_channels(session))
-    }
-}
-
-impl Server {
-    async fn serve_channels(self: Box<Self>, session: ServerSession) -> ServiceResult {
-        let ServerSession { mut connection, client, grant, mut shutdown, keepalive, .. } = session;
-        connection.expect_pings(Some(keepalive));
-        connection.read_at_most(usize::MAX);
-        connection.set_user_timeout(USER_TIMEOUT);
-        let usual = ChannelLimits::default();
-        let limits = ChannelLimits {
-            channels: grant.max_channels.unwrap_or(usual.channels),
-            budget: Some(self.budget.clone()),
-            ..usual
-        };
-        let channels = Multiplexer::new(Role::Server, limits);
-        let context = Arc::new(ChannelContext {
-            grant,
-            client: match client {
-                PeerIdentity::Key(key) => fingerprint(&key),
-                PeerIdentity::PskOnly => "psk".to_owned(),
-            },
-            commands: self.commands.clone(),
-        });
-        let mut listeners = SessionListeners::new(self.listeners.clone(), client, &channels);
-        let driving = drive(connection, &channels);
-        tokio::pin!(driving);
-        // All in one task: a channel and its session wake each other often, and between two threads
-        // that takes longer than the work. They end with the session, because their channels do.
-        let mut tasks = FuturesUnordered::new();
-        let mut stop_at: Option<Instant> = None;
-        let mut is_over = false;
-        let ended = loop {
-            let stopping = async {
-                match stop_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                ended = &mut driving => break ended,
-                request = channels.next_request(), if !is_over => match request {
-                    Some(Request::Channel { channel, kind, argument }) => {
-                        let request = ChannelRequest { channel, argument, context: context.clone() };
-                        tasks.push(serve_channel(kind, request));
-                    }
-                    Some(Request::Question { number, question }) => {
-                        listeners.handle(number, question, &context);
-                    }
-                    None => is_over = true,
+        Box::pin(async move {
+            let client = session.client;
+            let context = Arc::new(ChannelContext {
+                grant: session.grant.clone(),
+                client: match client {
+                    PeerIdentity::Key(key) => fingerprint(&key),
+                    PeerIdentity::PskOnly => "psk".to_owned(),
                 },
-                Some(()) = tasks.next() => {}
-                () = shutdown.wait(), if stop_at.is_none() => {
-                    channels.finish();
-                    stop_at = Some(Instant::now() + pipe::GRACE);
-                }
-                // The client connects again, to a server that goes on.
-                () = stopping => {
-                    channels.stop();
-                    // Once is enough.
-                    stop_at = Some(Instant::now() + FAR);
-                }
-            }
-        };
-        // Channels that have ended normally with the session still have to close their sockets.
-        let closing = async { while tasks.next().await.is_some() {} };
-        let _ = timeout(CLOSE, closing).await;
-        ended.map_err(Into::into).map(told)
+                commands: self.commands.clone(),
+                processes: self.processes.of(client),
+                told: AtomicUsize::new(0),
+            });
+            serve_channels(session, self.budget.clone(), move |channels| Session {
+                context,
+                listeners: SessionListeners::new(self.listeners.clone(), client, channels),
+            })
+            .await
+        })
     }
 }
 
-fn told(end: DriveEnd) -> &'static str {
-    match end {
-        DriveEnd::ByPeer => "the client closed the session",
-        DriveEnd::Finished | DriveEnd::Stopped => "closed, the server is stopping",
+/// The channels of one session.
+struct Session {
+    context: Arc<ChannelContext>,
+    listeners: SessionListeners,
+}
+
+impl Dispatch for Session {
+    fn channel(
+        &mut self,
+        channel: ChannelStream,
+        kind: String,
+        argument: Vec<u8>,
+    ) -> ServiceFuture<'static, ()> {
+        let request = ChannelRequest { channel, argument, context: self.context.clone() };
+        Box::pin(serve_channel(kind, request))
+    }
+
+    fn question(&mut self, _: &Multiplexer, number: u32, question: Question) {
+        self.listeners.handle(number, question, &self.context);
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(CLOSE)
+    }
+}
+
+/// How many commands each client may still start, as long as it has a session.
+#[derive(Clone, Debug, Default)]
+struct Processes(Arc<Mutex<HashMap<[u8; 32], Weak<Semaphore>>>>);
+
+impl Processes {
+    /// The commands of all sessions of this client together. Holders of the PSK count as one.
+    fn of(&self, client: PeerIdentity) -> Arc<Semaphore> {
+        let key = match client {
+            PeerIdentity::Key(key) => key,
+            PeerIdentity::PskOnly => [0; 32],
+        };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turns| turns.strong_count() > 0);
+        let known = all.get(&key).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(PROCESSES));
+            all.insert(key, Arc::downgrade(&turns));
+            turns
+        })
     }
 }
 
@@ -179,7 +162,8 @@ fn told(end: DriveEnd) -> &'static str {
 async fn serve_channel(kind: String, request: ChannelRequest) {
     let shown = request.argument.len().min(SHOWN);
     let argument = Printable(&request.argument[..shown]).to_string();
-    let client = request.context.client.clone();
+    let context = request.context.clone();
+    let client = &context.client;
     let served = match KINDS.iter().find(|known| known.name() == kind) {
         Some(known) => known.serve(request).await,
         None => Err(request.refuse(OpenStatus::UnknownKind, "there is no such kind of channel")),
@@ -188,7 +172,12 @@ async fn serve_channel(kind: String, request: ChannelRequest) {
         Ok(()) => log::debug!("{client}: {kind} {argument}: closed"),
         Err(ChannelFailure::Refused(_, text)) => {
             let text: String = text.chars().take(2 * SHOWN).collect();
-            log::info!(target: SESSION, "{client}: {kind} {argument}: refused: {text}");
+            let line = format!("{client}: {kind} {argument}: refused: {text}");
+            match context.told.fetch_add(1, Ordering::Relaxed) {
+                ..TOLD => log::info!(target: SESSION, "{line}"),
+                TOLD => log::info!(target: SESSION, "{client}: more refusals are not logged"),
+                _ => log::debug!("{line}"),
+            }
         }
         Err(ChannelFailure::Failed(text)) => log::debug!("{client}: {kind} {argument}: {text}"),
     }

@@ -19,6 +19,8 @@ use vpn_proto::sealed::{ChannelExit, OpenStatus, StreamKind};
 
 /// The name of the kind.
 pub(super) const NAME: &str = "exec";
+/// The most commands that run at once for one key. One counts until its last process is gone.
+pub(super) const PROCESSES: usize = 64;
 /// The size of a read of the command's output in bytes.
 const READ: usize = 64 * 1024;
 
@@ -48,7 +50,14 @@ impl ChannelKind for Exec {
                 );
                 return Err(request.refuse(OpenStatus::NoSuchName, text));
             };
-            let process = match Process::start(command, &context.client) {
+            if request.channel.has_ended() {
+                return Err(ChannelFailure::Failed("closed before it was open".to_owned()));
+            }
+            let Ok(turn) = context.processes.clone().try_acquire_owned() else {
+                let text = format!("this key runs {PROCESSES} commands already");
+                return Err(request.refuse(OpenStatus::TooMany, text));
+            };
+            let process = match Process::start(command, &context.client, turn) {
                 Ok(process) => process,
                 Err(error) => {
                     log::warn!("exec.{name}: {}: {error}", command.program.display());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::channels::{NAME, VERSION};
 use super::exec;
+use super::multiplexed::{CHANNELS, CHANNELS_VERSION};
 use super::uplink::CheckServer;
 use crate::net::limits::{Limits, REPLY, USER_TIMEOUT};
 use crate::net::{ChannelEnd, ChannelStream, Multiplexer, OpenRefused, SealedIoError, drive};
@@ -35,10 +35,13 @@ pub async fn run_exec(
     let out = Output::new(console, options);
     let connecting = connect_sealed_client(options, config, limits, &out, check_server);
     let mut session = Box::pin(connecting).await?;
-    session.open(NAME, VERSION).await?;
+    session.open(CHANNELS, CHANNELS_VERSION).await?;
     session.connection.set_user_timeout(USER_TIMEOUT);
     let channels = Multiplexer::new(Role::Client, ChannelLimits::default());
-    let driving = drive(session.connection, &channels);
+    let driving = async {
+        // Only this side opens channels.
+        tokio::join!(drive(session.connection, &channels), channels.refuse_all()).0
+    };
     let running = async {
         let channel = channels.open(exec::NAME, name.as_bytes()).map_err(refused)?;
         channel.opened().await.map_err(refused)?;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::sync::Semaphore;
 
 use crate::net::ChannelStream;
 use crate::session::{ExecCommands, ServiceFuture};
@@ -38,6 +41,10 @@ pub(super) struct ChannelContext {
     pub(super) client: String,
     /// The commands that clients may run.
     pub(super) commands: Arc<ExecCommands>,
+    /// How many commands the client may still start.
+    pub(super) processes: Arc<Semaphore>,
+    /// How many refusals the log has.
+    pub(super) told: AtomicUsize,
 }
 
 /// Why a channel was not served to its normal end, for the log.

@@ -74,11 +74,9 @@ pub async fn run_forwards(
             }
         }
     };
-    let connected = tokio::select! {
-        connected = first.connect() => connected,
-        () = &mut stop => return Ok(()),
-    };
-    let session = match connected {
+    // The signal is not awaited yet: while a question about the server's key waits for an answer, Ctrl-C
+    // has to end the program as it ends others.
+    let session = match first.connect().await {
         Ok(session) => Some(session),
         Err(error) if plan.reconnect != Reconnect::Always || !may_help(&error) => {
             return Err(error);

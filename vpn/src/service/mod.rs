@@ -15,6 +15,7 @@ mod listen_text;
 mod local_forward;
 mod memory;
 mod message;
+mod multiplexed;
 mod pipe;
 mod remote_client;
 mod remote_forward;
@@ -27,6 +28,8 @@ pub use forwards::{
     Bind, Endpoint, Forwards, LocalForward, RemoteForward, parse_socks, parse_stdio,
 };
 pub use local_forward::{Plan, run_forwards};
+pub use multiplexed::{CHANNELS, CHANNELS_VERSION};
+pub(crate) use multiplexed::{Dispatch, admit_channels, serve_channels};
 pub use uplink::Reconnect;
 
 use std::sync::Arc;

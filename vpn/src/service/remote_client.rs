@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::try_join_all;
+use tokio::time::sleep;
+
 use super::forwards::RemoteForward;
 use super::listen_text::at_port;
 use super::remote_forward::ACCEPTED;
-use crate::net::{ChannelStream, LocalSocket, Multiplexer, connect, pump};
+use crate::net::{Backoff, ChannelStream, LocalSocket, Multiplexer, connect, pump};
 use crate::output::Reason;
 use crate::session::{ClientError, Output, Target};
 use vpn_proto::Printable;
@@ -25,41 +28,55 @@ impl<'a> RemoteClient<'a> {
         Self { channels, forwards, targets: Arc::default() }
     }
 
-    /// Asks the server to listen.
+    /// Asks the server to listen for every forward. What it cannot do now is asked again, with pauses, if
+    /// `is_patient`: the other forwards of the session work meanwhile.
     ///
     /// # Errors
     ///
-    /// [`ClientError::NotPermitted`] or [`ClientError::Busy`] if it does not.
-    pub(super) async fn listen(&self, out: &Output) -> Result<(), ClientError> {
-        for forward in self.forwards {
-            let at = forward.listen.to_string();
+    /// [`ClientError::NotPermitted`] if it may not, [`ClientError::RemoteListen`] if it cannot.
+    pub(super) async fn listen(&self, out: &Output, is_patient: bool) -> Result<(), ClientError> {
+        let all = self.forwards.iter().map(|forward| self.listen_for(forward, out, is_patient));
+        try_join_all(all).await.map(drop)
+    }
+
+    async fn listen_for(
+        &self,
+        forward: &RemoteForward,
+        out: &Output,
+        is_patient: bool,
+    ) -> Result<(), ClientError> {
+        let at = forward.listen.to_string();
+        let mut backoff = Backoff::new();
+        loop {
             let asked = self.channels.ask_with(Question::Listen(at.clone()), |number| {
                 let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
                 targets.insert(number, forward.target.clone());
             });
             match asked.await {
                 Ok(Answer::Listening { port }) => {
-                    let line = format!(
-                        "The server listens at {} for {}",
-                        at_port(&at, port),
-                        forward.target
-                    );
-                    out.note(line).await?;
+                    let at = at_port(&at, port);
+                    out.note(format!("The server listens at {at} for {}", forward.target)).await?;
+                    return Ok(());
                 }
                 Ok(Answer::NotListening { status, text }) => {
                     let text = Printable(text.as_bytes()).to_string();
-                    return Err(match status {
-                        // A session that is dead may still have it.
-                        OpenStatus::Refused => ClientError::RemoteListen(text),
-                        _ => ClientError::NotPermitted(text),
-                    });
+                    if matches!(status, OpenStatus::NotPermitted | OpenStatus::Unknown(_)) {
+                        return Err(ClientError::NotPermitted(text));
+                    }
+                    let error = ClientError::RemoteListen(text);
+                    if !is_patient {
+                        return Err(error);
+                    }
+                    // It may become possible: a dead session has the address, or the server has no
+                    // descriptors left.
+                    let pause = backoff.next_delay();
+                    log::warn!("{error}; asking again in {:.1} s", pause.as_secs_f32());
+                    sleep(pause).await;
                 }
-                Ok(Answer::Unlistened(_)) => {}
                 // The session is over, and its task says why.
-                Err(_) => std::future::pending().await,
+                Ok(Answer::Unlistened(_)) | Err(_) => std::future::pending().await,
             }
         }
-        Ok(())
     }
 
     /// Serves a channel that the server has opened.

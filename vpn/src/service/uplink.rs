@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::channels;
 use super::forwards::RemoteForward;
+use super::multiplexed::{CHANNELS, CHANNELS_VERSION};
 use super::remote_client::RemoteClient;
 use crate::net::limits::{CLOSE, Limits, USER_TIMEOUT};
 use crate::net::{
@@ -25,7 +25,9 @@ use crate::session::{
 use crate::trust::fingerprint;
 use vpn_proto::SessionError;
 use vpn_proto::classic::Role;
-use vpn_proto::sealed::{ChannelLimits, ClientConfig, OpenStatus, PeerIdentity};
+use vpn_proto::sealed::{
+    Alert, ChannelLimits, ClientConfig, OpenStatus, PeerIdentity, SealedError,
+};
 
 /// A client sends a ping after this time without a record, so that a dead path is noticed.
 const PING: Duration = Duration::from_secs(15);
@@ -134,6 +136,8 @@ impl Uplink {
     /// [`OpenRefused`] if there is no session, or if it has too many channels.
     pub(super) fn open(&self, kind: &str, argument: &[u8]) -> Result<ChannelStream, OpenRefused> {
         let connected = self.carriers.iter().filter_map(|carrier| lock(carrier).clone());
+        // One that closes has the least to do, but it takes nothing more.
+        let connected = connected.filter(Multiplexer::is_open);
         match connected.min_by_key(|channels| (channels.queued(), channels.count())) {
             Some(channels) => channels.open(kind, argument),
             None => {
@@ -185,7 +189,9 @@ impl Carrier<'_> {
                 Err(error) => (error, false),
             };
             let is_closed = self.uplink.is_closed.load(Ordering::Relaxed);
-            if is_closed || self.reconnect == Reconnect::Off || !may_help(&failure) {
+            // A session may last only so long, and the next one begins anew.
+            let is_worth_it = may_help(&failure) || (was_success && is_limit(&failure));
+            if is_closed || self.reconnect == Reconnect::Off || !is_worth_it {
                 return Err(failure);
             }
             if was_success {
@@ -216,7 +222,7 @@ impl Carrier<'_> {
         let connecting = connect_sealed_client(options, self.config.clone(), limits, out, check);
         let mut session = Box::pin(connecting).await?;
         lock(server).seen = Some(session.server);
-        session.open(channels::NAME, channels::VERSION).await?;
+        session.open(CHANNELS, CHANNELS_VERSION).await?;
         if let PeerIdentity::Key(key) = session.server {
             let config = ClientConfig::clone(&self.config);
             self.config = Arc::new(ClientConfig { server_key: Some(key), ..config });
@@ -238,8 +244,8 @@ impl Carrier<'_> {
         Ok(session)
     }
 
-    /// Runs a session until it ends. Returns why it ended.
-    /// Returns also whether it was a success: it lasted for a while, or it was used.
+    /// Runs a session until it ends. Returns why it ended, and whether it was a success: it lasted for a
+    /// while, or it was used.
     async fn run(&mut self, session: Connected) -> (ClientError, bool) {
         self.has_been_up = true;
         let began = Instant::now();
@@ -268,7 +274,7 @@ impl Carrier<'_> {
                 _ => Err(SealedIoError::Silent),
             }
         };
-        let listening = remote.listen(self.out);
+        let listening = remote.listen(self.out, self.reconnect != Reconnect::Off);
         tokio::pin!(driving, listening);
         let mut is_listening = true;
         loop {
@@ -304,6 +310,12 @@ impl Carrier<'_> {
             }
         }
     }
+}
+
+/// Whether a limit of one session ended it: its time, its bytes or its numbers.
+fn is_limit(failure: &ClientError) -> bool {
+    let ClientError::Sealed(SealedIoError::Sealed(error)) = failure else { return false };
+    matches!(error, SealedError::Limit(_) | SealedError::Alert(Alert::Policy))
 }
 
 /// The end of a session, as a failure: a client with forwards does not end it.

@@ -57,7 +57,7 @@ mod group {
 
     impl Process {
         /// Starts a command. Its environment has only `PATH` and `VPN_CLIENT`, which is `client`: the
-        /// fingerprint of the client's key, or `psk`.
+        /// fingerprint of the client's key, or `psk`. `turn` is dropped when the last process is gone.
         ///
         /// It must be called within a tokio runtime that has its drivers for I/O and time.
         ///
@@ -65,7 +65,11 @@ mod group {
         ///
         /// The system cannot start the program: it does not exist, it may not be run, its folder does
         /// not exist, and so on.
-        pub fn start(command: &ExecCommand, client: &str) -> io::Result<Self> {
+        pub fn start(
+            command: &ExecCommand,
+            client: &str,
+            turn: impl Send + 'static,
+        ) -> io::Result<Self> {
             let mut builder = Command::new(&command.program);
             builder.args(&command.arguments).env_clear().env("PATH", PATH);
             builder.env("VPN_CLIENT", client).process_group(0);
@@ -78,7 +82,7 @@ mod group {
                 (child.stdin.take(), child.stdout.take(), child.stderr.take());
             let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
             let leader = leader.ok_or_else(|| io::Error::other("the process has no number"))?;
-            let group = Some(Group { child, leader });
+            let group = Some(Group { child, leader, _turn: Box::new(turn) });
             Ok(Self { stdin, stdout, stderr, group, grace: GRACE })
         }
 
@@ -141,12 +145,18 @@ mod group {
     }
 
     /// A process group. When it is dropped, it gets SIGKILL, and its leader is reaped.
-    #[derive(Debug)]
     struct Group {
         /// It is reaped when it is dropped: at once if it has ended, or else by the runtime.
         child: Child,
         /// The process number of the leader, which is the number of the group too.
         leader: Pid,
+        _turn: Box<dyn Send>,
+    }
+
+    impl std::fmt::Debug for Group {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "Group({:?})", self.leader)
+        }
     }
 
     impl Group {
@@ -195,7 +205,7 @@ mod nowhere {
         /// # Errors
         ///
         /// Always: this system cannot do it.
-        pub fn start(_: &ExecCommand, _: &str) -> io::Result<Self> {
+        pub fn start(_: &ExecCommand, _: &str, _: impl Send + 'static) -> io::Result<Self> {
             let message = "this system cannot run commands for clients";
             Err(io::Error::new(io::ErrorKind::Unsupported, message))
         }
@@ -237,7 +247,7 @@ mod tests {
     }
 
     fn start(script: &str) -> Process {
-        Process::start(&shell(script), "SHA256:abc").unwrap()
+        Process::start(&shell(script), "SHA256:abc", ()).unwrap()
     }
 
     async fn exit(process: &mut Process) -> Exit {
@@ -315,29 +325,29 @@ mod tests {
             arguments: vec!["$PATH; a  b".to_owned(), "*".to_owned()],
             folder: None,
         };
-        let ended = run(Process::start(&command, "psk").unwrap()).await;
+        let ended = run(Process::start(&command, "psk", ()).unwrap()).await;
         assert_eq!(ended, ("$PATH; a  b *\n".to_owned(), String::new(), Exit::Code(0)));
     }
 
     #[tokio::test]
     async fn the_environment_has_two_variables_and_the_folder_is_the_configured_one() {
         let env = ExecCommand { program: "/usr/bin/env".into(), arguments: vec![], folder: None };
-        let (out, ..) = run(Process::start(&env, "SHA256:abc").unwrap()).await;
+        let (out, ..) = run(Process::start(&env, "SHA256:abc", ()).unwrap()).await;
         let mut lines: Vec<&str> = out.lines().collect();
         lines.sort_unstable();
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         assert_eq!(lines, [path, "VPN_CLIENT=SHA256:abc"]);
         let command = ExecCommand { folder: Some("/".into()), ..shell("pwd") };
-        assert_eq!(run(Process::start(&command, "psk").unwrap()).await.0, "/\n");
+        assert_eq!(run(Process::start(&command, "psk", ()).unwrap()).await.0, "/\n");
     }
 
     #[tokio::test]
     async fn a_command_that_cannot_start_is_an_error() {
         let command = ExecCommand { program: "/no/such/program".into(), ..shell("") };
-        let error = Process::start(&command, "psk").unwrap_err();
+        let error = Process::start(&command, "psk", ()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let command = ExecCommand { folder: Some("/no/such/folder".into()), ..shell("true") };
-        let error = Process::start(&command, "psk").unwrap_err();
+        let error = Process::start(&command, "psk", ()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 

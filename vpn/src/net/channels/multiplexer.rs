@@ -153,6 +153,39 @@ impl Multiplexer {
         self.0.has_output.notify_one();
     }
 
+    /// Refuses everything that the peer requests, until the session is over.
+    pub async fn refuse_all(&self) {
+        while let Some(request) = self.next_request().await {
+            match request {
+                Request::Channel { channel, .. } => {
+                    channel.refuse(OpenStatus::UnknownKind, "this side opens all channels");
+                }
+                Request::Question { number, question } => self.refuse_question(number, &question),
+            }
+        }
+    }
+
+    /// Answers a question of the peer: this side listens for nobody.
+    pub fn refuse_question(&self, number: u32, question: &Question) {
+        let status = OpenStatus::NotPermitted;
+        self.answer(
+            number,
+            match question {
+                Question::Listen(_) => {
+                    let text = "this side does not listen for others".to_owned();
+                    Answer::NotListening { status, text }
+                }
+                Question::Unlisten(_) => Answer::Unlistened(Some(OpenStatus::NoSuchName)),
+            },
+        );
+    }
+
+    /// Whether channels can be opened.
+    pub fn is_open(&self) -> bool {
+        let state = self.0.state();
+        !state.has_ended && !state.is_finishing && !state.is_closing
+    }
+
     /// Answers a question of the peer.
     pub fn answer(&self, number: u32, answer: Answer) {
         self.0.state().core.answer(number, answer);

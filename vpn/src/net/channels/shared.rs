@@ -129,10 +129,11 @@ impl State {
         self.slots.get_mut(&id)
     }
 
-    /// Forgets a channel whose stream is dropped. It is reset if it is not over. If the peer has closed
-    /// its request before the answer, the core has to know that nobody works on it.
+    /// Forgets a channel whose stream is dropped. It is reset, unless both directions have ended: then the
+    /// core sends what is left. If the peer has closed its request before the answer, the core has to
+    /// know that nobody works on it.
     pub(super) fn release(&mut self, id: u32) {
-        if self.slots.remove(&id).is_some() {
+        if self.slots.remove(&id).is_some() && !self.core.ends_by_itself(id) {
             self.core.reset(id, CloseCode::Reset, "");
         }
     }

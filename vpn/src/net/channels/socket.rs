@@ -88,8 +88,12 @@ impl LocalSocket {
             Kind::Unix(stream) => socket2::SockRef::from(stream).shutdown(how),
         };
         match ended {
-            // The peer has closed it already.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            // Linux says so only after a reset. Other systems also say it if the peer has closed.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotConnected && !cfg!(target_os = "linux") =>
+            {
+                Ok(())
+            }
             ended => ended,
         }
     }
@@ -134,9 +138,10 @@ fn set_reset(stream: &TcpStream, is_reset: bool) -> io::Result<()> {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// A socket with a path, which is removed when it is dropped.
+    /// A socket with a path. The path is removed before the socket is closed, so that it is not one of a
+    /// later socket.
     #[cfg(unix)]
-    Unix(UnixListener, SocketPath),
+    Unix(SocketPath, UnixListener),
 }
 
 /// Removes the file of a socket when it is dropped.
@@ -172,7 +177,7 @@ impl Listener {
         let bind = || -> io::Result<Self> {
             let listener = UnixListener::bind(path)?;
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(Self::Unix(listener, SocketPath(path.to_owned())))
+            Ok(Self::Unix(SocketPath(path.to_owned()), listener))
         };
         match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -210,7 +215,7 @@ impl Listener {
                 Ok((LocalSocket::tcp(stream), peer.to_string()))
             }
             #[cfg(unix)]
-            Self::Unix(listener, _) => {
+            Self::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((LocalSocket::unix(stream), "unix".to_owned()))
             }

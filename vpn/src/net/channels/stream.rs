@@ -217,6 +217,11 @@ impl ChannelStream {
         poll_fn(|context| self.poll_ended(context)).await
     }
 
+    /// Whether the channel is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.state().slot(self.id).is_none_or(|slot| slot.end.is_some())
+    }
+
     pub(crate) fn poll_ended(&self, context: &Context<'_>) -> Poll<ChannelEnd> {
         let mut state = self.shared.state();
         let Some(slot) = state.slot(self.id) else {

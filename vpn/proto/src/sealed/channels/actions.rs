@@ -267,6 +267,15 @@ impl Channels {
         self.close_if_complete(id);
     }
 
+    /// Whether the channel ends normally without its user: both have ended their directions, and
+    /// everything from the peer is handed over.
+    pub fn ends_by_itself(&self, id: u32) -> bool {
+        match self.channels.get(&id) {
+            Some(Channel::Live(live)) => live.is_delivered && live.out.end != End::Open,
+            _ => false,
+        }
+    }
+
     /// Ends a channel at once. Bytes may be lost.
     pub fn reset(&mut self, id: u32, code: CloseCode, text: &str) {
         self.give_up(id);
