@@ -103,7 +103,9 @@ fn a_session_ends_with_its_last_handle_and_channel() {
         far.read_to_string(&mut heard).await.unwrap();
         assert_eq!(heard, "last");
         let (near, far) = tokio::join!(near.finish(), far.finish());
-        (near.unwrap(), far.unwrap(), drop(done));
+        near.unwrap();
+        far.unwrap();
+        drop(done);
         // Nothing is left that the server would have to cut.
         served.end().await;
     });
