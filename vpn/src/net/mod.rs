@@ -28,6 +28,7 @@ mod sealed_handshake;
 mod sealed_path;
 mod sealed_rekey;
 mod server;
+mod session_threads;
 mod socket;
 mod source;
 
@@ -52,5 +53,6 @@ pub use sealed_handshake::{
     AcceptContext, HandshakeContext, HandshakeEvent, LoggedSecrets, accept_sealed, connect_sealed,
 };
 pub use server::{BUSY, Server, Shutdown};
+pub use session_threads::on_session_thread;
 pub use socket::{Input, lingering_close, read_some, send, set_user_timeout};
 pub use source::{Network, Source};

@@ -1,12 +1,26 @@
 //! What a connection knows of its path, and the settings of its socket.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
 
 use super::sealed_connection::SealedConnection;
 use super::socket::{limit_unsent, set_user_timeout};
 
 impl SealedConnection {
+    /// Registers the socket with the runtime of the caller. Before, it belongs to the runtime that has
+    /// accepted it.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses it.
+    pub fn register_here(mut self) -> io::Result<Self> {
+        self.stream = TcpStream::from_std(self.stream.into_std()?)?;
+        Ok(self)
+    }
+
     /// Measures how long a ping and its answer take.
     pub fn measure_round_trip(&mut self) {
         // A session that is being closed needs no ping.

@@ -13,7 +13,7 @@ use super::kind::{ChannelContext, ChannelFailure, ChannelRequest};
 use super::multiplexed::{CHANNELS, Dispatch, admit_channels, serve_channels};
 use super::remote_forward::{RemoteListeners, SessionListeners};
 use crate::net::limits::{CLOSE, REPLY};
-use crate::net::{ChannelStream, Multiplexer};
+use crate::net::{ChannelStream, Multiplexer, on_session_thread};
 use crate::output::log::SESSION;
 use crate::session::{
     Admitting, ClientError, Connected, ExecCommands, Handler, Local, LocalEnd, OpenRequest,
@@ -101,11 +101,16 @@ impl Handler for Server {
                 processes: self.processes.of(client),
                 told: AtomicUsize::new(0),
             });
-            serve_channels(session, self.budget.clone(), move |channels| Session {
-                context,
-                listeners: SessionListeners::new(self.listeners.clone(), client, channels),
+            on_session_thread(async move {
+                let connection = session.connection.register_here()?;
+                let session = ServerSession { connection, ..session };
+                serve_channels(session, self.budget.clone(), move |channels| Session {
+                    context,
+                    listeners: SessionListeners::new(self.listeners.clone(), client, channels),
+                })
+                .await
             })
-            .await
+            .await?
         })
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 pub const FIRST_WINDOW: u32 = 64 * 1024;
 /// The largest window of a channel in bytes.
 const MAX_WINDOW: u32 = 4 * 1024 * 1024;
+/// A window above this is halved while bytes wait to be read, in bytes. Two batches of full records fit.
+const CALM: u32 = 512 * 1024;
 /// Half of a window that is used up in this time makes the window grow, even if the round trip is
 /// shorter. On a fast path a batch of records needs a larger window than the path itself.
 const QUICK: Duration = Duration::from_millis(1);
@@ -143,11 +145,17 @@ impl Window {
         {
             self.size += more;
             credit += more;
+        } else if !was_drained && self.size > CALM {
+            // We are slower than the path. A large window is only a queue, and all channels wait in it.
+            let less = self.size / 2;
+            self.size -= less;
+            credit = credit.saturating_sub(less);
+            budget.release(less as usize);
         }
         self.last_grant = Some(now);
         self.drained = path.drained;
         self.granted += credit;
-        Some(credit)
+        (credit > 0).then_some(credit)
     }
 
     /// Returns the memory.
@@ -210,6 +218,38 @@ mod tests {
             assert_eq!(window.take(32_768, path(drained), now, &mut budget), Some(32_768));
         }
         assert_eq!(window.take(32_768, path(2), now, &mut budget), Some(32_768 + 65_536));
+    }
+
+    #[test]
+    fn a_large_window_shrinks_while_bytes_wait_at_the_receiver() {
+        let mut budget = budget(1 << 30, 1 << 30);
+        let mut window = Window::new(&mut budget).unwrap();
+        let now = Instant::now();
+        for drained in 1..=20 {
+            window.receive(window.granted as usize);
+            let _ =
+                window.take((window.size - window.taken) as usize, path(drained), now, &mut budget);
+        }
+        assert_eq!((window.size, budget.used), (MAX_WINDOW, 4 << 20));
+        let mut sizes = Vec::new();
+        for _ in 0..5 {
+            assert!(window.receive((window.size / 2) as usize));
+            let half = (window.size / 2) as usize;
+            let credit = window.take(half, path(20), now, &mut budget);
+            sizes.push((window.size, credit));
+            assert_eq!((window.granted, budget.used), (window.size, window.size as usize));
+        }
+        let mib = 1 << 20;
+        assert_eq!(
+            sizes,
+            [
+                (2 * mib, None),
+                (mib, None),
+                (mib / 2, None),
+                (mib / 2, Some(mib / 4)),
+                (mib / 2, Some(mib / 4)),
+            ]
+        );
     }
 
     #[test]
