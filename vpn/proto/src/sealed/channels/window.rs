@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 pub const FIRST_WINDOW: u32 = 64 * 1024;
 /// The largest window of a channel in bytes.
 const MAX_WINDOW: u32 = 4 * 1024 * 1024;
-/// A window above this is halved while bytes wait to be read, in bytes. Two batches of full records fit.
-const CALM: u32 = 512 * 1024;
-/// Half of a window that is used up in this time makes the window grow, even if the round trip is
-/// shorter. On a fast path a batch of records needs a larger window than the path itself.
-const QUICK: Duration = Duration::from_millis(1);
+/// Two batches of full records fit: one is on its way while the other one is opened. A window above
+/// this grows only with the path, and is halved while bytes wait to be read. In bytes.
+const TWO_BATCHES: u32 = 512 * 1024;
+/// Up to there a window grows if half of it is used up in this time, even if the round trip is shorter.
+const QUICK: Duration = Duration::from_millis(5);
 
 /// The memory that the windows of many sessions share.
 #[derive(Debug)]
@@ -132,7 +132,8 @@ impl Window {
             return None;
         }
         let mut credit = std::mem::take(&mut self.taken);
-        let limit = path.round_trip.map(|time| (2 * time).max(QUICK));
+        let quick = if self.size < TWO_BATCHES { QUICK } else { Duration::ZERO };
+        let limit = path.round_trip.map(|time| (2 * time).max(quick));
         let since = self.last_grant.map(|last| now.saturating_duration_since(last));
         let is_used_up = since.zip(limit).is_some_and(|(since, limit)| since <= limit);
         let more = self.size.min(MAX_WINDOW - self.size);
@@ -145,7 +146,7 @@ impl Window {
         {
             self.size += more;
             credit += more;
-        } else if !was_drained && self.size > CALM {
+        } else if !was_drained && self.size > TWO_BATCHES {
             // We are slower than the path. A large window is only a queue, and all channels wait in it.
             let less = self.size / 2;
             self.size -= less;
