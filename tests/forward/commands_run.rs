@@ -173,3 +173,38 @@ fn a_session_that_is_cut_is_no_exit_code_of_the_command() {
         let _ = Command::new("kill").args(["-KILL", pid]).status();
     }
 }
+
+#[test]
+fn every_frame_is_explained() {
+    let (keys, server) = command_server();
+    let mut command = exec(&keys, &server, "cat");
+    command.arg("--explain");
+    let ended = crate::support::finish(command, b"one line\n");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "one line\n"), "{}", ended.stderr);
+    let told: Vec<&str> =
+        ended.stderr.lines().filter_map(|line| line.strip_prefix("explain: ")).collect();
+    assert!(told[0].starts_with("each frame is one encrypted record."), "{told:?}");
+    // The two directions may pass each other.
+    let of = |side: &str| -> Vec<&str> {
+        told.iter().filter_map(|line| line.strip_prefix(side)).collect()
+    };
+    assert_eq!(
+        of("-> "),
+        [
+            "ChanOpen: channel 1 for exec 'cat'; the other side may send 65536 bytes on it",
+            "ChanData: 9 bytes of channel 1",
+            "ChanEof: this direction of channel 1 has ended",
+            "ChanClose: channel 1 is over, and every byte was handed over",
+        ]
+    );
+    assert_eq!(
+        of("<- "),
+        [
+            "ChanReply: channel 1 is accepted; besides the first 65536 bytes, 0 more may be sent",
+            "ChanData: 9 bytes of channel 1",
+            "ChanNote: the command of channel 1 ended with 0",
+            "ChanEof: this direction of channel 1 has ended",
+            "ChanClose: channel 1 is over, and every byte was handed over",
+        ]
+    );
+}

@@ -211,8 +211,11 @@ pub(super) fn client(
         return Ok(None);
     }
     is_trusted(settings)?;
-    if args.common.explain.is_some() {
-        return Err(Failure::new(Exit::Usage, "--explain explains the classic profile only"));
+    let has_channels = !args.forwards().is_empty() || args.forwards.exec.is_some();
+    if args.common.explain.is_some() && !has_channels {
+        let problem =
+            "--explain explains the classic profile, and the channels of -L, -R, -D and --exec";
+        return Err(Failure::new(Exit::Usage, problem));
     }
     let psk = args.sealed.psk.as_deref().map(read_psk).transpose()?;
     let identity = client_identity(args.sealed.identity.as_deref(), psk.is_some())?;

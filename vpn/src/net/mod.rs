@@ -37,8 +37,8 @@ pub use backoff::Backoff;
 #[cfg(unix)]
 pub use channels::SocketPath;
 pub use channels::{
-    ChannelEnd, ChannelStream, CleanEnd, DriveEnd, Listener, LocalSocket, Multiplexer, OpenRefused,
-    PumpError, Request, drive, pump,
+    ChannelEnd, ChannelStream, CleanEnd, DriveEnd, Explanations, Listener, LocalSocket,
+    Multiplexer, OpenRefused, PumpError, Request, drive, pump,
 };
 pub use classic_handshake::{ClassicIoError, Driver, Progress};
 pub use dial::{DialError, connect, connect_addresses, connect_resetting};

@@ -37,7 +37,8 @@ pub async fn run_exec(
     let mut session = Box::pin(connecting).await?;
     session.open(CHANNELS, CHANNELS_VERSION).await?;
     session.connection.set_user_timeout(USER_TIMEOUT);
-    let channels = Multiplexer::new(Role::Client, ChannelLimits::default());
+    let channels = Multiplexer::new(Role::Client, ChannelLimits::default())
+        .explained_to(out.explaining(&options.observers).await);
     let driving = async {
         // Only this side opens channels.
         tokio::join!(drive(session.connection, &channels), channels.refuse_all()).0

@@ -249,7 +249,9 @@ impl Carrier<'_> {
     async fn run(&mut self, session: Connected) -> (ClientError, bool) {
         self.has_been_up = true;
         let began = Instant::now();
+        let explanations = self.out.explaining(&self.options.observers).await;
         let channels = Multiplexer::new(Role::Client, ChannelLimits::default());
+        let channels = channels.explained_to(explanations);
         let failure = self.run_channels(session, &channels).await;
         (failure, channels.was_used() || began.elapsed() >= LASTING)
     }

@@ -1,9 +1,18 @@
 //! What a client prints.
 
+use tokio::sync::mpsc;
+
 use super::error::ClientError;
+use crate::net::Explanations;
 use crate::output::Stream;
 use crate::term::{Console, ConsoleClosed, Observers};
 use vpn_proto::{Printable, SessionError};
+
+/// How many lines of explanations may wait.
+const EXPLAINED: usize = 256;
+/// What an eavesdropper learns of channels.
+const EAVESDROPPER: &str = "each frame is one encrypted record. An eavesdropper sees the sizes and the \
+                            times of records, but no channels, targets or bytes";
 
 /// Where a client connects to, and what it prints.
 #[derive(Debug)]
@@ -67,6 +76,20 @@ impl Output {
         if !self.is_quiet {
             Stream::tell(line);
         }
+    }
+
+    /// Where every frame of channels is explained, if the user wants it. A task prints the lines.
+    pub(crate) async fn explaining(&self, observers: &Observers) -> Option<Explanations> {
+        let console = observers.explain.as_ref()?.console.clone();
+        let (sender, mut lines) = mpsc::channel::<String>(EXPLAINED);
+        // It is no matter if nobody reads standard error.
+        let _ = console.line(format!("explain: {EAVESDROPPER}")).await;
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                let _ = console.line(format!("explain: {line}")).await;
+            }
+        });
+        Some(sender)
     }
 
     /// Prints a line about the progress of the session.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
+use super::explained::{Told, Untold};
 use super::multiplexer::Multiplexer;
 use crate::net::limits::REPLY;
 use crate::net::{IoEvent, SealedConnection, SealedIoError};
-use vpn_proto::sealed::{Alert, Event};
+use vpn_proto::sealed::{Alert, Event, Frame};
 
 /// Empty buffers are freed after this time without traffic.
 const QUIET: Duration = Duration::from_secs(1);
@@ -94,10 +95,12 @@ async fn move_frames(
     channels: &Multiplexer,
 ) -> Result<DriveEnd, SealedIoError> {
     let mut wakers = Wakers::default();
+    let mut untold = Untold::new(channels.0.state().explanations.take());
     let mut has_buffers = true;
     loop {
-        fill(connection, channels, &mut wakers.0)?;
+        fill(connection, channels, &mut wakers.0, &mut untold)?;
         wakers.wake();
+        untold.tell().await;
         if let Some(end) = wanted_end(channels).filter(|_| connection.is_flushed()) {
             return Ok(end);
         }
@@ -107,10 +110,15 @@ async fn move_frames(
         tokio::select! {
             biased;
             event = connection.advance() => {
-                if let IoEvent::Event(event) = event?
-                    && let Some(end) = handle_events(event, connection, channels, &mut wakers.0)?
-                {
-                    return Ok(end);
+                if let IoEvent::Event(event) = event? {
+                    let handled =
+                        handle_events(event, connection, channels, &mut wakers.0, &mut untold);
+                    wakers.wake();
+                    // The last frames before an end explain it.
+                    untold.tell().await;
+                    if let Some(end) = handled? {
+                        return Ok(end);
+                    }
                 }
             }
             () = channels.0.has_output.notified() => {}
@@ -140,13 +148,14 @@ fn fill(
     connection: &mut SealedConnection,
     channels: &Multiplexer,
     wakers: &mut Vec<Waker>,
+    untold: &mut Untold,
 ) -> Result<(), SealedIoError> {
     // During a fresh key exchange our key cannot change, and more data could bring it to its limit.
     while connection.unsent() < UNSENT as usize && !connection.session().is_exchanging() {
         let mut batch = connection.session().frames()?;
         {
             let mut state = channels.0.state();
-            state.core.fill(&mut batch, Instant::now())?;
+            state.core.fill(&mut Told { batch: &mut batch, untold }, Instant::now())?;
             state.pass_events(wakers);
         }
         if batch.is_empty() {
@@ -165,6 +174,7 @@ fn handle_events(
     connection: &mut SealedConnection,
     channels: &Multiplexer,
     wakers: &mut Vec<Waker>,
+    untold: &mut Untold,
 ) -> Result<Option<DriveEnd>, SealedIoError> {
     connection.measure_if_older(MEASURED);
     let (round_trip, is_drained) = (connection.round_trip(), connection.take_drained());
@@ -176,8 +186,16 @@ fn handle_events(
     let mut next = Some(first);
     while let Some(event) = next {
         let handled = match event {
-            Event::ChannelData { id, stream, data } => state.core.handle_data(id, stream, data),
-            Event::Frame(frame) => state.core.handle(frame),
+            Event::ChannelData { id, stream, data } => {
+                untold.received(|| {
+                    Frame::Data { id, stream, data: data.as_slice().into() }.to_string()
+                });
+                state.core.handle_data(id, stream, data)
+            }
+            Event::Frame(frame) => {
+                untold.received(|| frame.to_string());
+                state.core.handle(frame)
+            }
             Event::CloseRequested | Event::Closed => return Ok(Some(DriveEnd::ByPeer)),
             Event::Alert(Alert::Draining(_)) => {
                 log::info!("the peer is about to stop");

@@ -4,6 +4,7 @@
 //! [`drive`], which moves the frames of all channels. [`Pump`] joins a channel and a socket.
 
 mod driver;
+mod explained;
 mod multiplexer;
 mod pump;
 mod shared;
@@ -11,6 +12,7 @@ mod socket;
 mod stream;
 
 pub use driver::{DriveEnd, drive};
+pub use explained::Explanations;
 pub use multiplexer::{Multiplexer, Request};
 pub use pump::{PumpError, pump};
 pub use shared::{ChannelEnd, OpenRefused};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::explained::Explanations;
 use super::shared::{ChannelEnd, OpenRefused, Shared, Slot, State, Wanted};
 use super::stream::ChannelStream;
 use vpn_proto::classic::Role;
@@ -59,8 +60,16 @@ impl Multiplexer {
             is_stopping: false,
             is_closing: false,
             probe: None,
+            explanations: None,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), has_output: Notify::new() }))
+    }
+
+    /// Tells every frame of the session to somebody.
+    #[must_use]
+    pub fn explained_to(self, reader: Option<Explanations>) -> Self {
+        self.0.state().explanations = reader;
+        self
     }
 
     /// Opens a channel. It takes bytes at once; [`ChannelStream::opened`] waits for the answer.

@@ -8,6 +8,7 @@ use std::{fmt, io};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::explained::Explanations;
 use vpn_proto::Printable;
 use vpn_proto::sealed::{
     Answer, ChannelError, ChannelEvent, ChannelExit, Channels, CloseCode, OpenStatus, Question,
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub(super) is_closing: bool,
     /// The peer is to be asked for a sign of life.
     pub(super) probe: Option<Duration>,
+    /// Somebody who wants to hear of every frame.
+    pub(super) explanations: Option<Explanations>,
 }
 
 /// What the task of a channel waits for.

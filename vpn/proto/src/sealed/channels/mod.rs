@@ -10,6 +10,7 @@ mod fill;
 mod frame;
 mod incoming;
 mod outgoing;
+mod shown;
 mod state;
 #[cfg(test)]
 mod tests;
