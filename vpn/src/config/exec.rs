@@ -37,7 +37,7 @@ impl Section for ExecTable {
         Ok(Self { commands: Arc::new(commands.collect::<Result<_, _>>()?), line })
     }
 
-    // Whoever writes the file runs programs as the server's user.
+    // A person who can write the file can run programs as the server's user.
     fn needs_trust(&self) -> bool {
         !self.commands.is_empty()
     }

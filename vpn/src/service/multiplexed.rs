@@ -1,4 +1,4 @@
-//! The server's end of a session with channels, whatever they are for (PROTOCOL.md §4.10).
+//! The server's end of a session with channels, for any use of them (PROTOCOL.md §4.10).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -65,7 +65,7 @@ pub async fn drive(
     }
 }
 
-/// Tasks to wake. They are woken when it is dropped at the latest, whatever ends the session.
+/// Tasks to wake. They are woken at the latest when it is dropped, so every end of the session wakes them.
 #[derive(Default)]
 struct Wakers(Vec<Waker>);
 
