@@ -179,7 +179,7 @@ fn every_frame_is_explained() {
     let (keys, server) = command_server();
     let mut command = exec(&keys, &server, "cat");
     command.arg("--explain");
-    let ended = crate::support::finish(command, b"one line\n");
+    let ended = finish(command, b"one line\n");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "one line\n"), "{}", ended.stderr);
     let told: Vec<&str> =
         ended.stderr.lines().filter_map(|line| line.strip_prefix("explain: ")).collect();
