@@ -232,9 +232,11 @@ impl Session {
             {
                 let needed = before.len() + data.len();
                 if before.capacity() < needed {
-                    // The rest of the batch may be for this channel too.
                     let mut grown = Zeroizing::new(self.spare.pop().unwrap_or_default());
-                    grown.reserve_exact((needed + self.behind).min(DATA));
+                    // The rest of the batch may be for this channel too. Large buffers have one size, so
+                    // that they come back for later data.
+                    let room = needed + self.behind;
+                    grown.reserve_exact(if room > DATA / 4 { DATA } else { room });
                     grown.extend_from_slice(before);
                     drop(wiped(std::mem::replace(before, grown)));
                 }
