@@ -205,6 +205,26 @@ fn a_key_that_is_not_let_in_any_more_ends_the_client() {
 }
 
 #[test]
+fn a_client_takes_the_place_of_its_dead_session() {
+    let keys = Keys::new();
+    keys.authorize(&format!("max-sessions=1,permit=\"{HERE}\""));
+    let server = keys.server(&[]);
+    let relay = Relay::to(server.port);
+    let (client, near) = echoing(&keys, relay.port, &[]);
+    for cut in 0..2 {
+        assert!(is_forwarded(&near));
+        relay.cut(cut, Cut::Silence);
+        client.log.until("vpn: connected again");
+        wait_until("a forward", || is_forwarded(&near));
+    }
+    // A session that is alive keeps its place.
+    let (code, said) = ends(&keys, server.port, &[]);
+    assert!(code == Some(5) && said.contains("access_denied"), "{code:?}: {said}");
+    server.log.until("its key has as many sessions as it may have");
+    assert!(is_forwarded(&near));
+}
+
+#[test]
 fn a_busy_server_is_tried_again() {
     let keys = keys_with(&format!("message,{HERE}"));
     let config = format!("{SHIPPED}\n[limits]\nsessions = 1\n");

@@ -16,6 +16,8 @@ pub(crate) enum Cut {
     Reset,
     /// Both sides get an end, as from a program that closes.
     End,
+    /// The client gets a reset. The server hears nothing any more, as from a dead path.
+    Silence,
 }
 
 #[derive(Debug)]
@@ -103,7 +105,15 @@ async fn link(mut near: TcpStream, port: u16, cut: oneshot::Receiver<Cut>) -> io
     set_reset(&far, true);
     let is_clean = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut near, &mut far) => copied.is_ok(),
-        cut = cut => cut == Ok(Cut::End),
+        cut = cut => {
+            if cut == Ok(Cut::Silence) {
+                drop(near);
+                // Until the relay is dropped.
+                std::future::pending::<()>().await;
+                unreachable!("nothing wakes it");
+            }
+            cut == Ok(Cut::End)
+        }
     };
     if is_clean {
         set_reset(&near, false);

@@ -83,7 +83,7 @@ pub(crate) async fn accepted_by(
     let deadline = Instant::now() + DEADLINE;
     let place = HandshakeContext { pool, source: Source::SELF, deadline };
     let accept = AcceptContext { replays: &replays, queue_limit: 64, admission: None };
-    let decide = async || |_: PeerIdentity| Decision::Admit(Ready::default());
+    let decide = async |_: PeerIdentity| Decision::Admit(Ready::default());
     let accepted = accept_sealed(stream, config, place, accept, async |_| {}, decide, &|_| {});
     accepted.await.unwrap().0
 }

@@ -161,8 +161,8 @@ fn is_silent_end(error: &SealedIoError) -> bool {
 
 /// Performs the handshake as a server. Returns the connection and the client's identity.
 ///
-/// `chosen` gets the suite when it is agreed on. `decide` is called when the client's proof has
-/// arrived, and returns the function that admits or denies a client. `log_keys` gets the secrets as
+/// `chosen` gets the suite when it is agreed on. `decide` admits or denies a client that has
+/// proved its identity. `log_keys` gets the secrets as
 /// soon as they are known.
 ///
 /// Cancel safety: none. If the future is dropped, the connection is closed.
@@ -170,13 +170,13 @@ fn is_silent_end(error: &SealedIoError) -> bool {
 /// # Errors
 ///
 /// [`SealedIoError`]. The message for the client is sent by then, and the connection is closed.
-pub async fn accept_sealed<D: FnOnce(PeerIdentity) -> Decision>(
+pub async fn accept_sealed(
     mut stream: TcpStream,
     config: Arc<ServerConfig>,
     context: HandshakeContext<'_>,
     accept: AcceptContext<'_>,
     mut chosen: impl AsyncFnMut(SuiteId),
-    decide: impl AsyncFnOnce() -> D,
+    decide: impl AsyncFnOnce(PeerIdentity) -> Decision,
     log_keys: &impl Fn(&LoggedSecrets<'_>),
 ) -> Result<(SealedConnection, PeerIdentity), SealedIoError> {
     let handshake = async {
@@ -296,17 +296,26 @@ impl ServerHandshake<'_> {
     }
 
     /// Reads the client's proof, decides about the client, and sends Ready or the refusal.
-    async fn finish<D: FnOnce(PeerIdentity) -> Decision>(
+    async fn finish(
         &mut self,
         state: ServerFlightSent,
-        decide: impl AsyncFnOnce() -> D,
+        decide: impl AsyncFnOnce(PeerIdentity) -> Decision,
         log_keys: &impl Fn(&LoggedSecrets<'_>),
     ) -> Result<(Session, PeerIdentity), SealedIoError> {
         let (client_random, _) = state.key_log();
         let record = read_part(self.stream, &mut self.input, Part::Record).await?;
-        // The list of clients is read as late as possible, and that may take time.
-        let decide = decide().await;
-        match state.on_record(&record, decide) {
+        let answer = match state.verify(&record) {
+            Ok(proof) => {
+                let decision = match proof.client() {
+                    // The list of clients is read as late as possible, and that may take time.
+                    Some(client) => decide(client).await,
+                    None => Decision::Deny("it has proved nothing"),
+                };
+                proof.answer(decision)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match answer {
             Ok((session, client, ready)) => {
                 let secrets = session.traffic_secrets();
                 log_keys(&LoggedSecrets { client_random, labels: SESSION, secrets });

@@ -11,7 +11,8 @@ use super::pipe::GRACE;
 use crate::net::limits::USER_TIMEOUT;
 use crate::net::{ChannelStream, DriveEnd, Multiplexer, Request, drive};
 use crate::session::{
-    Admitting, Handler, OpenRequest, Refusal, ServerSession, ServiceFuture, ServiceResult, admitted,
+    ANSWER, Admitting, Handler, OpenRequest, Refusal, ServerSession, ServiceFuture, ServiceResult,
+    admitted,
 };
 use vpn_proto::classic::Role;
 use vpn_proto::sealed::{ChannelLimits, Question, WindowBudget};
@@ -62,7 +63,7 @@ pub(crate) async fn serve_channels<D: Dispatch>(
     budget: Arc<WindowBudget>,
     dispatch: impl FnOnce(&Multiplexer) -> D,
 ) -> ServiceResult {
-    let ServerSession { mut connection, grant, mut shutdown, keepalive, .. } = session;
+    let ServerSession { mut connection, grant, doubts, mut shutdown, keepalive, .. } = session;
     connection.expect_pings(Some(keepalive));
     connection.read_at_most(usize::MAX);
     connection.set_user_timeout(USER_TIMEOUT);
@@ -74,6 +75,7 @@ pub(crate) async fn serve_channels<D: Dispatch>(
     };
     let channels = Multiplexer::new(Role::Server, limits);
     let mut dispatch = dispatch(&channels);
+    let mut doubted = doubts.subscribe();
     let driving = drive(connection, &channels);
     let stopping = async {
         shutdown.wait().await;
@@ -101,6 +103,7 @@ pub(crate) async fn serve_channels<D: Dispatch>(
                 None => is_over = true,
             },
             Some(()) = tasks.next() => {}
+            () = doubted.asked() => channels.probe(ANSWER),
             () = &mut stopping => {}
         }
     };

@@ -1,10 +1,10 @@
 //! Access to sealed sessions: which clients may come in, which services they may use, and how many
 //! sessions a key may have at once (PROTOCOL.md §4.8).
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use super::key_sessions::{Counted, KeySessions};
 use super::service::ServerEnd;
 use crate::trust::{AuthorizedClients, ClientList, Grant};
 use vpn_proto::sealed::PeerIdentity;
@@ -31,7 +31,7 @@ pub(super) struct Access {
     clients: Clients,
     /// What a client with a PSK and no key may do.
     psk_grant: Grant,
-    sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
+    sessions: KeySessions,
 }
 
 /// The permission for a client to come in.
@@ -40,7 +40,7 @@ pub(super) struct Admitted {
     /// What it may do.
     pub(super) grant: Grant,
     /// Counts as a session of its key until it is dropped.
-    _counted: Counted,
+    pub(super) counted: Counted,
 }
 
 /// The refusal to let a client in.
@@ -60,28 +60,9 @@ pub(super) enum Listed {
     Unreadable,
 }
 
-/// Counts as one session of a key until it is dropped.
-#[derive(Debug)]
-struct Counted {
-    sessions: Arc<Mutex<HashMap<[u8; 32], usize>>>,
-    key: [u8; 32],
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = sessions.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                sessions.remove(&self.key);
-            }
-        }
-    }
-}
-
 impl Access {
     pub(super) fn new(clients: Clients, psk_grant: Grant) -> Self {
-        Self { clients, psk_grant, sessions: Arc::default() }
+        Self { clients, psk_grant, sessions: KeySessions::default() }
     }
 
     /// Returns the clients that are listed now. It may wait for a disk.
@@ -93,41 +74,34 @@ impl Access {
         }
     }
 
-    /// Decides about a client that has proved its identity and comes from the address `from`.
+    /// Decides about a client that has proved its identity and comes from the address `from`. It waits
+    /// a few seconds if the key has as many sessions as it may have, and one of them may be dead.
     ///
     /// # Errors
     ///
     /// [`Denied`] if the client is not listed, or if its key has too many sessions.
-    pub(super) fn decide(
+    pub(super) async fn decide(
         &self,
         listed: &Listed,
         client: PeerIdentity,
         from: SocketAddr,
     ) -> Result<Admitted, Denied> {
         let denied = |reason| Denied { reason, is_our_fault: false };
-        let key = match client {
+        let (key, grant) = match client {
             // The holders of PSKs count as one client, because nothing tells them apart.
-            PeerIdentity::PskOnly => return self.count(PSKS, self.psk_grant.clone()),
-            PeerIdentity::Key(key) => key,
+            PeerIdentity::PskOnly => (PSKS, self.psk_grant.clone()),
+            PeerIdentity::Key(key) => match listed {
+                Listed::Clients(clients) => (key, clients.grant(&key, from.ip()).map_err(denied)?),
+                Listed::Nobody => return Err(denied("no key is authorized here")),
+                Listed::Unreadable => {
+                    return Err(Denied { reason: UNREADABLE, is_our_fault: true });
+                }
+            },
         };
-        let grant = match listed {
-            Listed::Clients(clients) => clients.grant(&key, from.ip()).map_err(denied)?,
-            Listed::Nobody => return Err(denied("no key is authorized here")),
-            Listed::Unreadable => return Err(Denied { reason: UNREADABLE, is_our_fault: true }),
-        };
-        self.count(key, grant)
-    }
-
-    /// Counts one more session of a key, if the key may have one.
-    fn count(&self, key: [u8; 32], grant: Grant) -> Result<Admitted, Denied> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = sessions.entry(key).or_default();
-        if grant.max_sessions.is_some_and(|most| *count >= most) {
-            let reason = "its key has as many sessions as it may have";
-            return Err(Denied { reason, is_our_fault: false });
+        match self.sessions.count(key, grant.max_sessions).await {
+            Some(counted) => Ok(Admitted { grant, counted }),
+            None => Err(denied("its key has as many sessions as it may have")),
         }
-        *count += 1;
-        Ok(Admitted { grant, _counted: Counted { sessions: self.sessions.clone(), key } })
     }
 }
 

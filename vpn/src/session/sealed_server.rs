@@ -124,6 +124,7 @@ impl SealedServer {
             connection,
             client,
             grant: Arc::new(admitted.grant.clone()),
+            doubts: admitted.counted.doubts.clone(),
             console,
             shutdown: self.shutdown.clone(),
             idle: self.limits.idle,
@@ -163,9 +164,9 @@ impl SealedServer {
         };
         let (mut admitted, mut is_our_fault) = (None, false);
         let (admits, faults) = (&mut admitted, &mut is_our_fault);
-        let decide = async move || {
+        let decide = async move |client| {
             let listed = self.access.listed().await;
-            move |client| match self.access.decide(&listed, client, peer) {
+            match self.access.decide(&listed, client, peer).await {
                 Ok(client) => {
                     let ready = self.ready(&client.grant);
                     *admits = Some(client);

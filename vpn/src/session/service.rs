@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::ClientError;
 use super::exec::ExecCommands;
+use super::key_sessions::Doubts;
 use super::output::Output;
 use super::sealed_client::Connected;
 use super::transfer::TransferError;
@@ -184,6 +185,8 @@ pub struct ServerSession {
     pub client: PeerIdentity,
     /// What the client may do.
     pub grant: Arc<Grant>,
+    /// Says when the session has to show that it is alive.
+    pub doubts: Doubts,
     /// Prints lines about this client.
     pub console: Console,
     /// Says when the server has to stop.

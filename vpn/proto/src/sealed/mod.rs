@@ -27,8 +27,8 @@ pub use channels::{
 };
 pub use error::SealedError;
 pub use handshake::{
-    AuthSent, AwaitServerAuth, ClientConfig, Decision, Gated, HelloSent, Identity, PeerIdentity,
-    Ready, Refusal, ServerConfig, ServerFlightSent, ServerVerified,
+    AuthSent, AwaitServerAuth, ClientConfig, ClientProof, Decision, Gated, HelloSent, Identity,
+    PeerIdentity, Ready, Refusal, ServerConfig, ServerFlightSent, ServerVerified,
 };
 pub use hello::{ClientHello, Reject, ServerHello};
 pub use kex::{Kex, KexError, KexKeyPair, KexSecret};

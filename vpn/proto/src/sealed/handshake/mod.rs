@@ -11,4 +11,4 @@ mod tests;
 pub use client::{AuthSent, AwaitServerAuth, ClientConfig, HelloSent, ServerVerified};
 pub use identity::{Identity, PeerIdentity};
 pub use ready::Ready;
-pub use server::{Decision, Gated, Refusal, ServerConfig, ServerFlightSent};
+pub use server::{ClientProof, Decision, Gated, Refusal, ServerConfig, ServerFlightSent};

@@ -258,25 +258,66 @@ impl ServerFlightSent {
     ///
     /// The reason, and the answer to send. The answer is the same for every failed authentication.
     pub fn on_record(
-        mut self,
+        self,
         record: &[u8],
         decide: impl FnOnce(PeerIdentity) -> Decision,
     ) -> Result<(Session, PeerIdentity, Vec<u8>), Refusal> {
+        let proof = self.verify(record)?;
+        match proof.client() {
+            Some(client) => proof.answer(decide(client)),
+            None => proof.answer(Decision::Deny("it has proved nothing")),
+        }
+    }
+
+    /// Verifies the record of ClientAuth. A wrong proof is refused by [`ClientProof::answer`], because
+    /// every refusal has the same answer.
+    ///
+    /// # Errors
+    ///
+    /// If the record is no ClientAuth.
+    pub fn verify(mut self, record: &[u8]) -> Result<ClientProof, Refusal> {
         let frame = self.opener.open(record)?.into_handshake()?;
         let client = auth::verify(Role::Client, &frame, &self.secrets.client, &self.transcript);
-        let verdict = match client {
+        let client = match client {
             Ok(PeerIdentity::PskOnly) if !self.has_psk => Err("it shows no key"),
-            Ok(client) => match decide(client) {
-                Decision::Admit(ready) => Ok((client, ready)),
-                Decision::Deny(reason) => Err(reason),
-            },
+            Ok(client) => Ok(client),
             Err(SealedError::Authentication(reason)) => Err(reason),
             Err(error) => return Err(error.into()),
         };
         self.transcript.add(&frame);
-        let transcript = self.transcript.hash();
-        let keys = Keys::new(self.id, self.kex, self.secrets.into_session(&transcript));
-        let mut sealer = RecordSealer::new(keys.secrets.server.record_keys(self.id)?);
+        Ok(ClientProof { state: self, client })
+    }
+}
+
+/// ClientAuth was verified. The server decides about the client.
+#[derive(Debug)]
+pub struct ClientProof {
+    state: ServerFlightSent,
+    /// The identity, or why the proof is wrong.
+    client: Result<PeerIdentity, &'static str>,
+}
+
+impl ClientProof {
+    /// The identity that the client has proved, if it has.
+    pub fn client(&self) -> Option<PeerIdentity> {
+        self.client.ok()
+    }
+
+    /// Answers the client. Returns the session, the identity of the client, and the record to send. A
+    /// client without a proof is refused in any case.
+    ///
+    /// # Errors
+    ///
+    /// The reason, and the answer to send. The answer is the same for every failed authentication.
+    pub fn answer(self, decision: Decision) -> Result<(Session, PeerIdentity, Vec<u8>), Refusal> {
+        let ServerFlightSent { config, id, kex, transcript, secrets, .. } = self.state;
+        let transcript = transcript.hash();
+        let keys = Keys::new(id, kex, secrets.into_session(&transcript));
+        let mut sealer = RecordSealer::new(keys.secrets.server.record_keys(id)?);
+        let verdict = self.client.and_then(|client| match decision {
+            Decision::Admit(ready) => Ok((client, ready)),
+            Decision::Deny(reason) => Err(reason),
+        });
         let (client, ready) = match verdict {
             Ok(admitted) => admitted,
             Err(reason) => {
@@ -287,8 +328,8 @@ impl ServerFlightSent {
             }
         };
         let record = sealer.seal(content::HANDSHAKE, &ready.encode(), HANDSHAKE_PAD)?;
-        let opener = RecordOpener::new(keys.secrets.client.record_keys(self.id)?);
-        let limits = self.config.limits;
+        let opener = RecordOpener::new(keys.secrets.client.record_keys(id)?);
+        let limits = config.limits;
         let session = Session::new(Role::Server, keys, sealer, opener, limits, transcript);
         Ok((session, client, record))
     }
