@@ -286,6 +286,22 @@ fn a_session_takes_the_listener_of_a_dead_one_of_the_same_key_and_of_no_other() 
 }
 
 #[test]
+fn a_session_that_is_alive_keeps_its_listener() {
+    let keys = keys_with("remote-forward:127.0.0.1:*");
+    let server = keys.server(&[]);
+    let Place::Tcp(free) = Listening::new().place() else { panic!() };
+    let back = Listening::new().echo();
+    let forward = format!("127.0.0.1:{}:{back}", free.port());
+    let first = keys.forwarding(server.port, &["-R", &forward]);
+    let near = server_listens(&first);
+    let mut second = keys.forwarding(server.port, &["-R", &forward, "--no-reconnect"]);
+    let code = second.code();
+    let said = second.log.rest();
+    assert!(code == Some(10) && said.contains("in use"), "{code:?}: {said}");
+    assert!(is_forwarded(&near));
+}
+
+#[test]
 fn forwards_that_cannot_be_listened_at_end_the_client() {
     let keys = keys_with(HERE);
     let server = keys.server(&[]);

@@ -267,6 +267,7 @@ fn data_beyond_the_credit_ends_the_session() {
     let mut session = served.channels();
     let (kind, payload) = encoded(&open(1, "forward", &target.place().to_string(), 65_536));
     session.sends(kind, &payload);
+    let mut far = target.accept();
     let piece = encoded(&data(1, &[7; 16_380])).1;
     let before = served.server.memory();
     let mut sent = 0;
@@ -286,7 +287,6 @@ fn data_beyond_the_credit_ends_the_session() {
     served.server.log.until("credit");
     let grown = served.server.memory().saturating_sub(before);
     assert!(grown < 16_384, "{grown} KiB");
-    let mut far = target.accept();
     assert_eq!(far.fate().1, Some(ErrorKind::ConnectionReset));
 }
 

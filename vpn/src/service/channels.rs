@@ -11,7 +11,7 @@ use super::KINDS;
 use super::exec::PROCESSES;
 use super::kind::{ChannelContext, ChannelFailure, ChannelRequest};
 use super::multiplexed::{CHANNELS, Dispatch, admit_channels, serve_channels};
-use super::remote_forward::{RemoteListeners, SessionListeners};
+use super::remote_forward::SessionListeners;
 use crate::net::limits::{CLOSE, REPLY};
 use crate::net::{ChannelStream, Multiplexer, on_session_thread};
 use crate::output::log::SESSION;
@@ -49,7 +49,6 @@ impl Service for Channels {
         Arc::new(Server {
             budget: WindowBudget::new(resources.limits.channel_bytes),
             commands: resources.commands.clone(),
-            listeners: RemoteListeners::default(),
             processes: Processes::default(),
         })
     }
@@ -69,7 +68,6 @@ impl Service for Channels {
 struct Server {
     budget: Arc<WindowBudget>,
     commands: Arc<ExecCommands>,
-    listeners: RemoteListeners,
     processes: Processes,
 }
 
@@ -101,12 +99,13 @@ impl Handler for Server {
                 processes: self.processes.of(client),
                 told: AtomicUsize::new(0),
             });
+            let doubts = session.doubts.clone();
             on_session_thread(async move {
                 let connection = session.connection.register_here()?;
                 let session = ServerSession { connection, ..session };
                 serve_channels(session, self.budget.clone(), move |channels| Session {
                     context,
-                    listeners: SessionListeners::new(self.listeners.clone(), client, channels),
+                    listeners: SessionListeners::new(channels, doubts),
                 })
                 .await
             })

@@ -109,7 +109,10 @@ pub(crate) async fn serve_channels<D: Dispatch>(
     };
     // The channels have ended, too. Those that ended normally still have to hand over what they have.
     let closing = async { while tasks.next().await.is_some() {} };
-    match dispatch.patience() {
+    let patience = dispatch.patience();
+    // Nothing new begins meanwhile.
+    drop(dispatch);
+    match patience {
         // What is left then is cut.
         Some(patience) => drop(timeout(patience, closing).await),
         None => closing.await,

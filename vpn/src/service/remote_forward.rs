@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::kind::ChannelContext;
@@ -16,65 +16,20 @@ use crate::net::limits::LISTENERS;
 use crate::net::{Listener, LocalSocket, Multiplexer, bind, pump};
 use crate::output::Reason;
 use crate::output::log::SESSION;
+use crate::session::Doubts;
 use crate::trust::{Grant, Host};
-use vpn_proto::sealed::{Answer, OpenStatus, PeerIdentity, Question};
+use vpn_proto::sealed::{Answer, OpenStatus, Question};
 
 /// The kind of channel that a server opens for a connection to a listener.
 pub(super) const ACCEPTED: &str = "accepted";
-/// How long a server waits for an address that a session of the same client gives up.
-const HANDOVER: [Duration; 3] =
-    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_millis(500)];
+/// How long a listener of a session that has just ended may still be there.
+const HANDOVER: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(100)];
+/// How long a dead session of the client may take to end: the time for its answer, and some for its channels.
+const DYING: Duration = Duration::from_secs(6);
+/// How often the address is tried meanwhile.
+const AGAIN: Duration = Duration::from_millis(200);
 /// How long a server waits after it could not accept a connection.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// The listeners of all sessions of a server, by their addresses.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RemoteListeners(Arc<Mutex<Owners>>);
-
-#[derive(Debug, Default)]
-struct Owners {
-    by_address: HashMap<String, Owner>,
-    /// The serial number of the last listener.
-    last: u64,
-}
-
-/// The client that has a listener, and the task that accepts its connections.
-#[derive(Debug)]
-struct Owner {
-    client: PeerIdentity,
-    /// A number that no other listener has.
-    serial: u64,
-    task: AbortHandle,
-}
-
-impl RemoteListeners {
-    fn owners(&self) -> MutexGuard<'_, Owners> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the listener of another session of the same client. The session may be dead. Returns
-    /// whether there was one.
-    fn take_over(&self, address: &str, client: PeerIdentity) -> bool {
-        let mut owners = self.owners();
-        match owners.by_address.get(address) {
-            Some(owner) if owner.client == client && client != PeerIdentity::PskOnly => {
-                owner.task.abort();
-                owners.by_address.remove(address);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Adds a listener. It is in the list until the result is dropped.
-    fn add(&self, address: String, client: PeerIdentity, task: AbortHandle) -> Registered {
-        let mut owners = self.owners();
-        owners.last += 1;
-        let serial = owners.last;
-        owners.by_address.insert(address.clone(), Owner { client, serial, task });
-        Registered { all: self.clone(), address, serial }
-    }
-}
 
 /// What ends the listeners of a session, by their numbers. It gets the number of the question.
 type Stops = Arc<Mutex<HashMap<u32, oneshot::Sender<u32>>>>;
@@ -86,17 +41,17 @@ fn lock(stops: &Stops) -> MutexGuard<'_, HashMap<u32, oneshot::Sender<u32>>> {
 /// The listeners of one session. They end with it.
 #[derive(Debug)]
 pub(super) struct SessionListeners {
-    all: RemoteListeners,
-    client: PeerIdentity,
     channels: Multiplexer,
+    /// Of the client's sessions.
+    doubts: Doubts,
     tasks: JoinSet<()>,
     stops: Stops,
 }
 
 impl SessionListeners {
-    pub(super) fn new(all: RemoteListeners, client: PeerIdentity, channels: &Multiplexer) -> Self {
+    pub(super) fn new(channels: &Multiplexer, doubts: Doubts) -> Self {
         let (channels, stops) = (channels.clone(), Stops::default());
-        Self { all, client, channels, tasks: JoinSet::new(), stops }
+        Self { channels, doubts, tasks: JoinSet::new(), stops }
     }
 
     /// Answers a question of the client.
@@ -124,14 +79,11 @@ impl SessionListeners {
         let (stop, stopped) = oneshot::channel();
         lock(&self.stops).insert(number, stop);
         let listed = Listed { stops: self.stops.clone(), number };
-        let (all, client, channels) = (self.all.clone(), self.client, self.channels.clone());
+        let (channels, doubts) = (self.channels.clone(), self.doubts.clone());
         let grant = grant.clone();
-        // The task learns its own handle, which ends it later.
-        let (sender, own) = oneshot::channel();
-        let task = self.tasks.spawn(async move {
+        self.tasks.spawn(async move {
             let _listed = listed;
-            let Ok(task) = own.await else { return };
-            let listeners = match listen_permitted(&address, &grant, &all, client).await {
+            let listeners = match listen_permitted(&address, &grant, &doubts).await {
                 Ok(listeners) => listeners,
                 Err((status, text)) => {
                     log::info!(target: SESSION, "listen {address}: refused: {text}");
@@ -140,7 +92,6 @@ impl SessionListeners {
             };
             let port = listeners.first().map_or(0, Listener::port);
             log::info!(target: SESSION, "listening at {} for a client", at_port(&address, port));
-            let registered = all.add(address, client, task);
             channels.answer(number, Answer::Listening { port });
             let mut accepting = JoinSet::new();
             for listener in listeners {
@@ -148,12 +99,9 @@ impl SessionListeners {
             }
             if let Ok(asked) = stopped.await {
                 accepting.shutdown().await;
-                drop(registered);
                 channels.answer(asked, Answer::Unlistened(None));
             }
         });
-        // The task waits for it.
-        let _ = sender.send(task);
     }
 }
 
@@ -169,42 +117,25 @@ impl Drop for Listed {
     }
 }
 
-/// Removes a listener from the list when its task ends.
-struct Registered {
-    all: RemoteListeners,
-    address: String,
-    serial: u64,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let mut owners = self.all.owners();
-        // Another session of the client may have it already.
-        if owners.by_address.get(&self.address).is_some_and(|owner| owner.serial == self.serial) {
-            owners.by_address.remove(&self.address);
-        }
-    }
-}
-
-/// Listens at an address if the client may. An address that another session of the client has is taken
-/// over: after a cut the server may not have noticed yet.
+/// Listens at an address if the client may. If the address is in use, another session of the client may
+/// have it that is dead: after a cut, the server may not have noticed yet. Such a session is waited for.
 async fn listen_permitted(
     address: &str,
     grant: &Grant,
-    all: &RemoteListeners,
-    client: PeerIdentity,
+    doubts: &Doubts,
 ) -> Result<Vec<Listener>, (OpenStatus, String)> {
-    let mut pauses = HANDOVER.into_iter();
-    let mut has_taken_over = false;
+    for pause in HANDOVER {
+        match listen_once(address, grant) {
+            Err((OpenStatus::Refused, _)) => sleep(pause).await,
+            listening => return listening,
+        }
+    }
+    // This session is asked, too.
+    let has_others = doubts.raise() > 1;
+    let until = Instant::now() + if has_others { DYING } else { Duration::ZERO };
     loop {
         match listen_once(address, grant) {
-            Err((OpenStatus::Refused, text)) => {
-                has_taken_over |= all.take_over(address, client);
-                match pauses.next().filter(|_| has_taken_over) {
-                    Some(pause) => sleep(pause).await,
-                    None => return Err((OpenStatus::Refused, text)),
-                }
-            }
+            Err((OpenStatus::Refused, _)) if Instant::now() < until => sleep(AGAIN).await,
             listening => return listening,
         }
     }

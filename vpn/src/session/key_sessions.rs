@@ -40,6 +40,12 @@ impl Doubts {
     pub(crate) fn subscribe(&self) -> Doubted {
         Doubted(self.0.subscribe())
     }
+
+    /// Asks the sessions of the key that can answer. Returns how many there are.
+    pub(crate) fn raise(&self) -> usize {
+        self.0.send_replace(());
+        self.0.receiver_count()
+    }
 }
 
 impl Doubted {
@@ -94,11 +100,8 @@ impl KeySessions {
                     return Some(Counted { sessions: self.clone(), key, doubts });
                 }
                 let of_key = sessions.get(&key)?;
-                if of_key.doubts.0.receiver_count() == 0 {
+                if !std::mem::replace(&mut has_asked, true) && of_key.doubts.raise() == 0 {
                     return None;
-                }
-                if !std::mem::replace(&mut has_asked, true) {
-                    of_key.doubts.0.send_replace(());
                 }
                 of_key.freed.subscribe()
             };
