@@ -123,7 +123,9 @@ fn a_line_bounds_the_channels_that_are_there_at_once() {
     keys.authorize(&format!("permit=\"{HERE}\" max-channels=2"));
     let server = keys.server(&[]);
     let target = Listening::new();
-    let (client, near) = local_forward(&keys, server.port, &target, &["-D", "127.0.0.1:0"]);
+    // Each carrier is a session with channels of its own.
+    let more = ["-D", "127.0.0.1:0", "--carriers", "1"];
+    let (client, near) = local_forward(&keys, server.port, &target, &more);
     let proxy = listens(&client);
     let mut pairs: Vec<_> = (0..2).map(|_| (near.connect(), target.accept())).collect();
     near.resets();
