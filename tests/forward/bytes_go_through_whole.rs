@@ -145,6 +145,17 @@ fn a_socks_proxy_connects_to_names_and_addresses() {
         near.hears(&SUCCESS);
         talk(&mut near, &mut far, first);
     }
+    // Data may come at once with the request.
+    let target = Listening::new();
+    let Place::Tcp(place) = target.place() else { panic!() };
+    let mut near = proxy.connect();
+    let port = place.port().to_be_bytes();
+    near.says(&[&[5, 1, 0, 5, 1, 0, 1][..], &v4, &port, b"early"].concat());
+    near.hears(&[5, 0]);
+    near.hears(&SUCCESS);
+    let mut far = target.accept();
+    far.hears(b"early");
+    talk(&mut near, &mut far, ORDERS[0]);
     // Refused by the target, which has gone.
     let Place::Tcp(gone) = Listening::new().place() else { panic!() };
     let mut near = socks(&proxy, 1, &v4, gone.port());

@@ -38,7 +38,7 @@ pub use backoff::Backoff;
 pub use channels::SocketPath;
 pub use channels::{
     ChannelEnd, ChannelStream, CleanEnd, DriveEnd, Explanations, Listener, LocalSocket,
-    Multiplexer, OpenRefused, PumpError, Request, drive, pump,
+    Multiplexer, OpenRefused, PumpError, Request, drive, pump, pump_with,
 };
 pub use classic_handshake::{ClassicIoError, Driver, Progress};
 pub use dial::{DialError, connect, connect_addresses, connect_resetting};

@@ -14,7 +14,7 @@ use super::listen_text::at_port;
 use super::socks::{SocksReply, negotiate};
 use super::uplink::{Carrier, CheckServer, Reconnect, TheServer, Uplink};
 use crate::net::limits::{CLOSE, Limits};
-use crate::net::{Listener, LocalSocket, PumpError, bind, pump};
+use crate::net::{Listener, LocalSocket, PumpError, bind, pump, pump_with};
 use crate::output::{Reason, chain};
 use crate::session::{Blame, ClientError, ClientOptions, Output, may_help};
 use crate::term::Console;
@@ -267,8 +267,9 @@ async fn serve_socks(stream: TcpStream, uplink: &Uplink) -> (String, Result<(), 
             return (target, Ok(()));
         }
         Ok(channel) => match request.accept().await {
-            Ok(stream) => {
-                pump(LocalSocket::tcp(stream), channel).await.map_err(|error| error.to_string())
+            Ok((stream, early)) => {
+                let pumped = pump_with(LocalSocket::tcp(stream), channel, early).await;
+                pumped.map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         },

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fast_socks5::server::{NoAuthentication, Socks5ServerProtocol, SocksServerError};
@@ -23,6 +23,8 @@ use crate::trust::Host;
 
 /// The version of the protocol, the first byte of every message.
 const VERSION: u8 = 5;
+/// A greeting or a request has at most this many bytes.
+const READ: usize = 262;
 /// The first byte of SOCKS4.
 const VERSION_4: u8 = 4;
 
@@ -33,6 +35,8 @@ pub(super) struct SocksRequest {
     /// A name is in lower case and has no dot at its end.
     pub(super) target: String,
     stream: TcpStream,
+    /// What the client has sent behind its request.
+    early: Vec<u8>,
 }
 
 /// Why a target is not reached, as SOCKS5 says it (RFC 1928 §6).
@@ -104,19 +108,23 @@ pub(super) async fn negotiate(stream: TcpStream) -> Result<SocksRequest, SocksEr
 }
 
 async fn negotiate_within(stream: TcpStream, within: Duration) -> Result<SocksRequest, SocksError> {
-    let mut stream = Unanswered(stream);
-    let result = timeout(within, read_request(&mut stream)).await;
+    let mut buffered = Unanswered { stream, read: Vec::new(), taken: 0 };
+    let result = timeout(within, read_request(&mut buffered)).await;
+    let Unanswered { stream, mut read, taken } = buffered;
     let error = match result.unwrap_or(Err(SocksError::TimedOut)) {
-        Ok(target) => return Ok(SocksRequest { target, stream: stream.0 }),
+        Ok(target) => {
+            let early = read.split_off(taken);
+            return Ok(SocksRequest { target, stream, early });
+        }
         Err(error) => error,
     };
     if matches!(error, SocksError::Socks4 | SocksError::Http) {
         log::warn!("SOCKS proxy: {error}");
     }
     match error.answer() {
-        Some(answer) => say(stream.0, &answer).await,
+        Some(answer) => say(stream, &answer).await,
         None if error.is_over() => {}
-        None => lingering_close(stream.0).await,
+        None => lingering_close(stream).await,
     }
     Err(error)
 }
@@ -125,7 +133,7 @@ async fn negotiate_within(stream: TcpStream, within: Duration) -> Result<SocksRe
 async fn read_request(stream: &mut Unanswered) -> Result<String, SocksError> {
     let protocol = Socks5ServerProtocol::start(&mut *stream);
     protocol.negotiate_auth(&[NoAuthentication]).await.map_err(SocksError::of)?;
-    send(&mut stream.0, &[VERSION, 0], CLOSE).await?;
+    send(&mut stream.stream, &[VERSION, 0], CLOSE).await?;
     // The method was negotiated above. This is the state behind it.
     let protocol = Socks5ServerProtocol::skip_auth_this_is_not_rfc_compliant(stream);
     let (_, command, target) = protocol.read_command().await.map_err(SocksError::of)?;
@@ -155,15 +163,15 @@ fn target_of(target: TargetAddr) -> Result<(Host, u16), SocksError> {
 }
 
 impl SocksRequest {
-    /// Tells the client that it is connected, and returns its connection. The client sends its data
-    /// next.
+    /// Tells the client that it is connected. Returns its connection, and the data that it has sent
+    /// already.
     ///
     /// # Errors
     ///
     /// The client does not take the reply, or has closed.
-    pub(super) async fn accept(mut self) -> io::Result<TcpStream> {
+    pub(super) async fn accept(mut self) -> io::Result<(TcpStream, Vec<u8>)> {
         send(&mut self.stream, &reply(ReplyError::Succeeded), CLOSE).await?;
-        Ok(self.stream)
+        Ok((self.stream, self.early))
     }
 
     /// Tells the client why it is not connected, and closes its connection.
@@ -248,10 +256,16 @@ impl SocksError {
     }
 }
 
-/// The connection of a client, for the library that reads requests. What the library writes is dropped:
-/// it would answer a cut request with "connection refused", although nobody was asked.
+/// The connection of a client, for the library that reads requests. The library reads a few bytes at a
+/// time, and the system is asked for more at once. What the library writes is dropped: it would answer a
+/// cut request with "connection refused", although nobody was asked.
 #[derive(Debug)]
-struct Unanswered(TcpStream);
+struct Unanswered {
+    stream: TcpStream,
+    /// What was read, and how much of it the library has.
+    read: Vec<u8>,
+    taken: usize,
+}
 
 impl AsyncRead for Unanswered {
     fn poll_read(
@@ -259,7 +273,18 @@ impl AsyncRead for Unanswered {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        let Self { stream, read, taken } = &mut *self;
+        if *taken == read.len() {
+            let mut bytes = [0; READ];
+            let mut more = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(stream).poll_read(context, &mut more))?;
+            *read = more.filled().to_vec();
+            *taken = 0;
+        }
+        let count = buffer.remaining().min(read.len() - *taken);
+        buffer.put_slice(&read[*taken..*taken + count]);
+        *taken += count;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -440,9 +465,10 @@ mod tests {
         let request = in_time(negotiation).await.unwrap().unwrap();
         assert_eq!(request.target, "a:80");
         assert_eq!(request.stream.peer_addr().unwrap(), client.local_addr().unwrap());
-        let mut stream = in_time(request.accept()).await.unwrap();
-        let mut data = [0; 5];
-        in_time(stream.read_exact(&mut data)).await.unwrap();
+        let (mut stream, mut data) = in_time(request.accept()).await.unwrap();
+        let mut rest = vec![0; 5 - data.len()];
+        in_time(stream.read_exact(&mut rest)).await.unwrap();
+        data.append(&mut rest);
         assert_eq!(&data, b"GET /");
         drop(stream);
         let mut heard = Vec::new();

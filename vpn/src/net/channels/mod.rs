@@ -14,7 +14,7 @@ mod stream;
 pub use driver::{DriveEnd, drive};
 pub use explained::Explanations;
 pub use multiplexer::{Multiplexer, Request};
-pub use pump::{PumpError, pump};
+pub use pump::{PumpError, pump, pump_with};
 pub use shared::{ChannelEnd, OpenRefused};
 #[cfg(unix)]
 pub use socket::SocketPath;

@@ -35,9 +35,23 @@ pub enum PumpError {
 ///
 /// [`PumpError`] says which side failed.
 pub async fn pump(socket: LocalSocket, channel: ChannelStream) -> Result<(), PumpError> {
+    pump_with(socket, channel, Vec::new()).await
+}
+
+/// As [`pump`], for a socket from which `early` was read already.
+///
+/// # Errors
+///
+/// As [`pump`].
+pub async fn pump_with(
+    socket: LocalSocket,
+    channel: ChannelStream,
+    early: Vec<u8>,
+) -> Result<(), PumpError> {
     let mut pump = Pump {
         socket,
         channel,
+        early,
         at_once: FIRST_READ,
         pending: None,
         has_sent_all: false,
@@ -63,6 +77,8 @@ pub async fn pump(socket: LocalSocket, channel: ChannelStream) -> Result<(), Pum
 struct Pump {
     socket: LocalSocket,
     channel: ChannelStream,
+    /// Is sent before anything is read.
+    early: Vec<u8>,
     at_once: usize,
     /// Bytes from the channel, and how many of them are written.
     pending: Option<(Zeroizing<Vec<u8>>, usize)>,
@@ -103,6 +119,12 @@ impl Pump {
     /// Reads from the socket and sends, once.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PumpError>> {
         let room = ready!(self.channel.poll_room(context)).map_err(PumpError::Channel)?;
+        if !self.early.is_empty() {
+            let later = self.early.split_off(room.min(self.early.len()));
+            let bytes = std::mem::replace(&mut self.early, later);
+            let sent = self.channel.send(StreamKind::Data, bytes);
+            return Poll::Ready(sent.map_err(PumpError::Channel));
+        }
         ready!(self.socket.poll_read_ready(context)).map_err(PumpError::Local)?;
         let size = room.min(self.at_once);
         let mut buffer = if size > FIRST_READ { self.channel.buffer() } else { Vec::new() };
