@@ -7,8 +7,8 @@ pub type Keyed = fn(&[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>;
 
 /// Declares a unit struct, implements [`CipherSuite`](crate::CipherSuite) for it and registers it.
 ///
-/// The fields are named after the methods of the trait, and their order is fixed. `aliases` and
-/// `speed` are optional. `keys` maps key sizes in bits to functions of the type
+/// The fields are named after the methods of the trait, and their order is fixed. `aliases`, `speed`
+/// and `kernels` are optional. `keys` maps key sizes in bits to functions of the type
 /// [`Keyed`](crate::Keyed). For a RustCrypto block cipher that function is
 /// [`Cbc::boxed`](crate::Cbc::boxed).
 ///
@@ -27,6 +27,7 @@ pub type Keyed = fn(&[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>;
 ///     block_size: 16,
 ///     is_constant_time: true,
 ///     speed: SpeedClass::Hardware,
+///     kernels: vec!["generic"],
 ///     keys: {
 ///         128 => Cbc::<aes::Aes128>::boxed,
 ///         192 => Cbc::<aes::Aes192>::boxed,
@@ -48,6 +49,7 @@ macro_rules! suite {
         block_size: $block_size:expr,
         is_constant_time: $is_constant_time:expr,
         $(speed: $speed:expr,)?
+        $(kernels: $kernels:expr,)?
         keys: { $($keys:tt)+ } $(,)?
     ) => {
         $(#[$attribute])*
@@ -72,6 +74,9 @@ macro_rules! suite {
             }
             $(fn speed(&self) -> $crate::SpeedClass {
                 $speed
+            })?
+            $(fn kernels(&self) -> ::std::vec::Vec<&'static str> {
+                $kernels
             })?
             fn keyed(
                 &self,

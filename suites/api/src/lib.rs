@@ -50,7 +50,7 @@ pub mod testkit;
 pub use crate::cbc::{Cbc, CbcCipher, CbcDecryptor, CbcEncryptor, Lane};
 pub use crate::declare::Keyed;
 pub use crate::error::{RegistryError, SuiteError};
-pub use crate::kernel::{force_portable, is_portable_forced};
+pub use crate::kernel::{choose_kernel, force_kernels, force_portable, is_portable_forced};
 pub use crate::key_size::{KeySize, KeySizes};
 pub use crate::registry::{Registration, Registry};
 pub use crate::suite::{CipherSuite, SpeedClass, check_key_length};

@@ -35,6 +35,14 @@ pub trait CipherSuite: Send + Sync {
         SpeedClass::Software
     }
 
+    /// Returns the names of the kernels that this processor can run, the fastest first. The default
+    /// is `generic` alone.
+    ///
+    /// A suite with more kernels uses [`choose_kernel`](crate::choose_kernel) when it keys a cipher.
+    fn kernels(&self) -> Vec<&'static str> {
+        vec!["generic"]
+    }
+
     /// Makes a cipher keyed with `key`.
     ///
     /// The length of `key` must be one of [`key_sizes`](Self::key_sizes).

@@ -4,9 +4,11 @@
 //! the failure. They use pseudorandom data with a fixed seed, so a failure is reproducible.
 
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 use crate::{
-    CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, SuiteError, force_portable,
+    CbcDecryptor, CbcEncryptor, CipherSuite, KeySize, Lane, Registry, SuiteError, force_kernels,
+    force_portable,
 };
 
 /// Checks everything that [`CipherSuite`] requires of a suite, except that the ciphertexts are
@@ -19,8 +21,8 @@ use crate::{
 /// * Different keys give different ciphertexts.
 /// * The suite is valid for a registry, and it is registered.
 ///
-/// All this is checked with the portable code and with the code that the suite chooses on this
-/// machine.
+/// All this is checked with each kernel of the suite that this processor can run, against the
+/// portable one.
 ///
 /// # Panics
 ///
@@ -29,8 +31,9 @@ pub fn check(suite: &'static dyn CipherSuite) {
     check_registered(suite);
     check_key_lengths(suite);
     let sizes: Vec<_> = suite.key_sizes().iter().collect();
-    for (size, is_portable) in sizes.iter().flat_map(|&size| [(size, true), (size, false)]) {
-        let case = Case::new(suite, size, is_portable);
+    let kernels = suite.kernels();
+    for (&size, kernel) in sizes.iter().flat_map(|size| kernels.iter().map(move |k| (size, *k))) {
+        let case = Case::new(suite, size, kernel);
         case.check_refusals();
         case.check_round_trip();
         case.check_chaining();
@@ -39,6 +42,50 @@ pub fn check(suite: &'static dyn CipherSuite) {
         case.check_lane_at_fault();
         case.check_key_matters();
     }
+}
+
+/// An encryptor and a decryptor with the same key.
+pub type BothWays = (Box<dyn CbcEncryptor>, Box<dyn CbcDecryptor>);
+
+/// Keys a suite for one of its kernels, in both directions.
+///
+/// It forces the kernel for a moment. Other calls of this function wait meanwhile, so that tests can
+/// run in parallel. Another test of the same program must not force kernels in a different way.
+///
+/// # Errors
+///
+/// The errors of [`CipherSuite::encryptor`].
+///
+/// # Panics
+///
+/// If the suite has several kernels and does not use this one.
+pub fn keyed_with(
+    suite: &dyn CipherSuite,
+    kernel: &'static str,
+    key: &[u8],
+) -> Result<BothWays, SuiteError> {
+    let (encryptor, decryptor) = keyed_while(suite, key, || force_kernels(&[kernel]))?;
+    // A suite without a list of kernels need not call its only one `generic`.
+    if suite.kernels().len() > 1 {
+        let kernels = [encryptor.kernel(), decryptor.kernel()];
+        assert_eq!(kernels, [kernel; 2], "{suite:?} does not use the kernel that is forced");
+    }
+    Ok((encryptor, decryptor))
+}
+
+/// Keys a suite while something is forced.
+fn keyed_while(
+    suite: &dyn CipherSuite,
+    key: &[u8],
+    force: impl FnOnce(),
+) -> Result<BothWays, SuiteError> {
+    /// What is forced is global.
+    static SWITCH: Mutex<()> = Mutex::new(());
+    let _guard = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
+    force();
+    let keyed = (suite.encryptor(key), suite.decryptor(key));
+    force_kernels(&[]);
+    Ok((keyed.0?, keyed.1?))
 }
 
 /// Returns which of these x86-64 features the processor lacks: all of them on other architectures.
@@ -86,7 +133,8 @@ pub fn report_kernels(what: &str, kernels: &[(&str, Vec<&str>)]) {
     assert!(skipped.is_empty() || !is_required, "{what}: not tested: {skipped:?}");
 }
 
-/// Checks a published CBC vector in both directions. All four texts are hexadecimal.
+/// Checks a published CBC vector in both directions, with each kernel of the suite. All four texts
+/// are hexadecimal.
 ///
 /// # Panics
 ///
@@ -102,15 +150,18 @@ pub fn check_vector(
     let vector = format!("{suite:?}, published vector with ciphertext {ciphertext:02x?}");
     assert!(!ciphertext.is_empty(), "{vector}: it is empty");
 
-    let (mut chain, mut blocks) = (iv.clone(), plaintext.clone());
-    let encryptor = suite.encryptor(&key).unwrap_or_else(|e| panic!("{vector}: {e}"));
-    encryptor.encrypt(&mut chain, &mut blocks).unwrap_or_else(|e| panic!("{vector}: {e}"));
-    assert_eq!(blocks, ciphertext, "{vector}: encryption");
+    for kernel in suite.kernels() {
+        let vector = format!("{vector}, kernel {kernel}");
+        let keyed = keyed_with(suite, kernel, &key);
+        let (encryptor, decryptor) = keyed.unwrap_or_else(|e| panic!("{vector}: {e}"));
+        let (mut chain, mut blocks) = (iv.clone(), plaintext.clone());
+        encryptor.encrypt(&mut chain, &mut blocks).unwrap_or_else(|e| panic!("{vector}: {e}"));
+        assert_eq!(blocks, ciphertext, "{vector}: encryption");
 
-    let (mut chain, mut blocks) = (iv, ciphertext);
-    let decryptor = suite.decryptor(&key).unwrap_or_else(|e| panic!("{vector}: {e}"));
-    decryptor.decrypt(&mut chain, &mut blocks).unwrap_or_else(|e| panic!("{vector}: {e}"));
-    assert_eq!(blocks, plaintext, "{vector}: decryption");
+        let mut chain = iv.clone();
+        decryptor.decrypt(&mut chain, &mut blocks).unwrap_or_else(|e| panic!("{vector}: {e}"));
+        assert_eq!(blocks, plaintext, "{vector}: decryption");
+    }
 }
 
 /// Decodes hexadecimal text. Whitespace is skipped.
@@ -174,18 +225,13 @@ struct Case {
 }
 
 impl Case {
-    fn new(suite: &'static dyn CipherSuite, size: KeySize, is_portable: bool) -> Self {
-        // Another test may flip this global switch at the same time. That changes which code is
-        // tested, but not the expected results.
-        force_portable(true);
+    fn new(suite: &'static dyn CipherSuite, size: KeySize, kernel: &'static str) -> Self {
         let key = Rng(2).bytes(size.bytes());
-        let label = format!("{suite:?} with {size} bits");
-        let reference = suite.encryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
-        force_portable(is_portable);
-        let encryptor = suite.encryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
-        let decryptor = suite.decryptor(&key).unwrap_or_else(|e| panic!("{label}: {e}"));
-        force_portable(false);
-        let label = format!("{label}, kernel {}", encryptor.kernel());
+        let label = format!("{suite:?} with {size} bits, kernel {kernel}");
+        let reference = keyed_while(suite, &key, || force_portable(true));
+        let (reference, _) = reference.unwrap_or_else(|e| panic!("{label}: {e}"));
+        let keyed = keyed_with(suite, kernel, &key);
+        let (encryptor, decryptor) = keyed.unwrap_or_else(|e| panic!("{label}: {e}"));
         let block_size = suite.block_size();
         Self { label, suite, size, block_size, encryptor, decryptor, reference }
     }

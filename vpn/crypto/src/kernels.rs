@@ -10,14 +10,24 @@
 //! | | `crypto-bigint` | none |
 //!
 //! The first kernel that the processor can run is used. After [`vpn_suite::force_portable`] it is
-//! the last kernel of each kind.
+//! the last kernel of each kind, and [`vpn_suite::force_kernels`] forces kernels by their names.
+//! The kernels of ciphers have tables in their suites.
 
-use vpn_suite::is_portable_forced;
+use vpn_suite::choose_kernel;
 
 #[cfg(target_arch = "x86_64")]
 use crate::mac::{avx512::Avx512, shani::ShaNi};
 #[cfg(target_arch = "x86_64")]
 use crate::modexp::ifma::Avx512Ifma;
+
+/// The names of the kernels that this processor can run, for each kind of work in the table. In
+/// each list the fastest one is first.
+pub fn names() -> [Vec<&'static str>; 2] {
+    [
+        MacKernel::all().map(MacKernel::name).collect(),
+        PowerKernel::all().map(PowerKernel::name).collect(),
+    ]
+}
 
 /// A kernel for the HMACs of many messages. All kernels have the same results.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +49,9 @@ impl MacKernel {
     /// The kernel that every machine has.
     pub const PORTABLE: Self = Self(Mac::Portable);
 
-    /// The kernel to use: the fastest one, unless the portable one is forced.
+    /// The kernel to use: the fastest one, unless another one is forced.
     pub fn choose() -> Self {
-        first_allowed(Self::all(), Self::PORTABLE)
+        choose_kernel(Self::all(), Self::PORTABLE, Self::name)
     }
 
     /// All kernels that this processor can run, the fastest first.
@@ -92,9 +102,9 @@ impl PowerKernel {
     /// The kernel that every machine has.
     pub const PORTABLE: Self = Self(Power::Portable);
 
-    /// The kernel to use: the fastest one, unless the portable one is forced.
+    /// The kernel to use: the fastest one, unless another one is forced.
     pub fn choose() -> Self {
-        first_allowed(Self::all(), Self::PORTABLE)
+        choose_kernel(Self::all(), Self::PORTABLE, Self::name)
     }
 
     /// All kernels that this processor can run, the fastest first.
@@ -114,9 +124,4 @@ impl PowerKernel {
             Power::Ifma(_) => "avx-512 ifma",
         }
     }
-}
-
-/// The first kernel of a list, or the portable one if that is forced.
-fn first_allowed<K>(mut all: impl Iterator<Item = K>, portable: K) -> K {
-    if is_portable_forced() { portable } else { all.next().unwrap_or(portable) }
 }
