@@ -1,17 +1,23 @@
 //! AES (FIPS 197) as the cipher suite `AES`, with keys of 128, 192 and 256 bits.
 
-// Only the module `vaes` has unsafe code. It calls instructions that not every processor has.
+// Only the modules `keys`, `aesni` and `vaes512` have unsafe code. They call instructions
+// that not every processor has.
 #![deny(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
-mod vaes;
+mod aesni;
+mod kernels;
+#[cfg(target_arch = "x86_64")]
+mod keys;
+#[cfg(target_arch = "x86_64")]
+mod vaes512;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
 use aes::{Aes128, Aes192, Aes256};
-use cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use vpn_suite::{Cbc, CbcCipher, SpeedClass, SuiteError};
-use zeroize::ZeroizeOnDrop;
+use vpn_suite::SpeedClass;
 
 vpn_suite::suite! {
     /// The suite `AES`, the best choice if the peer supports it.
@@ -21,25 +27,10 @@ vpn_suite::suite! {
     // Hardware instructions if the processor has them, fixsliced code otherwise.
     is_constant_time: true,
     speed: SpeedClass::Hardware,
+    kernels: kernels::names(),
     keys: {
-        128 => fastest::<Aes128, 11>,
-        192 => fastest::<Aes192, 13>,
-        256 => fastest::<Aes256, 15>,
+        128 => kernels::keyed::<Aes128, 11>,
+        192 => kernels::keyed::<Aes192, 13>,
+        256 => kernels::keyed::<Aes256, 15>,
     },
-}
-
-/// Keys the cipher `C`, which has `KEYS` round keys, and chooses the fastest kernel for this
-/// processor.
-fn fastest<C, const KEYS: usize>(key: &[u8]) -> Result<Box<dyn CbcCipher>, SuiteError>
-where
-    C: KeyInit + BlockCipherEncrypt + BlockCipherDecrypt + ZeroizeOnDrop + Send + 'static,
-{
-    let narrow = Cbc::<C>::new(key)?;
-    #[cfg(target_arch = "x86_64")]
-    if !vpn_suite::is_portable_forced()
-        && let Some(vaes) = vaes::Vaes::<KEYS>::new(key)
-    {
-        return Ok(Box::new(wide::Wide::new(narrow, vaes)));
-    }
-    Ok(Box::new(narrow))
 }

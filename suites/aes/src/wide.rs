@@ -1,33 +1,40 @@
-//! CBC with the VAES kernel, and with the aes crate for blocks that do not fill its vectors.
+//! CBC with vector kernels, and with the aes crate for blocks that do not fill their vectors.
 
-use vpn_suite::lanes::{Active, Chain};
+use vpn_suite::lanes::Chain;
 use vpn_suite::{Cbc, CbcDecryptor, CbcEncryptor, Lane, SuiteError};
 
-use crate::vaes::{Block, Vaes, WIDTH};
+use crate::aesni::{self, AesNi};
+use crate::keys::{Block, RoundKeys};
+use crate::vectors::{Vectors, encrypt_equal, encrypt_mixed};
 
-/// With this many chains or fewer, the aes crate is as fast as half-empty vectors.
-const NARROW: usize = 8;
-
-/// The cipher `C` of the aes crate, and the VAES kernel with the same key. It has `KEYS` round
-/// keys.
-pub(crate) struct Wide<C, const KEYS: usize> {
-    narrow: Cbc<C>,
-    vaes: Vaes<KEYS>,
+/// AES with `KEYS` round keys. The kernel `V` encrypts many chains, the AES-NI kernel a few, and
+/// the cipher `C` of the aes crate one.
+pub(crate) struct Wide<C, V, const KEYS: usize, const WIDTH: usize> {
+    one: Cbc<C>,
+    few: AesNi,
+    many: V,
+    keys: RoundKeys<KEYS>,
 }
 
-impl<C, const KEYS: usize> Wide<C, KEYS> {
-    pub(crate) fn new(narrow: Cbc<C>, vaes: Vaes<KEYS>) -> Self {
-        Self { narrow, vaes }
+impl<C, V, const KEYS: usize, const WIDTH: usize> Wide<C, V, KEYS, WIDTH>
+where
+    V: Vectors<WIDTH>,
+{
+    /// All three have the same key.
+    pub(crate) fn new(one: Cbc<C>, few: AesNi, many: V, keys: RoundKeys<KEYS>) -> Self {
+        const { assert!(V::FEWEST <= aesni::WIDTH + 1, "the AES-NI kernel takes all others") };
+        Self { one, few, many, keys }
     }
 }
 
-impl<C, const KEYS: usize> CbcEncryptor for Wide<C, KEYS>
+impl<C, V, const KEYS: usize, const WIDTH: usize> CbcEncryptor for Wide<C, V, KEYS, WIDTH>
 where
     C: Send,
+    V: Vectors<WIDTH>,
     Cbc<C>: CbcEncryptor,
 {
     fn encrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError> {
-        self.narrow.encrypt(iv, blocks)
+        self.one.encrypt(iv, blocks)
     }
 
     fn encrypt_lanes(&self, lanes: &mut [Lane<'_>]) -> Result<(), SuiteError> {
@@ -35,48 +42,55 @@ where
         for lane in lanes.iter_mut() {
             as_blocks(lane.iv, lane.blocks)?;
         }
-        if lanes.len() <= NARROW {
-            return self.narrow.encrypt_lanes(lanes);
+        let keys = &self.keys.encryption;
+        let length = lanes.first().map_or(0, |lane| lane.blocks.len());
+        if lanes.iter().all(|lane| lane.blocks.len() == length) {
+            for batch in lanes.chunks_mut(WIDTH) {
+                match batch {
+                    [lane] => self.one.encrypt(lane.iv, lane.blocks)?,
+                    _ if batch.len() < V::FEWEST => encrypt_equal(self.few, keys, batch),
+                    _ => encrypt_equal(self.many, keys, batch),
+                }
+            }
+            return Ok(());
         }
         let chains = lanes.iter_mut().filter_map(|lane| {
             as_blocks(lane.iv, lane.blocks).ok().map(|(iv, blocks)| Chain { iv, blocks })
         });
-        let mut active = Active::<_, _, WIDTH>::new(chains);
-        while active.count() > NARROW {
-            let mut ivs = [Block::default(); WIDTH];
-            let mut parts: [&mut [Block]; WIDTH] = Default::default();
-            let steps = active.begin(&mut ivs, &mut parts);
-            self.vaes.encrypt(&mut ivs, &mut parts, steps);
-            active.end(&ivs);
+        let chains = encrypt_mixed(self.many, keys, chains);
+        for last in encrypt_mixed(self.few, keys, chains) {
+            self.one.encrypt(last.iv, last.blocks.as_flattened_mut())?;
         }
-        let mut rest: [Lane<'_>; NARROW] =
-            std::array::from_fn(|_| Lane { iv: &mut [], blocks: &mut [] });
-        let mut count = 0;
-        for (place, chain) in rest.iter_mut().zip(active.into_rest()) {
-            *place = Lane { iv: chain.iv, blocks: chain.blocks.as_flattened_mut() };
-            count += 1;
-        }
-        self.narrow.encrypt_lanes(&mut rest[..count])
+        Ok(())
     }
 
     fn kernel(&self) -> &'static str {
-        "vaes x16"
+        V::NAME
     }
 }
 
-impl<C, const KEYS: usize> CbcDecryptor for Wide<C, KEYS>
+impl<C, V, const KEYS: usize, const WIDTH: usize> CbcDecryptor for Wide<C, V, KEYS, WIDTH>
 where
     C: Send,
+    V: Vectors<WIDTH>,
     Cbc<C>: CbcDecryptor,
 {
     fn decrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError> {
-        let (block, blocks) = as_blocks(iv, blocks)?;
-        let rest = self.vaes.decrypt(block, blocks);
-        self.narrow.decrypt(block, rest.as_flattened_mut())
+        let keys = &self.keys.decryption;
+        let (iv, blocks) = as_blocks(iv, blocks)?;
+        let (groups, blocks) = blocks.as_chunks_mut();
+        if !groups.is_empty() {
+            self.many.decrypt(keys, iv, groups);
+        }
+        let (groups, blocks) = blocks.as_chunks_mut();
+        if !groups.is_empty() {
+            self.few.decrypt(keys, iv, groups);
+        }
+        self.one.decrypt(iv, blocks.as_flattened_mut())
     }
 
     fn kernel(&self) -> &'static str {
-        "vaes x16"
+        V::NAME
     }
 }
 

@@ -1,37 +1,45 @@
 //! Each kernel that this processor can run encrypts and decrypts lanes as the portable code does
 //! one by one.
 
-use std::sync::{Mutex, PoisonError};
-
 use proptest::prelude::*;
-use vpn_suite::testkit::report_kernels;
-use vpn_suite::{
-    CbcDecryptor, CbcEncryptor, CipherSuite, Lane, SuiteError, force_portable, lacking,
-};
+use vpn_suite::testkit::{keyed_with, report_kernels};
+use vpn_suite::{CipherSuite, Lane, SuiteError, lacking};
 use vpn_suite_aes::Aes;
 
-type Keyed = (Box<dyn CbcEncryptor>, Box<dyn CbcDecryptor>);
-
-/// Guards the switch for portable code: it is global, and tests run in parallel.
-static SWITCH: Mutex<()> = Mutex::new(());
-
-fn keyed(key: &[u8], is_portable: bool) -> Result<Keyed, SuiteError> {
-    let _guard = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
-    force_portable(is_portable);
-    Ok((Aes.encryptor(key)?, Aes.decryptor(key)?))
+#[test]
+fn each_kernel_is_there_where_it_can_run() {
+    let known = [
+        ("vaes-512 x16", lacking!("aes", "vaes", "avx512f")),
+        ("aes-ni x8", lacking!("aes", "sse2")),
+        ("generic", vec![]),
+    ];
+    let can_run = known.iter().filter(|(_, lacking)| lacking.is_empty());
+    let can_run: Vec<_> = can_run.map(|(name, _)| *name).collect();
+    assert_eq!(Aes.kernels(), can_run);
+    for key in [[7; 32].as_slice(), &[7; 24], &[7; 16]] {
+        for kernel in Aes.kernels() {
+            // It checks the names of both.
+            keyed_with(&Aes, kernel, key).unwrap();
+        }
+    }
+    report_kernels("AES", &known);
 }
 
 #[test]
-fn each_kernel_is_used_where_it_can_run() {
-    let wide = lacking!("aes", "vaes", "avx512f");
-    for key in [[7; 32].as_slice(), &[7; 24], &[7; 16]] {
-        let (portable, _) = keyed(key, true).unwrap();
-        let (encryptor, decryptor) = keyed(key, false).unwrap();
-        let best = if wide.is_empty() { "vaes x16" } else { "generic" };
-        let kernels = [portable.kernel(), encryptor.kernel(), decryptor.kernel()];
-        assert_eq!(kernels, ["generic", best, best]);
+fn lane_at_fault_leaves_all_alone() {
+    for kernel in Aes.kernels() {
+        let (encryptor, _) = keyed_with(&Aes, kernel, &[7; 32]).unwrap();
+        for at in 0..20 {
+            let mut buffers = vec![(vec![1; 16], vec![2; 64]); 20];
+            buffers[at].1.push(3);
+            let given = buffers.clone();
+            let mut lanes: Vec<_> =
+                buffers.iter_mut().map(|(iv, blocks)| Lane { iv, blocks }).collect();
+            let error = SuiteError::Misaligned { len: 65, block_size: 16 };
+            assert_eq!(encryptor.encrypt_lanes(&mut lanes), Err(error), "{kernel}");
+            assert_eq!(buffers, given, "{kernel}");
+        }
     }
-    report_kernels("AES", &[("vaes x16", wide), ("generic", vec![])]);
 }
 
 proptest! {
@@ -45,13 +53,17 @@ proptest! {
             prop::collection::vec(any::<u8>(), 24),
             prop::collection::vec(any::<u8>(), 32),
         ],
-        texts in prop::collection::vec(
-            (any::<[u8; 16]>(), prop_oneof![0..4usize, 0..100usize, Just(64)], any::<u8>()),
-            0..=40,
-        ),
+        texts in prop_oneof![
+            prop::collection::vec(
+                (any::<[u8; 16]>(), prop_oneof![0..4usize, 0..100usize, Just(64)], any::<u8>()),
+                0..=40,
+            ),
+            // Lanes of equal lengths have code of their own.
+            (0..100usize).prop_flat_map(|blocks| {
+                prop::collection::vec((any::<[u8; 16]>(), Just(blocks), any::<u8>()), 0..=40)
+            }),
+        ],
     ) {
-        let (reference, _) = keyed(&key, true).unwrap();
-        let (encryptor, decryptor) = keyed(&key, false).unwrap();
         let plain: Vec<(Vec<u8>, Vec<u8>)> = texts
             .into_iter()
             .map(|(iv, blocks, salt)| {
@@ -59,26 +71,30 @@ proptest! {
                 (iv.to_vec(), bytes.cycle().take(16 * blocks).collect())
             })
             .collect();
+        let (reference, _) = keyed_with(&Aes, "generic", &key).unwrap();
         let mut expected = plain.clone();
         for (iv, blocks) in &mut expected {
             reference.encrypt(iv, blocks).unwrap();
         }
-        let mut buffers = plain.clone();
-        let lanes = |buffers: &mut [(Vec<u8>, Vec<u8>)], f: &dyn Fn(&mut [Lane<'_>])| {
-            let mut lanes: Vec<_> =
-                buffers.iter_mut().map(|(iv, blocks)| Lane { iv, blocks }).collect();
-            f(&mut lanes);
-        };
-        lanes(&mut buffers, &|lanes| encryptor.encrypt_lanes(lanes).unwrap());
-        prop_assert_eq!(&buffers, &expected);
+        for kernel in Aes.kernels() {
+            let (encryptor, decryptor) = keyed_with(&Aes, kernel, &key).unwrap();
+            let mut buffers = plain.clone();
+            encryptor.encrypt_lanes(&mut lanes(&mut buffers)).unwrap();
+            prop_assert_eq!(&buffers, &expected, "{}", kernel);
 
-        for ((iv, _), (first_iv, _)) in buffers.iter_mut().zip(&plain) {
-            iv.clone_from(first_iv);
-        }
-        lanes(&mut buffers, &|lanes| decryptor.decrypt_lanes(lanes).unwrap());
-        for (((iv, text), (last_iv, _)), (_, plain)) in buffers.iter().zip(&expected).zip(&plain) {
-            prop_assert_eq!(iv, last_iv);
-            prop_assert_eq!(text, plain);
+            for ((iv, _), (first_iv, _)) in buffers.iter_mut().zip(&plain) {
+                iv.clone_from(first_iv);
+            }
+            decryptor.decrypt_lanes(&mut lanes(&mut buffers)).unwrap();
+            let both = buffers.iter().zip(&expected).zip(&plain);
+            for (((iv, text), (last_iv, _)), (_, plain)) in both {
+                prop_assert_eq!(iv, last_iv, "{}", kernel);
+                prop_assert_eq!(text, plain, "{}", kernel);
+            }
         }
     }
+}
+
+fn lanes(buffers: &mut [(Vec<u8>, Vec<u8>)]) -> Vec<Lane<'_>> {
+    buffers.iter_mut().map(|(iv, blocks)| Lane { iv, blocks }).collect()
 }
