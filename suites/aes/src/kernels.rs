@@ -3,6 +3,7 @@
 //! | kernel | processor features it needs | encrypts 9 chains or more | 2 to 8 chains | one chain |
 //! |---|---|---|---|---|
 //! | `vaes-512 x16` | `aes`, `vaes`, `avx512f` | `vaes512` | `aesni` | aes crate |
+//! | `vaes-256 x16` | `aes`, `vaes`, `avx2` | `vaes256` | `aesni` | aes crate |
 //! | `aes-ni x8` | `aes`, `sse2` | `aesni` | `aesni` | aes crate |
 //! | `generic` | none | aes crate | aes crate | aes crate |
 //!
@@ -16,13 +17,17 @@ use vpn_suite::{Cbc, CbcCipher, SuiteError, choose_kernel};
 use zeroize::ZeroizeOnDrop;
 
 #[cfg(target_arch = "x86_64")]
-use crate::{aesni::AesNi, keys::RoundKeys, vaes512::Vaes512, vectors::Vectors, wide::Wide};
+use crate::{
+    aesni::AesNi, keys::RoundKeys, vaes256::Vaes256, vaes512::Vaes512, vectors::Vectors, wide::Wide,
+};
 
 /// A kernel for AES. All kernels have the same results.
 #[derive(Clone, Copy, Debug)]
 enum Kernel {
     #[cfg(target_arch = "x86_64")]
     Vaes512(Vaes512),
+    #[cfg(target_arch = "x86_64")]
+    Vaes256(Vaes256),
     #[cfg(target_arch = "x86_64")]
     AesNi(AesNi),
     /// The aes crate alone.
@@ -33,7 +38,11 @@ impl Kernel {
     /// All kernels that this processor can run, the fastest first.
     fn all() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let special = [Vaes512::detect().map(Self::Vaes512), AesNi::detect().map(Self::AesNi)];
+        let special = [
+            Vaes512::detect().map(Self::Vaes512),
+            Vaes256::detect().map(Self::Vaes256),
+            AesNi::detect().map(Self::AesNi),
+        ];
         #[cfg(not(target_arch = "x86_64"))]
         let special: [Option<Self>; 0] = [];
         special.into_iter().flatten().chain([Self::Generic])
@@ -43,6 +52,8 @@ impl Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Vaes512(_) => Vaes512::NAME,
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes256(_) => Vaes256::NAME,
             #[cfg(target_arch = "x86_64")]
             Self::AesNi(_) => AesNi::NAME,
             Self::Generic => "generic",
@@ -64,6 +75,8 @@ where
     Ok(match choose_kernel(Kernel::all(), Kernel::Generic, Kernel::name) {
         #[cfg(target_arch = "x86_64")]
         Kernel::Vaes512(many) => wide::<C, _, KEYS, _>(generic, many, key),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Vaes256(many) => wide::<C, _, KEYS, _>(generic, many, key),
         #[cfg(target_arch = "x86_64")]
         Kernel::AesNi(many) => wide::<C, _, KEYS, _>(generic, many, key),
         Kernel::Generic => Box::new(generic),

@@ -1,6 +1,6 @@
 //! AES (FIPS 197) as the cipher suite `AES`, with keys of 128, 192 and 256 bits.
 
-// Only the modules `keys`, `aesni` and `vaes512` have unsafe code. They call instructions
+// Only the modules `keys`, `aesni`, `vaes256` and `vaes512` have unsafe code. They call instructions
 // that not every processor has.
 #![deny(unsafe_code)]
 
@@ -9,6 +9,8 @@ mod aesni;
 mod kernels;
 #[cfg(target_arch = "x86_64")]
 mod keys;
+#[cfg(target_arch = "x86_64")]
+mod vaes256;
 #[cfg(target_arch = "x86_64")]
 mod vaes512;
 #[cfg(target_arch = "x86_64")]

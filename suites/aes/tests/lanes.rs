@@ -10,6 +10,7 @@ use vpn_suite_aes::Aes;
 fn each_kernel_is_there_where_it_can_run() {
     let known = [
         ("vaes-512 x16", lacking!("aes", "vaes", "avx512f")),
+        ("vaes-256 x16", lacking!("aes", "vaes", "avx2")),
         ("aes-ni x8", lacking!("aes", "sse2")),
         ("generic", vec![]),
     ];
