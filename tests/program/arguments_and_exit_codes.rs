@@ -203,3 +203,48 @@ fn speed_measures_what_is_asked_for() {
         assert!(ended.stderr.contains(part), "{args:?}: {}", ended.stderr);
     }
 }
+
+#[test]
+fn speed_uses_the_kernels_that_are_named() {
+    let speed = |more: &[&str]| {
+        let args = ["speed", "--suite", "AES:256", "--size", "100", "--time", "1", "--no-kex"];
+        run(&[&args[..], &["--json"], more].concat(), b"")
+    };
+    let ended = speed(&["--kernel", "generic", "--kernel", "sha2"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let rows: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert_eq!(row["kernel"], "generic, sha2");
+    }
+
+    // Every name in the list can be forced. Key exchanges are not measured here.
+    let ended = speed(&["--kernel", "abacus"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    let line = ended.stderr.trim_end();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let (problem, list) = line.split_once(" (it has: ").unwrap();
+    assert!(problem.ends_with("--kernel: this processor has no kernel 'abacus'"), "{line}");
+    let names: Vec<&str> = list.split('\'').skip(1).step_by(2).collect();
+    assert!(["generic", "sha2", "crypto-bigint"].iter().all(|name| names.contains(name)), "{line}");
+    for name in &names {
+        let ended = speed(&["--kernel", name]);
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.stderr);
+        let rows: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        let (cipher, mac) = rows[0]["kernel"].as_str().unwrap().split_once(", ").unwrap();
+        let is_for_exchanges = ["crypto-bigint", "avx-512 ifma"].contains(name);
+        assert!([cipher, mac].contains(name) || is_for_exchanges, "{name}: {cipher}, {mac}");
+    }
+
+    // The first one is the fastest one for AES.
+    if names[0] != "generic" {
+        let ended = speed(&["--kernel", names[0], "--kernel", "generic"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        let problem =
+            format!("--kernel: '{}' and 'generic' do the same work; choose one", names[0]);
+        assert!(ended.stderr.contains(&problem), "{}", ended.stderr);
+    }
+    let ended = speed(&["--kernel", "generic", "--portable"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+}

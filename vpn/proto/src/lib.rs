@@ -107,3 +107,6 @@ pub use dh::{
 pub use sniff::Profile;
 pub use suite::{EnabledSuite, SuiteId};
 pub use text::Printable;
+
+/// The names of the kernels for HMAC and for modular powers, see [`vpn_crypto::kernels`].
+pub use vpn_crypto::kernels::names as kernel_names;

@@ -311,8 +311,11 @@ pub(super) struct SpeedArgs {
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(super) time: u64,
     /// Measure without the vector code of this program
-    #[arg(long)]
+    #[arg(long, conflicts_with = "kernel")]
     pub(super) portable: bool,
+    /// Measure with this kernel instead of the fastest one for its work; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) kernel: Vec<String>,
     /// Leave out the key exchanges
     #[arg(long)]
     pub(super) no_kex: bool,

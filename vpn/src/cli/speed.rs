@@ -45,7 +45,11 @@ enum Row {
 }
 
 pub(super) fn run(args: &SpeedArgs, registry: &Registry) -> Result<(), Failure> {
-    vpn_suite::force_portable(args.portable);
+    if args.portable {
+        vpn_suite::force_portable(true);
+    } else {
+        vpn_suite::force_kernels(&kernels(&args.kernel, registry)?);
+    }
     let wanted = wanted(&args.suite, registry)?;
     let time = Duration::from_millis(args.time);
     let sizes: Vec<usize> = match args.size.is_empty() {
@@ -116,6 +120,37 @@ fn wanted(names: &[String], registry: &Registry) -> Result<Vec<SuiteId>, Failure
                 wanted.push(SuiteId { suite, size });
             }
         }
+    }
+    Ok(wanted)
+}
+
+/// The kernels to use, at most one for each kind of work.
+fn kernels(names: &[String], registry: &Registry) -> Result<Vec<&'static str>, Failure> {
+    let usage = |problem: String| Failure::new(Exit::Usage, problem);
+    // What the kernels of a list do is the same work.
+    let lists: Vec<Vec<&'static str>> =
+        registry.iter().map(CipherSuite::kernels).chain(vpn_proto::kernel_names()).collect();
+    let mut wanted: Vec<&'static str> = Vec::new();
+    for text in names {
+        let name = lists.iter().flatten().find(|name| *name == text).ok_or_else(|| {
+            let mut possible: Vec<String> = Vec::new();
+            for name in lists.iter().flatten().map(|name| format!("'{name}'")) {
+                if !possible.contains(&name) {
+                    possible.push(name);
+                }
+            }
+            let possible = possible.join(", ");
+            usage(format!("--kernel: this processor has no kernel '{text}' (it has: {possible})"))
+        })?;
+        for list in lists.iter().filter(|list| list.contains(name)) {
+            if let Some(other) = wanted.iter().find(|other| *other != name && list.contains(other))
+            {
+                return Err(usage(format!(
+                    "--kernel: '{other}' and '{name}' do the same work; choose one"
+                )));
+            }
+        }
+        wanted.push(name);
     }
     Ok(wanted)
 }
