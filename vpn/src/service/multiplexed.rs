@@ -92,6 +92,9 @@ pub(crate) async fn serve_channels<D: Dispatch>(
     let mut is_over = false;
     let ended = loop {
         tokio::select! {
+            // The driver comes behind the channels: it yields to them when it has woken them.
+            biased;
+            Some(()) = tasks.next() => {}
             ended = &mut driving => break ended,
             request = channels.next_request(), if !is_over => match request {
                 Some(Request::Channel { channel, kind, argument }) => {
@@ -102,7 +105,6 @@ pub(crate) async fn serve_channels<D: Dispatch>(
                 }
                 None => is_over = true,
             },
-            Some(()) = tasks.next() => {}
             () = doubted.asked() => channels.probe(ANSWER),
             () = &mut stopping => {}
         }

@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
@@ -17,7 +18,10 @@ const QUIET: Duration = Duration::from_secs(1);
 /// While there is traffic, the round trip is measured this often.
 const MEASURED: Duration = Duration::from_millis(100);
 /// The batch after this many unsent bytes waits. A key that is pressed then waits for one batch.
-const UNSENT: u32 = 64 * 1024;
+const UNSENT: usize = 64 * 1024;
+/// The system takes about this many unsent bytes: a whole batch. With fewer, the last record of a batch
+/// would be late, and the peer would open it alone.
+const SYSTEM_UNSENT: u32 = 256 * 1024;
 
 /// How a session with channels has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +45,7 @@ pub async fn drive(
     channels: &Multiplexer,
 ) -> Result<DriveEnd, SealedIoError> {
     let _ending = Ending(channels);
-    connection.limit_unsent(UNSENT);
+    connection.limit_unsent(SYSTEM_UNSENT);
     connection.measure_round_trip();
     let moved = move_frames(&mut connection, channels).await;
     // No new channel begins while the session closes, and nobody waits for it.
@@ -70,8 +74,11 @@ pub async fn drive(
 struct Wakers(Vec<Waker>);
 
 impl Wakers {
-    fn wake(&mut self) {
+    /// Returns whether there was one.
+    fn wake(&mut self) -> bool {
+        let has_any = !self.0.is_empty();
         self.0.drain(..).for_each(Waker::wake);
+        has_any
     }
 }
 
@@ -113,11 +120,16 @@ async fn move_frames(
                 if let IoEvent::Event(event) = event? {
                     let handled =
                         handle_events(event, connection, channels, &mut wakers.0, &mut untold);
-                    wakers.wake();
+                    let has_woken = wakers.wake();
                     // The last frames before an end explain it.
                     untold.tell().await;
                     if let Some(end) = handled? {
                         return Ok(end);
+                    }
+                    if has_woken {
+                        // The channels hand over what they have before the next batch is read. Then the
+                        // peer gets credit in time, and both sides work at once.
+                        yield_now().await;
                     }
                 }
             }
@@ -151,7 +163,7 @@ fn fill(
     untold: &mut Untold,
 ) -> Result<(), SealedIoError> {
     // During a fresh key exchange our key cannot change, and more data could bring it to its limit.
-    while connection.unsent() < UNSENT as usize && !connection.session().is_exchanging() {
+    while connection.unsent() < UNSENT && !connection.session().is_exchanging() {
         let mut batch = connection.session().frames()?;
         {
             let mut state = channels.0.state();

@@ -11,7 +11,8 @@ const MAX_WINDOW: u32 = 4 * 1024 * 1024;
 /// Two batches of full records fit: one is on its way while the other one is opened. A window above
 /// this grows only with the path, and is halved while bytes wait to be read. In bytes.
 const TWO_BATCHES: u32 = 512 * 1024;
-/// Up to there a window grows if half of it is used up in this time, even if the round trip is shorter.
+/// Up to there a window grows if half of it is used up in this time, even if two round trips are
+/// shorter.
 const QUICK: Duration = Duration::from_millis(5);
 
 /// The memory that the windows of many sessions share.
@@ -84,7 +85,8 @@ pub(super) struct Window {
     pub(super) granted: u32,
     /// The bytes that the user has taken since the last grant.
     pub(super) taken: u32,
-    last_grant: Option<Instant>,
+    /// The last grant, and the one before.
+    grants: [Option<Instant>; 2],
     /// [`Path::drained`] at the last grant.
     drained: u64,
 }
@@ -106,7 +108,7 @@ impl Window {
             size: FIRST_WINDOW,
             granted: FIRST_WINDOW,
             taken: 0,
-            last_grant: None,
+            grants: [None; 2],
             drained: 0,
         })
     }
@@ -132,9 +134,13 @@ impl Window {
             return None;
         }
         let mut credit = std::mem::take(&mut self.taken);
-        let quick = if self.size < TWO_BATCHES { QUICK } else { Duration::ZERO };
+        // Users take in bursts. A large window counts as used up if all of it is, not half of it.
+        let (quick, began) = match self.size < TWO_BATCHES {
+            true => (QUICK, self.grants[0]),
+            false => (Duration::ZERO, self.grants[1]),
+        };
         let limit = path.round_trip.map(|time| (2 * time).max(quick));
-        let since = self.last_grant.map(|last| now.saturating_duration_since(last));
+        let since = began.map(|began| now.saturating_duration_since(began));
         let is_used_up = since.zip(limit).is_some_and(|(since, limit)| since <= limit);
         let more = self.size.min(MAX_WINDOW - self.size);
         let was_drained = self.drained != path.drained;
@@ -153,7 +159,7 @@ impl Window {
             credit = credit.saturating_sub(less);
             budget.release(less as usize);
         }
-        self.last_grant = Some(now);
+        self.grants = [Some(now), self.grants[0]];
         self.drained = path.drained;
         self.granted += credit;
         (credit > 0).then_some(credit)
@@ -208,6 +214,26 @@ mod tests {
             take(&mut window, 4 << 20, 1);
         }
         assert_eq!((window.size, budget.used), (MAX_WINDOW, 4 << 20));
+    }
+
+    #[test]
+    fn a_burst_does_not_make_a_large_window_grow() {
+        let mut budget = budget(1 << 30, 1 << 30);
+        let mut window = Window::new(&mut budget).unwrap();
+        let (mut now, mut drained) = (Instant::now(), 0);
+        let mut take = |window: &mut Window, after: u64| {
+            now += Duration::from_millis(after);
+            drained += 1;
+            let half = (window.size / 2) as usize;
+            window.take(half, path(drained), now, &mut budget);
+            window.size
+        };
+        while take(&mut window, 1) < TWO_BATCHES {}
+        // Half of it at once, and half of it after more than two round trips.
+        for after in [101, 0, 101, 0, 101, 0] {
+            assert_eq!(take(&mut window, after), TWO_BATCHES, "{after}");
+        }
+        assert_eq!(take(&mut window, 100), 2 * TWO_BATCHES);
     }
 
     #[test]
