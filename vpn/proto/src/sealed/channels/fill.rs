@@ -1,5 +1,5 @@
-//! Gives frames to a batch of records: first those that carry no data, then a record of each channel
-//! in turn.
+//! Gives frames to a batch of records: first those that carry no data, then some records of each
+//! channel in turn.
 
 use std::time::Instant;
 
@@ -7,6 +7,10 @@ use super::frame::{Frame, data_header};
 use super::outgoing::Next;
 use super::state::{Channel, Channels};
 use crate::sealed::error::SealedError;
+
+/// How many records a channel sends in its turn while others wait. With one record, the peer would write
+/// to another connection after each of them, and wake another program.
+pub(super) const TURN: usize = 4;
 
 /// Takes frames to send.
 pub trait FrameSink {
@@ -49,23 +53,45 @@ impl Channels {
             match is_first && !live.out.is_sparse(now) {
                 // It got its turn without a time, see `take_turn`.
                 true => self.turns.push(id, false),
-                false => self.fill_one(id, sink, now)?,
+                // A channel that has sent little sends one record, so that others like it are soon next.
+                false if is_first => self.fill_turn(id, 1, sink, now)?,
+                false => self.fill_turn(id, TURN, sink, now)?,
             }
         }
         Ok(())
     }
 
-    /// Gives one frame of a channel.
+    /// Gives a channel its turn.
+    fn fill_turn(
+        &mut self,
+        id: u32,
+        records: usize,
+        sink: &mut impl FrameSink,
+        now: Instant,
+    ) -> Result<(), SealedError> {
+        for _ in 0..records {
+            if !sink.has_room() || !self.fill_one(id, sink, now)? {
+                break;
+            }
+        }
+        if let Some(Channel::Live(live)) = self.channels.get_mut(&id) {
+            live.out.has_turn = false;
+        }
+        self.take_turn(id, Some(now));
+        self.close_if_complete(id);
+        Ok(())
+    }
+
+    /// Gives one frame of a channel. Returns whether there was data in it.
     fn fill_one(
         &mut self,
         id: u32,
         sink: &mut impl FrameSink,
         now: Instant,
-    ) -> Result<(), SealedError> {
-        let Some(Channel::Live(live)) = self.channels.get_mut(&id) else { return Ok(()) };
-        live.out.has_turn = false;
+    ) -> Result<bool, SealedError> {
+        let Some(Channel::Live(live)) = self.channels.get_mut(&id) else { return Ok(false) };
         let bytes = match live.out.next() {
-            None => return Ok(()),
+            None => return Ok(false),
             Some(Next::Data(stream, data)) => {
                 let (kind, header) = data_header(id, stream);
                 sink.push(kind, header.as_slice(), data)?;
@@ -87,11 +113,9 @@ impl Channels {
         if let Some(buffer) = used {
             self.recycle(buffer);
         }
-        self.take_turn(id, Some(now));
         if bytes > 0 {
             self.offer_room(id);
         }
-        self.close_if_complete(id);
-        Ok(())
+        Ok(bytes > 0)
     }
 }

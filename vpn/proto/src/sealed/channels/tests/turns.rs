@@ -48,7 +48,7 @@ impl Model {
         for other in ready.into_iter().filter(|other| *other != id && is_bulk) {
             let passed = self.passed.entry((other, id)).or_default();
             *passed += 1;
-            assert!(*passed <= 1, "{other} waits more than a round");
+            assert!(*passed <= fill::TURN, "{other} waits more than a round");
         }
         self.passed.retain(|(waiting, _), _| *waiting != id);
         for number in [&mut self.waiting, &mut self.credit] {
