@@ -76,6 +76,9 @@ where
     Cbc<C>: CbcDecryptor,
 {
     fn decrypt(&self, iv: &mut [u8], blocks: &mut [u8]) -> Result<(), SuiteError> {
+        if blocks.len() < aesni::WIDTH * size_of::<Block>() {
+            return self.one.decrypt(iv, blocks);
+        }
         let keys = &self.keys.decryption;
         let (iv, blocks) = as_blocks(iv, blocks)?;
         let (groups, blocks) = blocks.as_chunks_mut();
