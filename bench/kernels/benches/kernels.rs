@@ -1,12 +1,12 @@
 //! Encryption and decryption of each suite, and HMAC, for one record and for a batch, with the
-//! kernels that this machine chooses and with the portable ones.
+//! each kernel that this machine can run.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vpn_crypto::{kernels::MacKernel, mac::MacKey};
-use vpn_suite::{KeySize, Lane, Registry, force_portable};
+use vpn_suite::{KeySize, Lane, Registry, force_kernels};
 use vpn_suites as _;
 
 /// Bytes of a record.
@@ -17,9 +17,6 @@ const GAP: usize = 34;
 /// Records in a batch.
 const BATCHES: [usize; 3] = [1, 8, 16];
 
-/// The two choices of kernels, and their names.
-const CHOICES: [(bool, &str); 2] = [(true, "portable"), (false, "chosen")];
-
 fn suites(c: &mut Criterion) {
     let registry = Registry::linked().expect("suites are linked");
     for suite in registry.iter() {
@@ -27,12 +24,12 @@ fn suites(c: &mut Criterion) {
             continue;
         };
         let key: Vec<u8> = (1..=u8::MAX).cycle().step_by(7).take(key_size.bytes()).collect();
-        for (is_portable, choice) in CHOICES {
-            force_portable(is_portable);
+        for kernel in suite.kernels() {
+            force_kernels(&[kernel]);
             let encryptor = suite.encryptor(&key).expect("the key is of the right length");
             let decryptor = suite.decryptor(&key).expect("the key is of the right length");
-            force_portable(false);
-            let name = format!("{}{}, {choice}", suite.name(), KeySize::bits(key_size));
+            force_kernels(&[]);
+            let name = format!("{}{}, {kernel}", suite.name(), KeySize::bits(key_size));
             let mut group = c.benchmark_group(&name);
             for size in SIZES {
                 for batch in BATCHES {
