@@ -1,4 +1,4 @@
-//! Encryption and decryption of each suite, and HMAC, for one record and for a batch, with the
+//! Encryption and decryption of each suite, and HMAC, for one record and for a batch, with
 //! each kernel that this machine can run.
 
 use std::hint::black_box;
