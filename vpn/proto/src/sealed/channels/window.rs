@@ -86,9 +86,17 @@ pub(super) struct Window {
     /// The bytes that the user has taken since the last grant.
     pub(super) taken: u32,
     /// The last grant, and the one before.
-    grants: [Option<Instant>; 2],
-    /// [`Path::drained`] at the last grant.
+    grants: [Option<Grant>; 2],
+}
+
+/// A grant of credit.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    at: Instant,
+    /// [`Path::drained`] then.
     drained: u64,
+    /// The bytes that were taken since the grant before.
+    taken: u32,
 }
 
 /// What is known of the path of a session.
@@ -109,7 +117,6 @@ impl Window {
             granted: FIRST_WINDOW,
             taken: 0,
             grants: [None; 2],
-            drained: 0,
         })
     }
 
@@ -133,17 +140,22 @@ impl Window {
         if self.taken < self.size / 2 {
             return None;
         }
-        let mut credit = std::mem::take(&mut self.taken);
-        // Users take in bursts. A large window counts as used up if all of it is, not half of it.
-        let (quick, began) = match self.size < TWO_BATCHES {
-            true => (QUICK, self.grants[0]),
-            false => (Duration::ZERO, self.grants[1]),
+        let taken = std::mem::take(&mut self.taken);
+        let mut credit = taken;
+        // Bytes come and are taken in bursts, so a large window is judged by the last two grants.
+        let (before, limit) = match (self.size < TWO_BATCHES, self.grants) {
+            (true, [last, _]) => (last, path.round_trip.map(|time| (2 * time).max(QUICK))),
+            (false, [last, before]) => {
+                let both = f64::from(taken) + last.map_or(0.0, |last| f64::from(last.taken));
+                // How long a whole window takes at most.
+                let share = both / f64::from(self.size);
+                (before, path.round_trip.map(|time| (2 * time).mul_f64(share)))
+            }
         };
-        let limit = path.round_trip.map(|time| (2 * time).max(quick));
-        let since = began.map(|began| now.saturating_duration_since(began));
+        let since = before.map(|before| now.saturating_duration_since(before.at));
         let is_used_up = since.zip(limit).is_some_and(|(since, limit)| since <= limit);
         let more = self.size.min(MAX_WINDOW - self.size);
-        let was_drained = self.drained != path.drained;
+        let was_drained = before.is_none_or(|before| before.drained != path.drained);
         if is_used_up
             && was_drained
             && more > 0
@@ -159,8 +171,7 @@ impl Window {
             credit = credit.saturating_sub(less);
             budget.release(less as usize);
         }
-        self.grants = [Some(now), self.grants[0]];
-        self.drained = path.drained;
+        self.grants = [Some(Grant { at: now, drained: path.drained, taken }), self.grants[0]];
         self.granted += credit;
         (credit > 0).then_some(credit)
     }
@@ -217,6 +228,39 @@ mod tests {
     }
 
     #[test]
+    fn a_large_window_keeps_its_size_if_a_whole_one_comes_at_once() {
+        let mut budget = budget(1 << 30, 1 << 30);
+        let mut window = Window::new(&mut budget).unwrap();
+        let mut now = Instant::now();
+        let mut sizes = Vec::new();
+        for drained in 1..=40 {
+            // All had been read before the burst, and not before its second half.
+            for _ in 0..2 {
+                let half = (window.size / 2) as usize;
+                window.take(half, path(drained), now, &mut budget);
+            }
+            sizes.push(window.size);
+            now += Duration::from_millis(50);
+        }
+        assert!(sizes.is_sorted(), "{sizes:?}");
+        assert_eq!(sizes.last(), Some(&MAX_WINDOW));
+    }
+
+    #[test]
+    fn a_large_window_grows_if_each_grant_is_a_whole_one() {
+        let mut budget = budget(1 << 30, 1 << 30);
+        let mut window = Window::new(&mut budget).unwrap();
+        let mut now = Instant::now();
+        let mut sizes = Vec::new();
+        for drained in 1..=10 {
+            window.take(window.size as usize, path(drained), now, &mut budget);
+            sizes.push(window.size >> 10);
+            now += Duration::from_millis(60);
+        }
+        assert_eq!(sizes, [64, 128, 256, 512, 1024, 2048, 4096, 4096, 4096, 4096]);
+    }
+
+    #[test]
     fn a_burst_does_not_make_a_large_window_grow() {
         let mut budget = budget(1 << 30, 1 << 30);
         let mut window = Window::new(&mut budget).unwrap();
@@ -270,10 +314,11 @@ mod tests {
         assert_eq!(
             sizes,
             [
+                // There were times without waiting bytes since the last but one.
+                (4 * mib, Some(2 * mib)),
                 (2 * mib, None),
                 (mib, None),
                 (mib / 2, None),
-                (mib / 2, Some(mib / 4)),
                 (mib / 2, Some(mib / 4)),
             ]
         );
